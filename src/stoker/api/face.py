@@ -1,0 +1,182 @@
+"""The native API as an application: its errors (problem+json, RFC 9457), its bounds, its routes.
+
+Made by `stoker.app` with the services; reached below `/api/v1`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from stoker.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Problem,
+    Saturated,
+    StokerError,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from stoker.web import Answer, Services, principal_of, services_of
+
+PREFIX = "/api/v1"
+BODY_BYTES_MAX = 4 * 1024 * 1024
+_STATUS: tuple[tuple[type[StokerError], int], ...] = (
+    (Invalid, 422),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (Saturated, 429),
+    (Unavailable, 503),
+    (Unsupported, 501),
+)
+
+
+def problem(status: int, detail: str, *, problems: tuple[Problem, ...] = ()) -> JSONResponse:
+    """A problem document. `errors` names the places in the body, as JSON pointers."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if problems:
+        body["errors"] = [{"pointer": p.pointer, "detail": p.detail} for p in problems]
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+
+
+async def _stoker_error(_request: Request, exc: Exception) -> Response:
+    status = next((status for kind, status in _STATUS if isinstance(exc, kind)), 500)
+    return problem(status, str(exc), problems=exc.problems if isinstance(exc, Invalid) else ())
+
+
+async def _validation_error(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    errors = exc.errors()
+    if any(error["type"] == "json_invalid" for error in errors):
+        reason = str(errors[0].get("ctx", {}).get("error", "")) or "it cannot be read"
+        return problem(400, f"the body is not JSON: {reason}")
+    problems = tuple(Problem(_pointer(error["loc"]), _sentence(error)) for error in errors)
+    first = problems[0]
+    return problem(422, f"{first.pointer or 'the body'}: {first.detail}", problems=problems)
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    where = location[1:] if location and location[0] in ("body", "query", "path", "header") else location
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in where)
+
+
+def _sentence(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    if error["type"] == "missing":
+        return "this is required"
+    message = str(error["msg"])
+    return message[:1].lower() + message[1:]
+
+
+async def _http_error(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    detail = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else "there is nothing at this address"
+    if exc.status_code == 405:
+        detail = "this address does not take that method"
+    return problem(exc.status_code, detail)
+
+
+class OnceRoute(APIRoute):
+    """A route that bounds its body and honours `Idempotency-Key` on POST."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        route = f"{self.path}"
+
+        async def bounded(request: Request) -> Response:
+            await _bound_body(request)
+            key = request.headers.get("idempotency-key")
+            if key is None or request.method != "POST":
+                return await handle(request)
+            return await _once(request, route, key, handle)
+
+        return bounded
+
+
+async def _bound_body(request: Request) -> None:
+    if request.method not in ("POST", "PUT", "PATCH"):
+        return
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise HTTPException(413, f"a body has at most {BODY_BYTES_MAX} bytes")
+        chunks.append(chunk)
+    # Where `Request.body` keeps what it has read.
+    request._body = b"".join(chunks)
+
+
+async def _once(
+    request: Request, route: str, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+) -> Response:
+    once = services_of(request).once
+    project = principal_of(request).project
+    # The path is part of what is compared: the same key for another endpoint is another request.
+    compared = request.url.path.encode() + b"\0" + await request.body()
+    begun = await once.begin(project, route, key, compared)
+    if isinstance(begun, Answer):
+        headers = {"Idempotent-Replayed": "true"}
+        return Response(begun.body, begun.status, media_type="application/json", headers=headers)
+    try:
+        response = await handle(request)
+    except BaseException:
+        await once.abandon(begun)
+        raise
+    if 200 <= response.status_code < 300:
+        await once.finish(begun, response.status_code, _storable(bytes(response.body)))
+    else:
+        await once.abandon(begun)
+    return response
+
+
+def _storable(body: bytes) -> str:
+    """The answer as it may be kept: a secret is shown once and never stored."""
+    value = json.loads(body)
+    if isinstance(value, dict) and "secret" in value:
+        value["secret"] = None
+    return json.dumps(value)
+
+
+def make(services: Services) -> FastAPI:
+    """The application."""
+    # Imported here: routes are made with `OnceRoute`, which is above.
+    from stoker.api.routes import endpoints, installation, keys, records
+
+    app = FastAPI(
+        title="Stoker",
+        summary="Elastic inference endpoints on machines of your own",
+        version="1",
+        docs_url="/docs",
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        servers=[{"url": PREFIX}],
+    )
+    app.state.services = services
+    app.add_exception_handler(StokerError, _stoker_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for module in (endpoints, records, keys, installation):
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,60 @@
+"""What every native route is given: the caller, checked for a scope, and the services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query
+from starlette.requests import Request
+
+from stoker.domain.access import Principal, Scope
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.errors import Forbidden, Invalid
+from stoker.web import Services, principal_of, services_of
+
+PAGE_ITEMS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request's caller and what it may use."""
+
+    principal: Principal
+    services: Services
+
+    async def endpoint(self, reference: str) -> Endpoint:
+        """The endpoint that a path names. Raises `NotFound`."""
+        return await self.services.views.find(reference, self.principal)
+
+
+def _needing(scope: Scope) -> Callable[[Request], Context]:
+    def context(request: Request) -> Context:
+        principal = principal_of(request)
+        if not principal.may(scope):
+            raise Forbidden(f"this needs a key of scope {scope}")
+        return Context(principal, services_of(request))
+
+    return context
+
+
+Reader = Annotated[Context, Depends(_needing(Scope.READ))]
+Deployer = Annotated[Context, Depends(_needing(Scope.DEPLOY))]
+Admin = Annotated[Context, Depends(_needing(Scope.ADMIN))]
+Limit = Annotated[int, Query(ge=1, le=PAGE_ITEMS_MAX)]
+Cursor = Annotated[str | None, Query(max_length=32)]
+
+
+def after_of(cursor: str | None) -> int:
+    """The number that a page's cursor stands for. Raises `Invalid`."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise Invalid.at("/cursor", "a cursor is what an earlier page gave as next")
+    return int(cursor)
+
+
+def cursor_of(number: int | None) -> str | None:
+    """The cursor of the page after this number."""
+    return None if number is None else str(number)

@@ -1,0 +1,80 @@
+"""Endpoints: create, read, update, delete, start, stop, scale."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from stoker.api import wire
+from stoker.api.face import OnceRoute
+from stoker.api.routes.context import Context, Cursor, Deployer, Limit, Reader, after_of, cursor_of
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.operation import Operation
+
+router = APIRouter(route_class=OnceRoute, tags=["endpoints"])
+
+
+def _changed(context: Context, endpoint: Endpoint, operation: Operation | None) -> wire.Changed:
+    return wire.Changed(
+        endpoint=wire.EndpointOut.of(context.services.views.endpoint(endpoint)),
+        operation=None if operation is None else wire.OperationOut.of(operation),
+    )
+
+
+@router.post("/endpoints", status_code=201)
+async def create_endpoint(body: wire.SpecIn, context: Deployer) -> wire.Changed:
+    """Create an endpoint. The gateway knows it when this answers; its workers follow."""
+    endpoint, operation = await context.services.endpoints.create(context.principal, body.to_spec())
+    return _changed(context, endpoint, operation)
+
+
+@router.get("/endpoints")
+async def list_endpoints(context: Reader, limit: Limit = 100, cursor: Cursor = None) -> wire.Page[wire.EndpointOut]:
+    """All endpoints of the project, oldest first."""
+    views, last = await context.services.views.page(context.principal, after=after_of(cursor), limit=limit)
+    return wire.Page(items=[wire.EndpointOut.of(view) for view in views], next=cursor_of(last))
+
+
+@router.post("/endpoints/{ref}:start", status_code=202)
+async def start_endpoint(ref: str, context: Deployer) -> wire.Changed:
+    """Let a stopped endpoint run again."""
+    endpoint = await context.endpoint(ref)
+    return _changed(context, *await context.services.endpoints.start(context.principal, endpoint.id))
+
+
+@router.post("/endpoints/{ref}:stop", status_code=202)
+async def stop_endpoint(ref: str, context: Deployer) -> wire.Changed:
+    """Drain and stop all workers and refuse requests, until it is started again."""
+    endpoint = await context.endpoint(ref)
+    return _changed(context, *await context.services.endpoints.stop(context.principal, endpoint.id))
+
+
+@router.post("/endpoints/{ref}:scale", status_code=202)
+async def scale_endpoint(ref: str, body: wire.ScaleIn, context: Deployer) -> wire.Changed:
+    """Set the number of workers by hand, or give it back to the scaling policy."""
+    endpoint = await context.endpoint(ref)
+    return _changed(
+        context,
+        *await context.services.endpoints.scale(context.principal, endpoint.id, body.workers, for_s=body.for_s),
+    )
+
+
+@router.get("/endpoints/{ref}")
+async def get_endpoint(ref: str, context: Reader) -> wire.EndpointOut:
+    """An endpoint by id, slug, number or name."""
+    endpoint = await context.endpoint(ref)
+    return wire.EndpointOut.of(context.services.views.endpoint(endpoint))
+
+
+@router.put("/endpoints/{ref}")
+async def update_endpoint(ref: str, body: wire.SpecIn, context: Deployer) -> wire.Changed:
+    """Replace the spec. Workers are replaced when what they run has changed."""
+    endpoint = await context.endpoint(ref)
+    changed, operation = await context.services.endpoints.update(context.principal, endpoint.id, body.to_spec())
+    return _changed(context, changed, operation)
+
+
+@router.delete("/endpoints/{ref}", status_code=202)
+async def delete_endpoint(ref: str, context: Deployer) -> wire.Changed:
+    """Drain its workers, then forget it."""
+    endpoint = await context.endpoint(ref)
+    return _changed(context, *await context.services.endpoints.delete(context.principal, endpoint.id))

@@ -1,0 +1,94 @@
+"""What happens to endpoints: workers, logs, events, decisions, operations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from stoker.api import wire
+from stoker.api.face import OnceRoute
+from stoker.api.routes.context import Limit, Reader
+from stoker.domain.operation import OperationId
+from stoker.domain.views import LogEntry
+from stoker.domain.worker import WorkerId
+
+router = APIRouter(route_class=OnceRoute, tags=["records"])
+
+TAIL_LINES_MAX = 10_000
+WAIT_S_MAX = 60.0
+Tail = Annotated[int, Query(ge=0, le=TAIL_LINES_MAX)]
+
+
+@router.get("/endpoints/{ref}/workers")
+async def list_endpoint_workers(ref: str, context: Reader) -> wire.Page[wire.WorkerOut]:
+    """The endpoint's workers, newest first; ended ones as long as they are remembered."""
+    endpoint = await context.endpoint(ref)
+    views = await context.services.views.workers(endpoint)
+    return wire.Page(items=[wire.WorkerOut.of(view) for view in views])
+
+
+@router.get("/workers")
+async def list_workers(context: Reader) -> wire.Page[wire.WorkerOut]:
+    """All workers of the project that are not gone."""
+    views = context.services.views.live_workers(context.principal)
+    return wire.Page(items=[wire.WorkerOut.of(view) for view in views])
+
+
+@router.get("/workers/{worker}")
+async def get_worker(worker: str, context: Reader) -> wire.WorkerOut:
+    """A worker by id."""
+    return wire.WorkerOut.of(await context.services.views.worker(WorkerId(worker), context.principal))
+
+
+@router.get("/endpoints/{ref}/logs", response_class=StreamingResponse)
+async def endpoint_logs(ref: str, context: Reader, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
+    """Output of the endpoint's workers, one JSON object a line: at, worker, stream, text."""
+    endpoint = await context.endpoint(ref)
+    return _lines(context.services.logs.of_endpoint(endpoint.id, tail=tail, follow=follow))
+
+
+@router.get("/workers/{worker}/logs", response_class=StreamingResponse)
+async def worker_logs(worker: str, context: Reader, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
+    """Output of one worker, as that of an endpoint."""
+    view = await context.services.views.worker(WorkerId(worker), context.principal)
+    return _lines(context.services.logs.of_worker(view.worker, tail=tail, follow=follow))
+
+
+def _lines(entries: AsyncIterator[LogEntry]) -> StreamingResponse:
+    async def encoded() -> AsyncIterator[bytes]:
+        async for entry in entries:
+            line = {"at": wire.iso(entry.at), "worker": entry.worker, "stream": entry.stream, "text": entry.text}
+            yield msgspec.json.encode(line) + b"\n"
+
+    return StreamingResponse(encoded(), media_type="application/x-ndjson")
+
+
+@router.get("/endpoints/{ref}/events")
+async def list_events(
+    ref: str, context: Reader, after: Annotated[int | None, Query(ge=0)] = None, limit: Limit = 100
+) -> wire.Page[wire.EventOut]:
+    """The endpoint's events, oldest first: those after a number, or the newest ones."""
+    endpoint = await context.endpoint(ref)
+    events = await context.services.views.events(endpoint.id, after=after, limit=limit)
+    return wire.Page(items=[wire.EventOut.of(event) for event in events])
+
+
+@router.get("/endpoints/{ref}/decisions")
+async def list_decisions(ref: str, context: Reader, limit: Limit = 100) -> wire.Page[wire.DecisionOut]:
+    """The endpoint's scaling decisions, newest first: each with its reason and its inputs."""
+    endpoint = await context.endpoint(ref)
+    decisions = await context.services.views.decisions(endpoint.id, limit=limit)
+    return wire.Page(items=[wire.DecisionOut.of(decision) for decision in decisions])
+
+
+@router.get("/operations/{operation}")
+async def get_operation(
+    operation: str, context: Reader, wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0.0
+) -> wire.OperationOut:
+    """An operation; with `wait_s` as soon as it has ended, but at the latest after so many seconds."""
+    found = await context.services.views.operation(OperationId(operation), context.principal, wait_s=wait_s)
+    return wire.OperationOut.of(found)

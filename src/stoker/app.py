@@ -1,0 +1,325 @@
+"""Composition root of control: settings → store, providers, loops, faces. The only file that wires.
+
+Run by the supervisor as `python -m stoker.app` with inherited sockets and a lifeline; exits when the lifeline ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import Connection
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from stoker import __version__
+from stoker.api import face as native
+from stoker.control import ids
+from stoker.control.endpoints import Endpoints, Limits
+from stoker.control.fleet import Fleet
+from stoker.control.keys import Keys
+from stoker.control.logs import Logs
+from stoker.control.loop import Loop
+from stoker.control.managed import Callbacks, Managed, Providers
+from stoker.control.once import Once
+from stoker.control.prober import Check, NetworkCheck, Prober
+from stoker.control.reconciler import Reconciler
+from stoker.control.signals import Gateway
+from stoker.control.table import Publisher
+from stoker.control.views import Views
+from stoker.domain.access import Scope
+from stoker.domain.errors import StokerError
+from stoker.link.server import LinkServer
+from stoker.providers import base as providers_base
+from stoker.providers.base import Provider, ProviderOptions
+from stoker.roles import Lifeline, Order, hold
+from stoker.settings import Paths, Settings
+from stoker.settings import read as read_settings
+from stoker.store import installation, journal, sqlite
+from stoker.store import keys as key_rows
+from stoker.store import operations as operation_rows
+from stoker.store import workers as worker_rows
+from stoker.store.base import Store
+from stoker.telemetry.logs import log_to_stderr
+from stoker.telemetry.traffic import TrafficMeter
+from stoker.web import Services
+
+log = structlog.get_logger(__name__)
+
+PROVIDERS = ("process",)
+LOOK_PERIOD_S = 1.0
+RELEASE_PERIOD_S = 2.0
+RETENTION_PERIOD_S = 300.0
+ENDED_KEPT_S = 7 * 86_400.0
+# A previous control may still be on its way out.
+LOCK_WAIT_S = 30.0
+
+
+class Stoker:
+    """Control, wired. `start` it, then serve `faces`; `drain` ends the workers too, `close` leaves them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        providers: Mapping[str, Provider],
+        *,
+        term: int,
+        clock: Callable[[], float],
+        check: Check,
+    ) -> None:
+        def new_id() -> str:
+            return ids.uuid7(clock())
+
+        self.settings = settings
+        self.clock = clock
+        self.store = store
+        self.fleet = Fleet(store)
+        self.gateway = Gateway(self.fleet, TrafficMeter(), clock=clock, attached=lambda e: self.keys.attached_to(e))
+        self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
+        self.publisher = Publisher(self.link, domains=settings.domains)
+        self.keys = Keys(store, self.link, clock=clock)
+        self.prober = Prober(
+            check,
+            ready=lambda worker: self.reconciler.worker_ready(worker),
+            unhealthy=lambda worker, why: self.reconciler.worker_unhealthy(worker, why),
+        )
+        callbacks = Callbacks(
+            seen=lambda *args: self.reconciler.snapshot_taken(*args),
+            acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
+            refused=lambda worker, why: self.reconciler.start_refused(worker, why),
+        )
+        managed = {name: Managed(name, p, callbacks, clock=clock) for name, p in providers.items()}
+        self.providers = Providers(managed)
+        self.reconciler = Reconciler(
+            self.fleet, self.providers, self.gateway, prober=self.prober, clock=clock, new_id=new_id
+        )
+        self.gateway.attach(self.link, self.publisher, self.reconciler)
+        self.endpoints = Endpoints(
+            self.fleet,
+            self.providers,
+            self.gateway,
+            self.link,
+            self.reconciler,
+            models=settings.models,
+            limits=Limits(operation_timeout_s=settings.operation_timeout_s),
+            clock=clock,
+            new_id=new_id,
+        )
+        self.services = Services(
+            endpoints=self.endpoints,
+            keys=self.keys,
+            views=Views(self.fleet, self.providers, self.gateway, self.link, settings, clock=clock),
+            logs=Logs(self.fleet, self.providers),
+            once=Once(store, clock=clock),
+            clock=clock,
+            url=settings.url,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Load what is known, look at what runs, then let the gateway and everybody else in."""
+        now = self.clock()
+        await self.fleet.load(now=now)
+        await self.keys.load()
+        for managed in self.providers.all():
+            await managed.refresh()
+            await managed.observer.observe()
+        await self.reconciler.resume()
+        self.link.open()
+        loops = [
+            Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
+            Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
+            Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
+            Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
+            *(managed.observer.loop for managed in self.providers.all()),
+            *(managed.inventory for managed in self.providers.all()),
+        ]
+        self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
+        self._tasks.append(asyncio.create_task(self.reconciler.run()))
+
+    async def forget_old(self) -> None:
+        """Retention: the journal by number, ended workers and operations by age."""
+        before = self.clock() - ENDED_KEPT_S
+        kept = self.settings
+
+        def trim(tx: Connection) -> None:
+            journal.trim(tx, events_kept=kept.events_kept, decisions_kept=kept.decisions_kept)
+            worker_rows.remove_ended(tx, before=before, keep=())
+            operation_rows.remove_ended(tx, before=before)
+
+        await self.store.write(trim)
+
+    async def drain(self, *, hurry: asyncio.Event) -> None:
+        """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
+        self.publisher.closing = True
+        self.reconciler.closing = True
+        for endpoint in self.fleet.endpoints():
+            self.gateway.publish(endpoint)
+        self.reconciler.wake_all()
+        hurried = False
+        while live := [worker for worker in self.fleet.all_workers() if not worker.gone]:
+            if hurry.is_set() and not hurried:
+                hurried = True
+                await self.reconciler.cut()
+            log.info("draining", workers=len(live))
+            await self.fleet.changed(timeout_s=0.5)
+        # What providers still keep of ended workers is looked at once more, so that no folder or container stays.
+        for managed in self.providers.all():
+            await managed.observer.observe()
+
+    async def close(self) -> None:
+        """Stop all loops; workers go on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.prober.close()
+        await self.reconciler.close()
+        await self.link.close()
+        for managed in self.providers.all():
+            await managed.close()
+        await self.store.close()
+
+    def faces(self) -> Starlette:
+        """All HTTP faces as one application."""
+        app: FastAPI = native.make(self.services)
+        return Starlette(routes=[Mount(native.PREFIX, app=app)])
+
+
+async def admin_key(stoker: Stoker, paths: Paths) -> None:
+    """Make the key that the command line on this machine finds: at the first start, or when its file is not usable."""
+    with contextlib.suppress(OSError, StokerError):
+        stoker.keys.principal(paths.admin_key.read_text(encoding="ascii").strip())
+        return
+    _, secret = await stoker.keys.create(
+        installation.DEFAULT_PROJECT, name="admin of this machine", scopes=frozenset({Scope.ADMIN})
+    )
+    _write_secret(paths.admin_key, secret)
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    # Written aside and moved, so that a reader never finds half a key; readable by its owner alone from the start.
+    aside = path.with_suffix(".new")
+    aside.unlink(missing_ok=True)
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(secret + "\n")
+    aside.replace(path)
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Stoker]:
+    """Control on the real store, providers and clock, not started yet."""
+    store = sqlite.open_file(settings.paths.database)
+
+    def begin(tx: Connection) -> int:
+        installation.add_default_project(tx, now=time.time())
+        key_rows.forget_running(tx)
+        return installation.next_term(tx)
+
+    term = await store.write(begin)
+    providers = {
+        name: providers_base.load(
+            name,
+            ProviderOptions(
+                data_dir=settings.data_dir,
+                options={
+                    "ports": settings.worker_ports,
+                    "log_mib": settings.worker_log_mib,
+                    "workers_kept": settings.workers_kept,
+                },
+            ),
+        )
+        for name in PROVIDERS
+    }
+    check = NetworkCheck()
+    stoker = Stoker(settings, store, providers, term=term, clock=time.time, check=check)
+    try:
+        yield stoker
+    finally:
+        await stoker.close()
+        await check.close()
+
+
+class _Server(uvicorn.Server):
+    """Signals are the role's own business, not the web server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, *, http: socket.socket, link: socket.socket, lifeline: Lifeline) -> None:
+    """The role: until the lifeline ends or says to drain."""
+    async with opened(settings) as stoker:
+        await stoker.link.serve(link)
+        await stoker.start()
+        await admin_key(stoker, settings.paths)
+        config = uvicorn.Config(
+            stoker.faces(),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            forwarded_allow_ips="*",
+            timeout_graceful_shutdown=2,
+            ws="none",
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[http]))
+        log.info("control_ready", version=__version__, pid=os.getpid())
+        order = await lifeline.next()
+        if order is Order.DRAIN:
+            hurry = asyncio.Event()
+            waiting = asyncio.create_task(_hurry(lifeline, hurry))
+            await stoker.drain(hurry=hurry)
+            waiting.cancel()
+        server.should_exit = True
+        await serving
+
+
+async def _hurry(lifeline: Lifeline, hurry: asyncio.Event) -> None:
+    # A second order to drain, or the end of the supervisor: nobody waits for streams any more.
+    await lifeline.next()
+    hurry.set()
+
+
+def main() -> None:
+    """`python -m stoker.app --data-dir D --http-fd N --link-fd N --lifeline-fd N`."""
+    parser = argparse.ArgumentParser(prog="stoker.app")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    for name in ("--http-fd", "--link-fd", "--lifeline-fd"):
+        parser.add_argument(name, type=int, required=True)
+    arguments = parser.parse_args()
+    # Ctrl-C is for the supervisor alone, which says over the lifeline what is to be done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = read_settings(os.environ, data_dir=arguments.data_dir)
+    log_to_stderr(settings.log_level)
+    with hold(settings.paths.control_lock, wait_s=LOCK_WAIT_S):
+        http = socket.socket(fileno=arguments.http_fd)
+        link = socket.socket(fileno=arguments.link_fd)
+
+        async def run() -> None:
+            lifeline = Lifeline.open(arguments.lifeline_fd)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lifeline.end)
+            await serve(settings, http=http, link=link, lifeline=lifeline)
+
+        import uvloop
+
+        try:
+            uvloop.run(run())
+        except StokerError as exc:
+            sys.exit(f"stoker: {exc}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Commands on endpoints that exist: look at them, scale, start, stop and remove them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from stoker.cli import output, waiting
+from stoker.cli.durations import age, clock, seconds
+from stoker.cli.errors import CliError, Exit
+from stoker.cli.session import Session, command
+
+Endpoint = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its name, slug, number or id.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
+Timeout = Annotated[str, typer.Option(help="Longest wait, as in 10m.")]
+EVENTS_SHOWN = 10
+
+
+@command
+def ls(session: Session) -> None:
+    """List the endpoints."""
+    items = list(session.client.items("/endpoints"))
+    if session.as_json:
+        output.document(items)
+    elif not items:
+        output.note("no endpoints yet; `stoker deploy smollm2` makes one")
+    else:
+        columns = ("NAME", "STATE", "WORKERS", "BOUNDS", "IN FLIGHT", "WAITING", "RUNS", "AGE")
+        output.table(columns, [_endpoint_row(item) for item in items])
+
+
+def _endpoint_row(item: Any) -> tuple[object, ...]:
+    bounds, traffic = item["spec"]["pools"][0]["bounds"], item["traffic"]
+    launch = item["spec"]["launch"]
+    return (
+        item["name"],
+        item["state"],
+        f"{item['workers'].get('ready', 0)}/{item['desired']}",
+        f"{bounds['min']}-{bounds['max']}",
+        None if traffic is None else traffic["in_flight"],
+        None if traffic is None else traffic["waiting"],
+        launch.get("model") or launch.get("image") or " ".join(launch.get("command", ())),
+        age(item["created_at"]),
+    )
+
+
+@command
+def ps(
+    session: Session,
+    endpoint: Annotated[str | None, typer.Argument(metavar="ENDPOINT", help="Only its workers.")] = None,
+    ended: Annotated[bool, typer.Option("--all", "-a", help="Also those that have ended.")] = False,
+) -> None:
+    """List the workers."""
+    client = session.client
+    path = "/workers" if endpoint is None else f"/endpoints/{client.endpoint(endpoint)['id']}/workers"
+    items = [w for w in client.items(path) if ended or w["ended_at"] is None]
+    if ended and endpoint is None:
+        raise CliError("--all needs an endpoint: `stoker ps --all ENDPOINT`", Exit.USAGE)
+    if session.as_json:
+        output.document(items)
+    elif not items:
+        output.note("no workers")
+    else:
+        columns = ("WORKER", "ENDPOINT", "STATE", "REV", "IN FLIGHT", "ADDRESS", "GPUS", "START", "AGE", "REASON")
+        output.table(columns, [_worker_row(item) for item in items])
+
+
+def _worker_row(item: Any) -> tuple[object, ...]:
+    started = None if item["start_s"] is None else f"{item['start_s']:.1f}s"
+    gpus = ",".join(map(str, item["gpus"])) or None
+    return (
+        item["number"],
+        item["endpoint"]["name"],
+        item["state"],
+        item["revision"],
+        item["in_flight"],
+        item["address"],
+        gpus,
+        started,
+        age(item["created_at"]),
+        item["reason"] or None,
+    )
+
+
+@command
+def show(session: Session, endpoint: Endpoint) -> None:
+    """Show an endpoint: its state, its workers and what happened lately."""
+    client = session.client
+    item = client.endpoint(endpoint)
+    path = f"/endpoints/{item['id']}"
+    workers = client.get(f"{path}/workers")["items"]
+    events = client.get(f"{path}/events", limit=EVENTS_SHOWN)["items"]
+    decisions = client.get(f"{path}/decisions", limit=1)["items"]
+    if session.as_json:
+        output.document({"endpoint": item, "workers": workers, "events": events, "decisions": decisions})
+        return
+    output.facts(_facts(item, decisions[0] if decisions else None))
+    live = [worker for worker in workers if worker["ended_at"] is None]
+    if live:
+        output.line()
+        columns = ("WORKER", "STATE", "IN FLIGHT", "ADDRESS", "START", "AGE", "REASON")
+        rows = [_worker_row(worker) for worker in live]
+        output.table(columns, [(row[0], row[2], row[4], row[5], row[7], row[8], row[9]) for row in rows])
+    if events:
+        output.line()
+        for event in events:
+            output.line(f"{clock(event['at'])}  {event['level']:<7}  {event['message']}")
+
+
+def _facts(item: Any, decision: Any | None) -> list[tuple[str, object]]:
+    launch, spec, traffic = item["launch"], item["spec"], item["traffic"]
+    bounds = spec["pools"][0]["bounds"]
+    override = item["override"]
+    by_hand = None
+    if override is not None:
+        by_hand = f"{override['workers']} by hand, until " + (
+            clock(override["until"]) if override["until"] else "undone"
+        )
+    return [
+        ("endpoint", f"{item['name']} ({item['slug']}, number {item['number']}, {item['id']})"),
+        ("state", item["state"] + (f": {item['state_reason']}" if item["state_reason"] else "")),
+        (
+            "workers",
+            f"{output.counts(item['workers'])}; {item['desired']} wanted of {bounds['min']} to {bounds['max']}",
+        ),
+        ("scaling", by_hand),
+        (
+            "decision",
+            None if decision is None else f"{decision['workers']}: {decision['reason']} ({clock(decision['at'])})",
+        ),
+        ("traffic", None if traffic is None else _traffic(traffic)),
+        ("runs", spec["launch"].get("model") or launch["image"] or " ".join(launch["command"])),
+        ("engine", launch["engine"]),
+        ("models", ", ".join(launch["models"])),
+        ("slots", launch["slots"]),
+        ("notes", "\n".join(launch["notes"])),
+        ("access", spec["access"]),
+        ("revision", item["revision"]),
+        ("inference", item["urls"]["inference"]),
+        ("openai", item["urls"]["openai"] if launch["models"] else None),
+    ]
+
+
+def _traffic(traffic: Any) -> str:
+    waiting_s = f" (oldest {traffic['oldest_wait_s']:.1f} s)" if traffic["waiting"] else ""
+    return (
+        f"{traffic['in_flight']} in flight, {traffic['waiting']} waiting{waiting_s}; "
+        f"{traffic['arrivals']} came, {traffic['completions']} done, {traffic['errors']} failed"
+    )
+
+
+@command
+def scale(
+    session: Session,
+    endpoint: Endpoint,
+    workers: Annotated[int | None, typer.Argument(min=0, help="How many workers.")] = None,
+    for_: Annotated[str | None, typer.Option("--for", help="For how long, as in 10m; default: until undone.")] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="Let the scaling policy decide again.")] = False,
+    wait: Wait = True,
+    timeout: Timeout = "30m",
+) -> None:
+    """Set the number of workers by hand, or give it back to the scaling policy."""
+    if (workers is None) != auto:
+        raise CliError("say how many workers, or --auto", Exit.USAGE)
+    if auto and for_ is not None:
+        raise CliError("--for goes with a number of workers", Exit.USAGE)
+    body = {"workers": workers, "for_s": None if for_ is None else seconds(for_)}
+    _act(session, endpoint, lambda ref: session.client.post(f"/endpoints/{ref}:scale", body), wait, timeout)
+
+
+@command
+def start(session: Session, endpoint: Endpoint, wait: Wait = True, timeout: Timeout = "30m") -> None:
+    """Let a stopped endpoint run again."""
+    _act(session, endpoint, lambda ref: session.client.post(f"/endpoints/{ref}:start"), wait, timeout)
+
+
+@command
+def stop(session: Session, endpoint: Endpoint, wait: Wait = True, timeout: Timeout = "30m") -> None:
+    """Finish the requests in flight, stop all workers, and refuse requests until it is started again."""
+    _act(session, endpoint, lambda ref: session.client.post(f"/endpoints/{ref}:stop"), wait, timeout)
+
+
+@command
+def rm(
+    session: Session,
+    endpoint: Endpoint,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: Wait = True,
+    timeout: Timeout = "30m",
+) -> None:
+    """Finish the requests in flight, then remove the endpoint and all that is known of it."""
+    if not yes:
+        _confirm(session.client.endpoint(endpoint)["name"])
+    _act(session, endpoint, lambda ref: session.client.delete(f"/endpoints/{ref}"), wait, timeout)
+
+
+def _confirm(name: str) -> None:
+    if not sys.stdin.isatty():
+        raise CliError(f"remove {name}? Nobody can be asked here; say --yes", Exit.USAGE)
+    sys.stderr.write(f"remove {output.visible(name)}? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CliError("nothing was removed")
+
+
+def _act(session: Session, reference: str, action: Callable[[str], Any], wait: bool, timeout: str) -> None:
+    """Change an endpoint and follow the operation that this starts."""
+    timeout_s = seconds(timeout)
+    before = session.client.endpoint(reference)
+    changed = action(before["id"])
+    after = changed["endpoint"]
+    if wait:
+        with output.progress(before["name"], quiet=session.as_json) as progress:
+            after = waiting.follow(session.client, changed, progress, timeout_s=timeout_s)
+    if session.as_json:
+        output.document(changed | {"endpoint": after} if after is not None else changed)
+    elif after is None:
+        output.line(f"{before['name']} is removed")
+    elif changed["operation"] is None:
+        output.line(f"{after['name']} is {after['state']} already; nothing to do")
+    else:
+        output.line(f"{after['name']} is {after['state']} ({output.counts(after['workers'])})")

@@ -1,0 +1,128 @@
+"""Endpoint documents in YAML: read them, and find the line of anything that is wrong with them. Used by `stoker apply`."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stoker.cli.errors import CliError, Exit
+
+BYTES_MAX = 4 * 1024 * 1024
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One document: the spec in it as plain values, and where it was read. `node` is the document with its positions."""
+
+    source: str
+    spec: dict[str, Any]
+    node: Any
+
+    def place(self, pointer: str) -> str:
+        """`file:line:column` of what a JSON pointer names; of its nearest parent where the document lacks it."""
+        line, column = _position(self.node, pointer)
+        return f"{self.source}:{line}:{column}"
+
+
+def read(path: str) -> list[Manifest]:
+    """All documents of a file, or of standard input for `-`. Raises `CliError` with exit code 2 and the place."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    source = "stdin" if path == STDIN else path
+    text = _text(path)
+    try:
+        nodes = list(YAML(typ="rt", pure=True).load_all(text))
+    except MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark is not None else source
+        raise CliError(f"{place}: {exc.problem or exc.context or 'this is no YAML'}", Exit.USAGE) from exc
+    except YAMLError as exc:
+        raise CliError(f"{source} is no YAML: {' '.join(str(exc).split())}", Exit.USAGE) from exc
+    found = [_manifest(source, node) for node in nodes if node is not None]
+    if not found:
+        raise CliError(f"{source} has no endpoints in it", Exit.USAGE)
+    return found
+
+
+def _text(path: str) -> str:
+    try:
+        if path == STDIN:
+            text = sys.stdin.read(BYTES_MAX + 1)
+        else:
+            with Path(path).open(encoding="utf-8") as file:
+                text = file.read(BYTES_MAX + 1)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CliError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}", Exit.USAGE) from exc
+    if len(text) > BYTES_MAX:
+        raise CliError(f"{path} is larger than {BYTES_MAX} bytes", Exit.USAGE)
+    return text
+
+
+def _manifest(source: str, node: Any) -> Manifest:
+    manifest = Manifest(source, {}, node)
+    if not isinstance(node, Mapping):
+        raise CliError(f"{manifest.place('')}: an endpoint is a mapping with name and launch", Exit.USAGE)
+    manifest.spec.update(_plain(manifest, node, ""))
+    name = manifest.spec.get("name")
+    if not isinstance(name, str) or not name:
+        where = manifest.place("/name" if "name" in manifest.spec else "")
+        raise CliError(f"{where}: an endpoint needs a name, which is a text", Exit.USAGE)
+    return manifest
+
+
+def _plain(manifest: Manifest, value: Any, pointer: str) -> Any:
+    """The value without its positions, as JSON has it."""
+    if isinstance(value, Mapping):
+        return dict(_pairs(manifest, value, pointer))
+    if isinstance(value, list | tuple):
+        return [_plain(manifest, item, f"{pointer}/{index}") for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    raise CliError(f"{manifest.place(pointer)}: a value of this kind has no place here", Exit.USAGE)
+
+
+def _pairs(manifest: Manifest, value: Mapping[Any, Any], pointer: str) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise CliError(f"{manifest.place(pointer)}: the name {key!r} is no text; put it in quotes", Exit.USAGE)
+        yield str(key), _plain(manifest, item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+
+
+def _position(node: Any, pointer: str) -> tuple[int, int]:
+    line, column = _start(node)
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, Mapping) and key in node:
+            line, column = _of(node.lc.key(key) if key in (node.lc.data or ()) else None, (line, column))
+            node = node[key]
+        elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
+            line, column = _of(node.lc.item(int(key)), (line, column))
+            node = node[int(key)]
+        else:
+            break
+    return line, column
+
+
+def _start(node: Any) -> tuple[int, int]:
+    marks = getattr(node, "lc", None)
+    return (marks.line + 1, marks.col + 1) if marks is not None and marks.line is not None else (1, 1)
+
+
+def _of(mark: tuple[int, int] | None, otherwise: tuple[int, int]) -> tuple[int, int]:
+    # What came in through an anchor has no position of its own here.
+    return otherwise if mark is None else (mark[0] + 1, mark[1] + 1)

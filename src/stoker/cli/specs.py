@@ -1,0 +1,98 @@
+"""What the options of `stoker deploy` mean as an endpoint's spec: the same document that `stoker apply` reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from stoker.cli.errors import CliError, Exit
+
+_SLUG = re.compile(r"[^a-z0-9._-]+")
+
+
+def launch(
+    *,
+    model: str | None,
+    image: str | None,
+    command: Sequence[str],
+    engine: str | None,
+    engine_version: str | None,
+    params: Sequence[str],
+    env: Sequence[str],
+    port: int | None,
+) -> dict[str, Any]:
+    """The launch part. Raises `CliError` with exit code 2 unless it says what to run, once."""
+    if model is not None and (image is not None or command):
+        raise CliError("say what to run once: a model, an --image, or a command after --", Exit.USAGE)
+    if model is None and image is None and not command:
+        raise CliError("say what to run: a model, an --image, or a command after --", Exit.USAGE)
+    fields: dict[str, Any] = {
+        "model": model,
+        "image": image,
+        "command": list(command),
+        "engine": engine,
+        "engine_version": engine_version,
+        "parameters": parameters(params),
+        "env": variables(env),
+        "port": port,
+    }
+    return _said(fields)
+
+
+def hardware(gpu: str | None, vcpu: float | None, ram_gib: float | None) -> dict[str, Any]:
+    """The hardware part: `gpu` is FAMILY:COUNT, FAMILY, or :COUNT for cards of any kind."""
+    family, count = None, None
+    if gpu is not None:
+        name, colon, number = gpu.partition(":")
+        if not re.fullmatch(r"\d{1,2}", number if colon else "1") or (colon and int(number) == 0):
+            raise CliError(f"--gpu is FAMILY:COUNT, as in h100:2, not {gpu[:64]!r}", Exit.USAGE)
+        family, count = name or None, int(number) if colon else 1
+    return _said({"gpu_family": family, "gpu_count": count, "vcpu": vcpu, "ram_gib": ram_gib})
+
+
+def parameters(texts: Sequence[str]) -> list[str]:
+    """Command-line arguments from `--param` texts: `max-model-len=4096`, `--max-model-len 4096`, or a flag and its value
+    as two texts."""
+    arguments: list[str] = []
+    open_flag = False
+    for text in texts:
+        flag, space, value = text.partition(" ")
+        if text.startswith("-"):
+            pair = bool(space) and "=" not in flag
+            arguments += [flag, value.strip()] if pair else [text]
+            open_flag = not space and "=" not in text
+        elif open_flag:
+            arguments.append(text)
+            open_flag = False
+        else:
+            arguments.append(f"--{text}")
+    return arguments
+
+
+def variables(texts: Sequence[str]) -> dict[str, str]:
+    """Environment variables from NAME=VALUE texts. Raises `CliError` with exit code 2."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise CliError(f"--env is NAME=VALUE, not {text[:64]!r}", Exit.USAGE)
+        found[name] = value
+    return found
+
+
+def name_of(model: str | None, image: str | None, command: Sequence[str]) -> str:
+    """A name for an endpoint that was given none: from what it runs."""
+    if model is not None:
+        last = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf")
+    elif image is not None:
+        last = image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
+    else:
+        last = PurePath(command[0]).name
+    return _SLUG.sub("-", last.lower()).strip("-.") or "endpoint"
+
+
+def _said(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what was not said: the API has the defaults."""
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}

@@ -1,0 +1,108 @@
+"""Carries out starts and stops at one provider: in order for each worker, a bounded number at once, again until done.
+
+Only called after the intent is in the store, so that a control which dies in between finds it there and asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from stoker.control.loop import backoff_s
+from stoker.domain.errors import StokerError, Unavailable
+from stoker.domain.worker import WorkerId, WorkerSpec
+from stoker.providers.base import Provider
+
+log = structlog.get_logger(__name__)
+
+CALLS_AT_ONCE = 32
+TRIES_MAX = 20
+
+
+class Actions:
+    """`acknowledged(worker)` is awaited after a confirmed start, `refused(worker, reason)` after one that cannot be."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        acknowledged: Callable[[WorkerId], Awaitable[None]],
+        refused: Callable[[WorkerId, str], Awaitable[None]],
+        stopped: Callable[[], None],
+    ) -> None:
+        self._provider = provider
+        self._acknowledged = acknowledged
+        self._refused = refused
+        self._stopped = stopped
+        self._room = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
+        self._starting: set[WorkerId] = set()
+
+    def settled(self, worker: WorkerId) -> bool:
+        """Is nothing under way for this worker?"""
+        return worker not in self._tasks
+
+    def start(self, spec: WorkerSpec) -> None:
+        """Ask for a start, unless something is under way for this worker."""
+        if spec.id not in self._tasks:
+            self._starting.add(spec.id)
+            self._run(spec.id, self._start(spec))
+
+    def stop(self, worker: WorkerId, *, grace_s: float) -> None:
+        """Ask for the end, after a start that is under way."""
+        running = self._tasks.get(worker)
+        if running is None or worker in self._starting:
+            self._starting.discard(worker)
+            self._run(worker, self._stop(worker, grace_s, after=running))
+
+    def _run(self, worker: WorkerId, call: Awaitable[None]) -> None:
+        async def run() -> None:
+            try:
+                await call
+            finally:
+                if self._tasks.get(worker) is asyncio.current_task():
+                    del self._tasks[worker]
+                    self._starting.discard(worker)
+
+        self._tasks[worker] = asyncio.create_task(run(), name=f"action {worker}")
+
+    async def _start(self, spec: WorkerSpec) -> None:
+        for attempt in range(1, TRIES_MAX + 1):
+            if spec.id not in self._starting:
+                return
+            try:
+                async with self._room:
+                    await self._provider.start(spec)
+            except Unavailable as exc:
+                log.warning("start_unavailable", worker=spec.id, attempt=attempt, error=str(exc))
+                await asyncio.sleep(backoff_s(attempt))
+                continue
+            except (StokerError, OSError) as exc:
+                await self._refused(spec.id, str(exc))
+                return
+            await self._acknowledged(spec.id)
+            return
+        await self._refused(spec.id, f"its provider did not take the start in {TRIES_MAX} tries")
+
+    async def _stop(self, worker: WorkerId, grace_s: float, *, after: asyncio.Task[None] | None) -> None:
+        if after is not None:
+            await asyncio.wait([after])
+        for attempt in range(1, TRIES_MAX + 1):
+            try:
+                async with self._room:
+                    await self._provider.stop(worker, grace_s=grace_s)
+            except (Unavailable, OSError) as exc:
+                log.warning("stop_unavailable", worker=worker, attempt=attempt, error=str(exc))
+                await asyncio.sleep(backoff_s(attempt))
+                continue
+            break
+        self._stopped()
+
+    async def close(self) -> None:
+        """Give up what is under way; the next control asks again."""
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,287 @@
+"""The one door through which endpoints change: create, update, scale, start, stop, delete.
+
+Each validates, records endpoint and operation in one transaction, tells the gateway, waits for its acknowledgement (so
+that the next call works) and leaves the rest to the reconciler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from stoker.control import launches
+from stoker.control.fleet import Change, EventDraft, Fleet
+from stoker.control.managed import Providers
+from stoker.control.reconciler import Reconciler
+from stoker.control.signals import Gateway
+from stoker.domain.access import Principal, Scope
+from stoker.domain.endpoint import (
+    WORKERS_MAX,
+    Endpoint,
+    EndpointId,
+    EndpointSpec,
+    Failures,
+    Launch,
+    Override,
+    Phase,
+    ProjectId,
+)
+from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
+from stoker.link.server import LinkServer
+from stoker.policy.placement import Unplaceable, place
+from stoker.store import endpoints as rows
+from stoker.store import installation
+
+ACK_WAIT_S = 1.0
+SLUG_TRIES_MAX = 20
+OVERRIDE_S_MAX = 31_536_000.0
+# Providers whose workers are processes of this user: whoever chooses their command has a shell here.
+SHELLS = frozenset({"process"})
+
+
+class _SlugTaken(Exception):
+    """Somebody else got the slug first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of an installation. `operation_timeout_s` is the time that an operation gets."""
+
+    operation_timeout_s: float
+    endpoints_max: int = 10_000
+
+
+class Endpoints:
+    """See the module. Methods raise `Invalid`, `NotFound`, `Conflict` or `Forbidden` before they change anything."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        providers: Providers,
+        gateway: Gateway,
+        link: LinkServer,
+        reconciler: Reconciler,
+        *,
+        models: Mapping[str, str],
+        limits: Limits,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._fleet = fleet
+        self._providers = providers
+        self._gateway = gateway
+        self._link = link
+        self._reconciler = reconciler
+        self._models = models
+        self._limits = limits
+        self._clock = clock
+        self._new_id = new_id
+
+    async def create(self, principal: Principal, spec: EndpointSpec) -> tuple[Endpoint, Operation]:
+        """A new endpoint of the caller's project."""
+        self._check_caller(principal, spec)
+        if principal.endpoints is not None:
+            raise Forbidden("this key is limited to some endpoints and cannot create others")
+        if len(self._fleet.endpoints()) >= self._limits.endpoints_max:
+            raise Conflict(f"there are {self._limits.endpoints_max} endpoints already, which is the most")
+        self._check_hardware(spec)
+        endpoint = await self._add(principal.project, spec)
+        async with self._fleet.lock(endpoint.id):
+            now = self._clock()
+            operation = self._operation(OperationKind.CREATE, endpoint, spec.pool.bounds.min)
+            created = EventDraft(at=now, kind="endpoint_created", message=f"created as {endpoint.slug}")
+            change = Change(endpoint=endpoint, new_operations=[operation], events=[created])
+            _, operations = await self._fleet.commit(change)
+            await self._publish(endpoint)
+        return endpoint, operations[0]
+
+    async def _add(self, project: ProjectId, spec: EndpointSpec) -> Endpoint:
+        # The launch names the slug, and takes too long to resolve within the transaction that settles the slug: so it
+        # is guessed first, and guessed again when somebody else took it meanwhile.
+        for _ in range(SLUG_TRIES_MAX):
+            slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
+            launch = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+            try:
+                return await self._fleet.add(self._insert(project, spec, launch, slug))
+            except _SlugTaken:
+                continue
+        raise Conflict("other endpoints of a like name are being created all the time; try again")
+
+    def _insert(
+        self, project: ProjectId, spec: EndpointSpec, launch: Launch, slug: str
+    ) -> Callable[[Connection], Endpoint]:
+        now, new_id = self._clock(), EndpointId(self._new_id())
+
+        def insert(tx: Connection) -> Endpoint:
+            _check_name(tx, spec.name, project)
+            number = installation.next_number(tx, "endpoint")
+            if rows.free_slug(tx, spec.name, number) != slug:
+                raise _SlugTaken
+            endpoint = Endpoint(
+                id=new_id,
+                number=number,
+                project=project,
+                slug=slug,
+                spec=spec,
+                launch=launch,
+                revision=1,
+                phase=Phase.ACTIVE,
+                desired=spec.pool.bounds.min,
+                created_at=now,
+                updated_at=now,
+            )
+            rows.add(tx, endpoint)
+            return endpoint
+
+        return insert
+
+    async def update(
+        self, principal: Principal, endpoint_id: EndpointId, spec: EndpointSpec
+    ) -> tuple[Endpoint, Operation | None]:
+        """Replace the spec. Workers are replaced only when what they run has changed; a spec that changes nothing makes
+        no operation.
+        """
+        self._check_caller(principal, spec)
+        async with self._fleet.lock(endpoint_id):
+            endpoint = self._changeable(principal, endpoint_id)
+            if spec == endpoint.spec:
+                return endpoint, None
+            if spec.name != endpoint.spec.name:
+                await self._fleet.store.read(lambda tx: _check_name(tx, spec.name, endpoint.project))
+            launch = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
+            self._check_hardware(spec)
+            changed = replace(endpoint, spec=spec, launch=launch, updated_at=self._clock())
+            if _runs(changed) != _runs(endpoint):
+                changed = replace(changed, revision=endpoint.revision + 1, failures=Failures())
+            return await self._change(OperationKind.UPDATE, changed, workers=spec.pool.bounds.min)
+
+    async def scale(
+        self, principal: Principal, endpoint_id: EndpointId, workers: int | None, *, for_s: float | None = None
+    ) -> tuple[Endpoint, Operation]:
+        """Set the number of workers by hand, for `for_s` seconds or until undone; `None` leaves it to the policy."""
+        if workers is not None and not 0 <= workers <= WORKERS_MAX:
+            raise Invalid.at("/workers", f"workers must be between 0 and {WORKERS_MAX}")
+        if for_s is not None and not 0 < for_s <= OVERRIDE_S_MAX:
+            raise Invalid.at("/for_s", f"for_s must be above 0 and at most {OVERRIDE_S_MAX:g}")
+        if workers is None and for_s is not None:
+            raise Invalid.at("/for_s", "for_s needs a number of workers")
+        async with self._fleet.lock(endpoint_id):
+            endpoint = self._changeable(principal, endpoint_id)
+            if endpoint.phase is not Phase.ACTIVE:
+                raise Conflict(f"the endpoint is stopped; start it first: stoker start {endpoint.slug}")
+            now = self._clock()
+            override = None
+            if workers is not None:
+                override = Override(workers=workers, until=None if for_s is None else now + for_s)
+            changed = replace(endpoint, override=override, failures=Failures(), updated_at=now)
+            return await self._change(OperationKind.SCALE, changed, workers=workers)
+
+    async def start(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
+        """Let it run again after `stop`; harmless when it does."""
+        async with self._fleet.lock(endpoint_id):
+            endpoint = self._changeable(principal, endpoint_id)
+            floor = endpoint.spec.pool.bounds.min
+            changed = replace(endpoint, phase=Phase.ACTIVE, failures=Failures(), updated_at=self._clock())
+            return await self._change(OperationKind.START, changed, workers=floor)
+
+    async def stop(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
+        """Refuse requests, drain its workers and start none, until `start`."""
+        async with self._fleet.lock(endpoint_id):
+            endpoint = self._changeable(principal, endpoint_id)
+            # Nothing is wanted when it starts again, but for what requests or bounds ask then.
+            changed = replace(endpoint, phase=Phase.STOPPED, desired=0, override=None, updated_at=self._clock())
+            return await self._change(OperationKind.STOP, changed, workers=0)
+
+    async def delete(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
+        """Refuse requests, drain its workers, then forget it."""
+        async with self._fleet.lock(endpoint_id):
+            endpoint = self._changeable(principal, endpoint_id, deleting=True)
+            pending = [o for o in self._fleet.operations(endpoint_id) if o.kind is OperationKind.DELETE]
+            if pending:
+                return endpoint, pending[-1]
+            changed = replace(endpoint, phase=Phase.DELETING, updated_at=self._clock())
+            return await self._change(OperationKind.DELETE, changed, workers=0)
+
+    async def _change(
+        self, kind: OperationKind, endpoint: Endpoint, *, workers: int | None
+    ) -> tuple[Endpoint, Operation]:
+        now = self._clock()
+        said = {OperationKind.SCALE: "scaled by hand", OperationKind.DELETE: "deletion asked for"}
+        message = said.get(kind, f"{kind} asked for")
+        if kind is OperationKind.SCALE and workers is not None:
+            message = f"set to {workers} workers by hand"
+        change = Change(
+            endpoint=endpoint,
+            new_operations=[self._operation(kind, endpoint, workers)],
+            events=[EventDraft(at=now, kind=f"endpoint_{kind}", message=message)],
+        )
+        _, operations = await self._fleet.commit(change)
+        await self._publish(endpoint)
+        return endpoint, operations[0]
+
+    def _operation(self, kind: OperationKind, endpoint: Endpoint, workers: int | None) -> Operation:
+        now = self._clock()
+        return Operation(
+            id=OperationId(self._new_id()),
+            number=0,
+            kind=kind,
+            endpoint=endpoint.id,
+            state=OperationState.PENDING,
+            created_at=now,
+            deadline_at=now + self._limits.operation_timeout_s,
+            revision=endpoint.revision,
+            workers=workers,
+        )
+
+    async def _publish(self, endpoint: Endpoint) -> None:
+        seq = self._gateway.publish(endpoint)
+        self._reconciler.wake(endpoint.id)
+        # A gateway that is away gets the table when it comes back: nobody waits longer than this for it.
+        await self._link.wait_acked(seq, timeout_s=ACK_WAIT_S)
+
+    def _changeable(self, principal: Principal, endpoint_id: EndpointId, *, deleting: bool = False) -> Endpoint:
+        endpoint = self._fleet.endpoint(endpoint_id)
+        if endpoint is None or endpoint.project != principal.project:
+            raise NotFound("the endpoint is gone")
+        if not principal.may(Scope.DEPLOY, endpoint_id):
+            raise Forbidden("this key may not change this endpoint")
+        if endpoint.phase is Phase.DELETING and not deleting:
+            raise Conflict("the endpoint is being deleted")
+        return endpoint
+
+    def _check_caller(self, principal: Principal, spec: EndpointSpec) -> None:
+        provider = spec.pool.provider
+        self._providers.check(provider)
+        if provider in SHELLS and not principal.may(Scope.ADMIN):
+            raise Forbidden(
+                f"the {provider} provider runs commands as the user of Stoker, which needs a key of scope admin"
+            )
+        if provider in SHELLS and spec.launch.image is not None:
+            raise Invalid.at("/launch/image", f"the {provider} provider runs models and commands, not images")
+
+    def _check_hardware(self, spec: EndpointSpec) -> None:
+        """Refuse what no host of the provider could ever run."""
+        managed = self._providers.check(spec.pool.provider)
+        found = place(spec.pool.hardware, managed.offers, (), port_wanted=True)
+        if isinstance(found, Unplaceable) and not found.ever:
+            raise Invalid.at("/pools/0/hardware", f"no host can ever run this: {found.reason}")
+
+
+def _runs(endpoint: Endpoint) -> object:
+    """All of an endpoint that a running worker depends on: a change of it needs new workers."""
+    pool = endpoint.spec.pool
+    return endpoint.launch, endpoint.slots, endpoint.probe, pool.provider, pool.hardware
+
+
+def _check_name(tx: Connection, name: str, project: ProjectId) -> None:
+    if rows.name_taken(tx, name, project=project):
+        raise Conflict(f"the name {name!r} is taken; choose another, or change the endpoint: stoker apply -f FILE")
+
+
+def _peek_slug(tx: Connection, spec: EndpointSpec, project: ProjectId) -> str:
+    _check_name(tx, spec.name, project)
+    return rows.free_slug(tx, spec.name, installation.peek_number(tx, "endpoint"))

@@ -1,0 +1,244 @@
+"""What control knows: endpoints, their workers and pending operations, in memory and in the store alike.
+
+Loaded once at the start. There is one control, so memory is as good as the store as long as every change goes through
+`commit`, which writes first and remembers after. Whoever changes an endpoint or its workers holds its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
+
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.hardware import Placement
+from stoker.domain.operation import Decision, Level, Operation, OperationState
+from stoker.domain.worker import Worker, WorkerId
+from stoker.policy.placement import PORT_QUARANTINE_S
+from stoker.store import endpoints as endpoint_rows
+from stoker.store import installation, journal
+from stoker.store import operations as operation_rows
+from stoker.store import workers as worker_rows
+from stoker.store.base import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDraft:
+    """An event about to be recorded."""
+
+    at: float
+    kind: str
+    message: str
+    worker: WorkerId | None = None
+    level: Level = Level.INFO
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """What one step alters of one endpoint: written in one transaction. New workers and operations get their numbers
+    when they are written; those given here do not count.
+    """
+
+    endpoint: Endpoint
+    removed: bool = False
+    workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    new_workers: list[Worker] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    new_operations: list[Operation] = field(default_factory=list)
+    events: list[EventDraft] = field(default_factory=list)
+    decision: Decision | None = None
+
+
+class Fleet:
+    """All endpoints with their workers that still hold something, and operations that have not ended."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._endpoints: dict[EndpointId, Endpoint] = {}
+        self._workers: dict[EndpointId, dict[WorkerId, Worker]] = {}
+        self._operations: dict[EndpointId, list[Operation]] = {}
+        self._endpoint_of: dict[WorkerId, EndpointId] = {}
+        self._locks: dict[EndpointId, asyncio.Lock] = {}
+        self._reserved: dict[WorkerId, tuple[str, Placement]] = {}
+        self._watchers: set[asyncio.Event] = set()
+
+    async def load(self, *, now: float) -> None:
+        """Read everything from the store."""
+
+        def read(tx: Connection) -> tuple[tuple[Endpoint, ...], tuple[Worker, ...], tuple[Operation, ...]]:
+            held = worker_rows.held(tx, released_after=now - PORT_QUARANTINE_S)
+            return endpoint_rows.everything(tx), held, operation_rows.pending(tx)
+
+        endpoints, workers, operations = await self.store.read(read)
+        for endpoint in endpoints:
+            self._endpoints[endpoint.id] = endpoint
+        for worker in workers:
+            self._remember(worker)
+        for operation in operations:
+            self._operations.setdefault(operation.endpoint, []).append(operation)
+
+    # Reading
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All of them."""
+        return tuple(self._endpoints.values())
+
+    def endpoint(self, endpoint: EndpointId) -> Endpoint | None:
+        """The endpoint of that id."""
+        return self._endpoints.get(endpoint)
+
+    def workers(self, endpoint: EndpointId) -> tuple[Worker, ...]:
+        """Its workers, ended ones included as long as their port is not free again."""
+        return tuple(self._workers.get(endpoint, {}).values())
+
+    def live(self, endpoint: EndpointId) -> tuple[Worker, ...]:
+        """Its workers that are not gone."""
+        return tuple(w for w in self._workers.get(endpoint, {}).values() if not w.gone)
+
+    def all_workers(self) -> Iterable[Worker]:
+        """The workers of all endpoints, as `workers`."""
+        return (worker for workers in self._workers.values() for worker in workers.values())
+
+    def worker(self, worker: WorkerId) -> Worker | None:
+        """The worker of that id, if it still holds something."""
+        endpoint = self._endpoint_of.get(worker)
+        return None if endpoint is None else self._workers[endpoint].get(worker)
+
+    def operations(self, endpoint: EndpointId) -> tuple[Operation, ...]:
+        """Its pending operations, oldest first."""
+        return tuple(self._operations.get(endpoint, ()))
+
+    def placements(self, provider: str, *, now: float, without: frozenset[WorkerId] = frozenset()) -> list[Placement]:
+        """All that workers hold of the provider's hosts; of ended ones only the port, until its quarantine is over."""
+        held = [placement for name, placement in self._reserved.values() if name == provider]
+        for worker in self.all_workers():
+            placement = worker.placement
+            if worker.provider != provider or placement is None or worker.id in without:
+                continue
+            if not worker.gone:
+                held.append(placement)
+            elif worker.released_at is None or now - worker.released_at < PORT_QUARANTINE_S:
+                held.append(Placement(host=placement.host, port=placement.port))
+        return held
+
+    def reserve(self, worker: WorkerId, provider: str, placement: Placement) -> None:
+        """Hold a placement until the commit that records it."""
+        self._reserved[worker] = (provider, placement)
+
+    def lock(self, endpoint: EndpointId) -> asyncio.Lock:
+        """Held by whoever changes the endpoint or its workers."""
+        return self._locks.setdefault(endpoint, asyncio.Lock())
+
+    # Changing
+
+    async def add(self, make: Callable[[Connection], Endpoint]) -> Endpoint:
+        """Record a new endpoint: `make` inserts it within the transaction, or raises."""
+        endpoint = await self.store.write(make)
+        self._endpoints[endpoint.id] = endpoint
+        return endpoint
+
+    async def commit(self, change: Change) -> tuple[list[Worker], list[Operation]]:
+        """Write a change and then remember it. The new workers and operations, with their numbers."""
+        endpoint = change.endpoint
+
+        def write(tx: Connection) -> tuple[list[Worker], list[Operation]]:
+            workers, operations = _numbered(tx, change)
+            for worker in workers:
+                worker_rows.add(tx, worker)
+            for operation in operations:
+                operation_rows.add(tx, operation, project=endpoint.project)
+            worker_rows.save(tx, change.workers.values())
+            for operation in change.operations:
+                operation_rows.save(tx, operation)
+            _write_journal(tx, change)
+            if change.removed:
+                worker_rows.remove_of_endpoint(tx, endpoint.id)
+                endpoint_rows.remove(tx, endpoint.id)
+            elif endpoint is not self._endpoints.get(endpoint.id):
+                endpoint_rows.save(tx, endpoint)
+            return workers, operations
+
+        try:
+            workers, operations = await self.store.write(write)
+        finally:
+            for worker in (*change.new_workers, *change.workers.values()):
+                self._reserved.pop(worker.id, None)
+        for worker in (*workers, *change.workers.values()):
+            self._remember(worker)
+        pending = [o for o in self.operations(endpoint.id) if all(o.id != changed.id for changed in change.operations)]
+        pending += [o for o in (*change.operations, *operations) if o.state is OperationState.PENDING]
+        self._operations[endpoint.id] = pending
+        if change.removed:
+            self._forget(endpoint.id)
+        else:
+            self._endpoints[endpoint.id] = endpoint
+        for watcher in self._watchers:
+            watcher.set()
+        return workers, operations
+
+    async def release(self, workers: Iterable[Worker], *, now: float) -> None:
+        """The gateway has forgotten these ended workers: the quarantine of their ports begins."""
+        released = [replace(worker, released_at=now) for worker in workers]
+        await self.store.write(lambda tx: worker_rows.save(tx, released))
+        for worker in released:
+            self._remember(worker)
+
+    def _remember(self, worker: Worker) -> None:
+        self._workers.setdefault(worker.endpoint, {})[worker.id] = worker
+        self._endpoint_of[worker.id] = worker.endpoint
+
+    def _forget(self, endpoint: EndpointId) -> None:
+        self._endpoints.pop(endpoint, None)
+        self._operations.pop(endpoint, None)
+        self._locks.pop(endpoint, None)
+
+    def forget_released(self, *, now: float) -> None:
+        """Drop ended workers whose port is free again, and what belonged to deleted endpoints."""
+        for endpoint, workers in tuple(self._workers.items()):
+            for worker in tuple(workers.values()):
+                if worker.gone and worker.released_at is not None and now - worker.released_at >= PORT_QUARANTINE_S:
+                    del workers[worker.id]
+                    del self._endpoint_of[worker.id]
+            if not workers and endpoint not in self._endpoints:
+                del self._workers[endpoint]
+
+    # Watching
+
+    async def changed(self, *, timeout_s: float) -> None:
+        """Wait for the next commit, or until the time is over."""
+        event = asyncio.Event()
+        self._watchers.add(event)
+        try:
+            await asyncio.wait_for(event.wait(), timeout_s)
+        except TimeoutError:
+            return
+        finally:
+            self._watchers.discard(event)
+
+
+def _numbered(tx: Connection, change: Change) -> tuple[list[Worker], list[Operation]]:
+    workers, operations = change.new_workers, change.new_operations
+    if workers:
+        first = installation.next_number(tx, "worker", len(workers))
+        workers = [replace(worker, number=first + index) for index, worker in enumerate(workers)]
+    if operations:
+        first = installation.next_number(tx, "operation", len(operations))
+        operations = [replace(operation, number=first + index) for index, operation in enumerate(operations)]
+    return workers, operations
+
+
+def _write_journal(tx: Connection, change: Change) -> None:
+    for event in change.events:
+        journal.add_event(
+            tx,
+            at=event.at,
+            kind=event.kind,
+            message=event.message,
+            endpoint=change.endpoint.id,
+            worker=event.worker,
+            level=event.level,
+        )
+    if change.decision is not None:
+        journal.add_decision(tx, change.endpoint.id, change.decision)

@@ -1,0 +1,40 @@
+"""Resolves what a user wants to run into a launch that is stored with the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stoker.domain.endpoint import EndpointSpec, Launch, Probe
+from stoker.engines import base as engines
+from stoker.engines import catalogue
+
+# An unknown program may not take two requests at once; whoever knows better says `slots`.
+UNKNOWN_SLOTS = 1
+
+
+def resolve(spec: EndpointSpec, slug: str, *, models: Mapping[str, str]) -> Launch:
+    """The launch for `spec`, whose workers also answer to the endpoint's name and `slug` as model names.
+
+    Raises `Invalid`, with a pointer into the spec, for unknown models, engines and parameters. Looks at files.
+    """
+    wanted = spec.launch
+    hardware = spec.pool.hardware
+    if wanted.model is not None:
+        model = catalogue.resolve(wanted.model, models, engine=wanted.engine)
+        engine = engines.load(catalogue.choose(wanted, model, hardware))
+        names = tuple(dict.fromkeys((spec.name, slug)))
+        return engine.launch(wanted, model, hardware, names=names, slots=spec.slots)
+    notes: tuple[str, ...] = ()
+    if spec.slots is None:
+        notes = (f"each worker gets {UNKNOWN_SLOTS} request at a time; set slots if it takes more at once",)
+    return Launch(
+        engine=None,
+        command=wanted.command,
+        image=wanted.image,
+        env=dict(wanted.env),
+        port=wanted.port,
+        # Nothing is known of its paths: ready is when it accepts connections.
+        probe=Probe(path=None),
+        slots=UNKNOWN_SLOTS,
+        notes=notes,
+    )

@@ -1,0 +1,336 @@
+"""Makes it so: runs passes over endpoints that something happened to, commits them and carries out their effects.
+
+Everything that happens anywhere ends in `wake(endpoint)`. Passes of different endpoints run side by side, those of one
+endpoint one after the other; a wake during a pass makes another pass after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from stoker.control.fleet import Change, Fleet
+from stoker.control.managed import Managed, Providers
+from stoker.control.observer import Snapshot
+from stoker.control.passes import Facts, Pass
+from stoker.control.prober import Prober
+from stoker.control.signals import Gateway
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.errors import StokerError
+from stoker.domain.hardware import HardwareRequest, Placement
+from stoker.domain.worker import Worker, WorkerId, WorkerSpec, WorkerState
+from stoker.policy.lifecycle import Sight
+from stoker.policy.placement import Unplaceable, place
+
+log = structlog.get_logger(__name__)
+
+PASSES_AT_ONCE = 16
+# Output shown with a failure: enough for a traceback's end, not enough to drown the message.
+TAIL_LINES = 8
+TAIL_CHARS_MAX = 2_000
+TAIL_WAIT_S = 2.0
+
+
+class Reconciler:
+    """See the module. `start` before the first wake."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        providers: Providers,
+        gateway: Gateway,
+        *,
+        prober: Prober,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._fleet = fleet
+        self._providers = providers
+        self._gateway = gateway
+        self._prober = prober
+        self._clock = clock
+        self._new_id = new_id
+        self._ready: set[WorkerId] = set()
+        self._unhealthy: dict[WorkerId, str] = {}
+        self._refused: dict[WorkerId, str] = {}
+        self._dirty: dict[EndpointId, None] = {}
+        self._running: set[EndpointId] = set()
+        self._some_dirty = asyncio.Event()
+        self._timers: dict[EndpointId, asyncio.TimerHandle] = {}
+        self.closing = False
+
+    # What happens elsewhere
+
+    def wake(self, endpoint: EndpointId) -> None:
+        """Something happened to this endpoint: look at it now."""
+        self._dirty[endpoint] = None
+        self._some_dirty.set()
+
+    def wake_all(self) -> None:
+        """Look at every endpoint."""
+        for endpoint in self._fleet.endpoints():
+            self.wake(endpoint.id)
+
+    def _wake_worker(self, worker: WorkerId) -> None:
+        known = self._fleet.worker(worker)
+        if known is not None:
+            self.wake(known.endpoint)
+
+    def worker_ready(self, worker: WorkerId) -> None:
+        """Its probe has passed."""
+        self._ready.add(worker)
+        self._wake_worker(worker)
+
+    def worker_unhealthy(self, worker: WorkerId, why: str) -> None:
+        """Its probes fail, or it refuses the gateway's connections."""
+        self._unhealthy[worker] = why
+        known = self._fleet.worker(worker)
+        if known is not None:
+            self._providers.get(known.provider).observer.loop.wake()
+            self.wake(known.endpoint)
+
+    async def start_refused(self, worker: WorkerId, why: str) -> None:
+        """Its provider will not start it."""
+        self._refused[worker] = why
+        self._wake_worker(worker)
+
+    async def start_acknowledged(self, worker: WorkerId) -> None:
+        """Its provider has confirmed the start."""
+        started = self._fleet.worker(worker)
+        if started is None:
+            return
+        async with self._fleet.lock(started.endpoint):
+            known, endpoint = self._fleet.worker(worker), self._fleet.endpoint(started.endpoint)
+            if known is None or endpoint is None or known.gone:
+                return
+            known = replace(known, acknowledged_at=self._clock())
+            await self._fleet.commit(Change(endpoint=endpoint, workers={worker: known}))
+            self._watch(endpoint, known)
+        # A command that ends at once should be seen to have ended at once.
+        self._providers.get(known.provider).observer.loop.wake()
+
+    def snapshot_taken(self, provider: str, snapshot: Snapshot, changed: frozenset[WorkerId]) -> None:
+        """A provider was listed: look at what changed, and end what nobody wants."""
+        managed = self._providers.get(provider)
+        for observed in snapshot.workers.values():
+            worker = self._fleet.worker(observed.id)
+            if worker is None or worker.gone:
+                # Left over from a start that was overtaken, or an ended one that the provider still keeps.
+                if managed.actions.settled(observed.id):
+                    managed.actions.stop(observed.id, grace_s=5.0)
+            elif worker.state is WorkerState.STOPPING:
+                self._stop(worker)
+        for worker_id in changed:
+            self._wake_worker(worker_id)
+        for worker in self._fleet.all_workers():
+            # An absence is no change in the list, but may have become proof.
+            if worker.provider == provider and not worker.gone and worker.id not in snapshot.workers:
+                self.wake(worker.endpoint)
+
+    # Passes
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        room = asyncio.Semaphore(PASSES_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._some_dirty.wait()
+                self._some_dirty.clear()
+                for endpoint in [e for e in self._dirty if e not in self._running]:
+                    await room.acquire()
+                    del self._dirty[endpoint]
+                    self._running.add(endpoint)
+                    group.create_task(self._run_one(endpoint, room))
+
+    async def _run_one(self, endpoint: EndpointId, room: asyncio.Semaphore) -> None:
+        try:
+            await self.reconcile(endpoint)
+        except Exception as exc:
+            # The next event or the periodic look makes another try; one endpoint's trouble is nobody else's.
+            log.error("pass_failed", endpoint=endpoint, error=str(exc), exc_info=True)
+            self._wake_at(endpoint, self._clock() + 1.0)
+        finally:
+            room.release()
+            self._running.discard(endpoint)
+            if endpoint in self._dirty:
+                self._some_dirty.set()
+
+    async def reconcile(self, endpoint_id: EndpointId) -> None:
+        """One pass over one endpoint."""
+        async with self._fleet.lock(endpoint_id):
+            endpoint = self._fleet.endpoint(endpoint_id)
+            if endpoint is None:
+                return
+            workers = self._fleet.live(endpoint_id)
+            tails = await self._tails(workers)
+            now = self._clock()
+            step = Pass(
+                endpoint,
+                workers,
+                self._fleet.operations(endpoint_id),
+                self._facts(endpoint, workers, tails, now),
+                place=lambda *question: self._place(endpoint.spec.pool.provider, *question),
+                new_id=self._new_id,
+            )
+            step.run()
+            new: list[Worker] = []
+            if not step.empty:
+                new, _ = await self._fleet.commit(step.change)
+            self._carry_out(step, new)
+            self._wake_at(endpoint_id, step.next_at())
+
+    def _facts(self, endpoint: Endpoint, workers: tuple[Worker, ...], tails: dict[WorkerId, str], now: float) -> Facts:
+        sights = {worker.id: sight for worker in workers if (sight := self._sight(worker)) is not None}
+        ids = [worker.id for worker in workers]
+        return Facts(
+            now=now,
+            sights=sights,
+            settled=[w.id for w in workers if self._providers.get(w.provider).actions.settled(w.id)],
+            ready=[worker for worker in ids if worker in self._ready],
+            unhealthy={worker: self._unhealthy[worker] for worker in ids if worker in self._unhealthy},
+            refused={worker: self._refused[worker] for worker in ids if worker in self._refused},
+            drained=self._gateway.drained(endpoint.id, workers),
+            loads=self._gateway.traffic.loads(endpoint.id),
+            signals=self._gateway.signals(endpoint, now=now),
+            tails=tails,
+            closing=self.closing,
+        )
+
+    def _sight(self, worker: Worker) -> Sight | None:
+        return self._providers.get(worker.provider).observer.sight(worker.id)
+
+    async def _tails(self, workers: tuple[Worker, ...]) -> dict[WorkerId, str]:
+        """The last output of workers that were seen to have ended."""
+        tails: dict[WorkerId, str] = {}
+        for worker in workers:
+            sight = self._sight(worker)
+            if sight is None or sight.observed is None or sight.observed.running:
+                continue
+            if worker.state is not WorkerState.STOPPING:
+                tails[worker.id] = await self._tail(worker)
+        return tails
+
+    async def _tail(self, worker: Worker) -> str:
+        provider = self._providers.get(worker.provider).provider
+        lines: list[str] = []
+        try:
+            async with asyncio.timeout(TAIL_WAIT_S):
+                lines.extend([line.text async for line in provider.logs(worker.id, tail=TAIL_LINES, follow=False)])
+        except (TimeoutError, OSError, StokerError) as exc:
+            log.warning("tail_failed", worker=worker.id, error=str(exc))
+        return "\n".join(lines)[-TAIL_CHARS_MAX:]
+
+    def _place(
+        self, provider: str, worker: WorkerId, request: HardwareRequest, without: frozenset[WorkerId]
+    ) -> Placement | Unplaceable:
+        held = self._fleet.placements(provider, now=self._clock(), without=without)
+        found = place(request, self._providers.get(provider).offers, held, port_wanted=True)
+        if isinstance(found, Placement) and not without:
+            self._fleet.reserve(worker, provider, found)
+        return found
+
+    # Effects
+
+    def _carry_out(self, step: Pass, new: list[Worker]) -> None:
+        endpoint = step.endpoint
+        for worker in (*step.change.workers.values(), *new):
+            if worker.state is WorkerState.STARTING and worker.acknowledged_at is None:
+                self._start(endpoint, worker)
+            if worker.state is not WorkerState.STARTING:
+                self._ready.discard(worker.id)
+                self._refused.pop(worker.id, None)
+            if worker.state is not WorkerState.READY:
+                self._unhealthy.pop(worker.id, None)
+            self._watch(endpoint, worker)
+        for worker_id in step.stops:
+            stopped = self._fleet.worker(worker_id)
+            if stopped is not None:
+                self._stop(stopped)
+        if step.change.removed:
+            self._gateway.withdraw(endpoint.id)
+        else:
+            self._gateway.publish(endpoint)
+
+    def _start(self, endpoint: Endpoint, worker: Worker) -> None:
+        managed = self._providers.get(worker.provider)
+        managed.actions.start(worker_spec(endpoint, worker, managed))
+
+    def _stop(self, worker: Worker) -> None:
+        managed = self._providers.get(worker.provider)
+        endpoint = self._fleet.endpoint(worker.endpoint)
+        grace_s = 10.0 if endpoint is None else endpoint.spec.rollout.grace_s
+        managed.actions.stop(worker.id, grace_s=grace_s)
+
+    def _watch(self, endpoint: Endpoint, worker: Worker) -> None:
+        """Probe a worker that should be probed. Those of an old revision are not: its probe is no longer known."""
+        starting = worker.state is WorkerState.STARTING and worker.acknowledged_at is not None
+        probed = starting or worker.state is WorkerState.READY
+        if not probed or worker.address is None or worker.revision != endpoint.revision:
+            self._prober.forget(worker.id)
+            return
+        listens = self._providers.get(worker.provider).provider.listens
+        self._prober.watch(worker.id, worker.address, endpoint.probe, starting=starting, listens=listens)
+
+    def _wake_at(self, endpoint: EndpointId, when: float | None) -> None:
+        timer = self._timers.pop(endpoint, None)
+        if timer is not None:
+            timer.cancel()
+        if when is not None:
+            delay_s = max(0.0, when - self._clock())
+            self._timers[endpoint] = asyncio.get_running_loop().call_later(delay_s, self.wake, endpoint)
+
+    async def resume(self) -> None:
+        """After a start of control: ask again for every start that was not acknowledged, and probe what runs."""
+        for endpoint in self._fleet.endpoints():
+            for worker in self._fleet.live(endpoint.id):
+                if worker.state is WorkerState.STARTING and worker.acknowledged_at is None:
+                    self._start(endpoint, worker)
+                elif worker.state is WorkerState.STOPPING:
+                    self._stop(worker)
+                self._watch(endpoint, worker)
+            self._gateway.publish(endpoint)
+        self.wake_all()
+
+    async def cut(self) -> None:
+        """End all draining workers now, whatever they still do."""
+        now = self._clock()
+        for endpoint in self._fleet.endpoints():
+            async with self._fleet.lock(endpoint.id):
+                draining = [w for w in self._fleet.live(endpoint.id) if w.state is WorkerState.DRAINING]
+                workers = {worker.id: replace(worker, drain_deadline=now) for worker in draining}
+                await self._fleet.commit(Change(endpoint=endpoint, workers=workers))
+            self.wake(endpoint.id)
+
+    async def close(self) -> None:
+        """Set no more timers."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+
+def worker_spec(endpoint: Endpoint, worker: Worker, managed: Managed) -> WorkerSpec:
+    """What the provider is asked to run for this worker: the endpoint's launch with addresses and cards filled in."""
+    launch = endpoint.launch
+    host = "127.0.0.1" if worker.address is None else worker.address.host
+    port = None if worker.address is None else worker.address.port
+    fill = {"{host}": host, "{port}": str(port or ""), "{model}": launch.models[0] if launch.models else ""}
+    placement = worker.placement
+    return WorkerSpec(
+        id=worker.id,
+        endpoint=endpoint.id,
+        name=f"{endpoint.slug}-{worker.number}",
+        command=tuple(_filled(argument, fill) for argument in launch.command),
+        image=launch.image,
+        env=launch.env,
+        port=port,
+        gpus=() if placement is None else managed.gpu_ids(placement.host, placement.gpus),
+    )
+
+
+def _filled(argument: str, values: dict[str, str]) -> str:
+    for placeholder, value in values.items():
+        argument = argument.replace(placeholder, value)
+    return argument

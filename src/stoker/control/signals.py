@@ -1,0 +1,162 @@
+"""Control's view of the gateway: takes in what the link brings, answers what passes ask, and publishes endpoints.
+
+A wake or a report that changes what should run leads to a pass at once; nothing waits for a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import structlog
+
+from stoker.control.fleet import Fleet
+from stoker.control.table import Publisher
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.worker import Worker, WorkerId, WorkerState
+from stoker.link.messages import Report, Wake, WorkerDown
+from stoker.link.server import LinkServer
+from stoker.policy.scaling import Signals, decide
+from stoker.telemetry.traffic import TrafficMeter
+
+log = structlog.get_logger(__name__)
+
+
+class Woken(Protocol):
+    """What the reconciler offers to this module."""
+
+    def wake(self, endpoint: EndpointId) -> None: ...
+
+    def wake_all(self) -> None: ...
+
+    def worker_unhealthy(self, worker: WorkerId, why: str) -> None: ...
+
+
+class Gateway:
+    """One for the one gateway. `listen_to` and `attach` close the circle with link and reconciler at the start."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        traffic: TrafficMeter,
+        *,
+        clock: Callable[[], float],
+        attached: Callable[[EndpointId], Iterable[str]],
+    ) -> None:
+        self.traffic = traffic
+        self._fleet = fleet
+        self._clock = clock
+        self._attached = attached
+        self._link: LinkServer
+        self._publisher: Publisher
+        self._reconciler: Woken
+
+    def attach(self, link: LinkServer, publisher: Publisher, reconciler: Woken) -> None:
+        """The other ends, made after this one."""
+        self._link, self._publisher, self._reconciler = link, publisher, reconciler
+
+    # What the link brings (stoker.link.server.LinkListener)
+
+    def gateway_connected(self) -> None:
+        self.traffic.connected()
+
+    def gateway_lost(self) -> None:
+        log.warning("gateway_lost")
+        self.traffic.lost()
+
+    def reported(self, report: Report) -> None:
+        now = self._clock()
+        endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
+        windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
+        self.traffic.update(report, now=now, windows=windows)
+        for endpoint in endpoints:
+            draining = any(w.state is WorkerState.DRAINING for w in self._fleet.live(endpoint.id))
+            if draining or self._wants_change(endpoint, now):
+                self._reconciler.wake(endpoint.id)
+
+    def woken(self, wake: Wake) -> None:
+        endpoint = self._fleet.endpoint(EndpointId(wake.endpoint))
+        if endpoint is None:
+            return
+        now = self._clock()
+        self.traffic.wake(endpoint.id, wake.waiting, now=now)
+        if self._wants_change(endpoint, now):
+            self._reconciler.wake(endpoint.id)
+
+    def worker_down(self, down: WorkerDown) -> None:
+        log.warning("worker_refuses", endpoint=down.endpoint, worker=down.worker, reason=down.reason)
+        self._reconciler.worker_unhealthy(WorkerId(down.worker), down.reason)
+
+    def acknowledged(self, seq: int) -> None:
+        """The table has taken effect: perhaps a drain may go on, or a port is free."""
+        for endpoint in self._fleet.endpoints():
+            if any(w.state is WorkerState.DRAINING for w in self._fleet.live(endpoint.id)):
+                self._reconciler.wake(endpoint.id)
+
+    # What passes ask
+
+    def signals(self, endpoint: Endpoint, *, now: float) -> Signals | None:
+        """The endpoint's signals for its policy."""
+        window_s = endpoint.spec.scaling.scale_down_delay_s
+        return self.traffic.signals(endpoint.id, now=now, window_s=window_s)
+
+    def drained(self, endpoint: EndpointId, workers: Sequence[Worker]) -> frozenset[WorkerId]:
+        """The draining workers that the gateway has confirmed to have no request and to get none.
+
+        It must have taken over the table that says so, and reported under that table; its silence is no confirmation.
+        """
+        seq = self._publisher.seq(endpoint)
+        if self._link.acked < seq or self.traffic.reported_at_seq(endpoint) < seq:
+            return frozenset()
+        loads = self.traffic.loads(endpoint)
+        entry = self._link.endpoint(endpoint)
+        draining_there = frozenset() if entry is None else frozenset(w.id for w in entry.workers if w.draining)
+        return frozenset(
+            w.id
+            for w in workers
+            if w.state is WorkerState.DRAINING and w.id in draining_there and loads.get(w.id, 0) == 0
+        )
+
+    def _wants_change(self, endpoint: Endpoint, now: float) -> bool:
+        decision = decide(
+            endpoint.spec.scaling,
+            endpoint.spec.pool.bounds,
+            self.signals(endpoint, now=now),
+            slots=endpoint.slots,
+            current=endpoint.desired,
+            now=now,
+            override=endpoint.override,
+        )
+        return decision.workers != endpoint.desired
+
+    async def look(self) -> None:
+        """The periodic look at endpoints that may have become idle: silence brings no report."""
+        now = self._clock()
+        for endpoint in self._fleet.endpoints():
+            if self._wants_change(endpoint, now):
+                self._reconciler.wake(endpoint.id)
+
+    # What control says
+
+    def publish(self, endpoint: Endpoint) -> int:
+        """Put the endpoint into the gateway's table, as it stands. The number to wait for."""
+        workers = self._fleet.workers(endpoint.id)
+        attached = frozenset(self._attached(endpoint.id))
+        return self._publisher.publish(endpoint, workers, attached=attached, now=self._clock())
+
+    def withdraw(self, endpoint: EndpointId) -> None:
+        """The endpoint is gone."""
+        self._publisher.withdraw(endpoint)
+        self.traffic.forget(endpoint)
+
+    async def release(self) -> None:
+        """Record which ended workers the gateway has forgotten, which starts the quarantine of their ports."""
+        now = self._clock()
+        released = [
+            worker
+            for worker in self._fleet.all_workers()
+            if worker.gone and worker.released_at is None and self._link.acked >= self._publisher.seq(worker.endpoint)
+        ]
+        if released:
+            await self._fleet.release(released, now=now)
+        self._fleet.forget_released(now=now)

@@ -1,0 +1,125 @@
+"""Makes the gateway's table of what control knows. Entries are functions of endpoint, workers, keys and time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+
+from stoker.domain.access import ApiKey, Scope, reach
+from stoker.domain.endpoint import Access, Endpoint, EndpointId, Phase
+from stoker.domain.worker import Worker, WorkerState
+from stoker.link.messages import AddressEntry, EndpointEntry, KeyEntry, WorkerEntry
+from stoker.link.server import LinkServer
+from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL, retry_at
+
+_ROUTABLE = (WorkerState.READY, WorkerState.DRAINING)
+
+
+def entry_of(
+    endpoint: Endpoint,
+    workers: Iterable[Worker],
+    *,
+    attached: Collection[str],
+    domains: Sequence[str],
+    closing: bool,
+    now: float,
+) -> EndpointEntry:
+    """The table's entry for an endpoint with these workers. `closing`: all of Stoker is being stopped."""
+    live = [w for w in workers if not w.gone]
+    refusal, text, retry_after_s = _refusal(endpoint, live, closing=closing, now=now)
+    spec = endpoint.spec
+    return EndpointEntry(
+        id=endpoint.id,
+        number=endpoint.number,
+        project=endpoint.project,
+        slug=endpoint.slug,
+        name=spec.name,
+        access=spec.access.value,
+        models=endpoint.launch.models,
+        addresses=_addresses(endpoint, domains),
+        workers=tuple(
+            WorkerEntry(
+                id=w.id,
+                host=w.address.host,
+                port=w.address.port,
+                slots=w.slots,
+                order=w.number,
+                draining=w.state is WorkerState.DRAINING,
+            )
+            for w in sorted(live, key=lambda w: w.number)
+            if w.state in _ROUTABLE and w.address is not None
+        ),
+        waiting_max=spec.waiting.requests_max,
+        wait_s_max=spec.waiting.wait_s_max,
+        connect_s=spec.timeouts.connect_s,
+        first_byte_s=spec.timeouts.first_byte_s,
+        idle_s=spec.timeouts.idle_s,
+        total_s=spec.timeouts.total_s,
+        created_s=endpoint.created_at,
+        refusal=refusal,
+        refusal_text=text,
+        retry_after_s=retry_after_s,
+        attached=tuple(sorted(attached)) if spec.access is Access.ATTACHED else (),
+    )
+
+
+def _addresses(endpoint: Endpoint, domains: Sequence[str]) -> tuple[AddressEntry, ...]:
+    return (
+        AddressEntry(prefix=f"/e/{endpoint.slug}"),
+        AddressEntry(prefix=f"/e/{endpoint.id}"),
+        *(AddressEntry(prefix="/", host=f"{endpoint.slug}.{domain}", strip=False) for domain in domains),
+    )
+
+
+def _refusal(
+    endpoint: Endpoint, live: list[Worker], *, closing: bool, now: float
+) -> tuple[str | None, str, float | None]:
+    if closing:
+        return "stopping", "Stoker is being stopped", None
+    if endpoint.phase is Phase.STOPPED:
+        return "stopped", f"the endpoint is stopped; `stoker start {endpoint.slug}` starts it", None
+    if endpoint.phase is Phase.DELETING:
+        return "deleting", "the endpoint is being deleted", None
+    earliest = retry_at(endpoint.failures)
+    serving = any(w.state is WorkerState.READY for w in live)
+    if serving or endpoint.failures.count < FAILURES_BEFORE_REFUSAL or earliest is None or now >= earliest:
+        return None, "", None
+    text = f"its workers do not start: {endpoint.failures.last_reason}"
+    return "start_failed", text, float(math.ceil(earliest - now))
+
+
+def key_entry_of(key: ApiKey) -> KeyEntry:
+    """The table's entry for a usable key."""
+    return KeyEntry(
+        digest=key.digest,
+        id=key.id,
+        project=key.project,
+        invoke=Scope.INVOKE in reach(key.scopes),
+        endpoints=None if key.endpoints is None else tuple(sorted(key.endpoints)),
+    )
+
+
+class Publisher:
+    """Puts entries into the link's table and remembers under which number each endpoint's last change went out."""
+
+    def __init__(self, link: LinkServer, *, domains: Sequence[str]) -> None:
+        self.closing = False
+        self._link = link
+        self._domains = domains
+        self._seqs: dict[EndpointId, int] = {}
+
+    def publish(self, endpoint: Endpoint, workers: Iterable[Worker], *, attached: Collection[str], now: float) -> int:
+        """Put the endpoint as it stands. The number that the gateway acknowledges it with."""
+        entry = entry_of(endpoint, workers, attached=attached, domains=self._domains, closing=self.closing, now=now)
+        if self._link.endpoint(entry.id) != entry:
+            self._seqs[endpoint.id] = self._link.put_endpoint(entry)
+        return self.seq(endpoint.id)
+
+    def withdraw(self, endpoint: EndpointId) -> int:
+        """Take the endpoint out of the table."""
+        self._seqs[endpoint] = self._link.drop_endpoint(endpoint)
+        return self._seqs[endpoint]
+
+    def seq(self, endpoint: EndpointId) -> int:
+        """The number of the endpoint's last change."""
+        return self._seqs.get(endpoint, self._link.seq)

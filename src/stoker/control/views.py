@@ -1,0 +1,246 @@
+"""What may be looked at: joins the store with what control knows of this moment. Changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from stoker import __version__
+from stoker.control.fleet import Fleet
+from stoker.control.managed import Providers
+from stoker.control.signals import Gateway
+from stoker.domain.access import ApiKey, Principal, Scope
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.errors import NotFound
+from stoker.domain.operation import Decision, Event, Operation, OperationId
+from stoker.domain.views import EndpointView, HostView, Info, ModelView, ParameterView, Traffic, WorkerView
+from stoker.domain.worker import Worker, WorkerId, WorkerState
+from stoker.engines import base as engines
+from stoker.engines import catalogue
+from stoker.link.server import LinkServer
+from stoker.policy.state import condition_of
+from stoker.settings import Settings
+from stoker.store import endpoints as endpoint_rows
+from stoker.store import journal
+from stoker.store import keys as key_rows
+from stoker.store import operations as operation_rows
+from stoker.store import workers as worker_rows
+
+# Ended workers shown with an endpoint's live ones.
+WORKERS_SHOWN_MAX = 1_000
+
+
+class Views:
+    """Everything that a principal may see. What it may not see does not exist: `NotFound`."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        providers: Providers,
+        gateway: Gateway,
+        link: LinkServer,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._fleet = fleet
+        self._providers = providers
+        self._gateway = gateway
+        self._link = link
+        self._settings = settings
+        self._clock = clock
+        self._started_at = clock()
+
+    # Endpoints
+
+    async def find(self, reference: str, principal: Principal) -> Endpoint:
+        """The project's endpoint with that id, slug, number or exact name. Raises `NotFound`."""
+        found = await self._fleet.store.read(lambda tx: endpoint_rows.find(tx, reference, project=principal.project))
+        if found is None or not _visible(principal, found.id):
+            raise NotFound(f"no endpoint {reference[:64]!r}; `stoker ls` lists those there are")
+        # The row may be a moment older than what control knows.
+        return self._fleet.endpoint(found.id) or found
+
+    async def page(
+        self, principal: Principal, *, after: int, limit: int
+    ) -> tuple[tuple[EndpointView, ...], int | None]:
+        """Endpoints with numbers above `after`, and the number to go on after, if there are more."""
+        rows = await self._fleet.store.read(
+            lambda tx: endpoint_rows.page(tx, project=principal.project, after=after, limit=limit + 1)
+        )
+        shown = tuple(self.endpoint(row) for row in rows[:limit] if _visible(principal, row.id))
+        return shown, rows[limit - 1].number if len(rows) > limit else None
+
+    def endpoint(self, endpoint: Endpoint) -> EndpointView:
+        """An endpoint as it stands."""
+        live = self._fleet.live(endpoint.id)
+        latest = self._gateway.traffic.latest(endpoint.id) if self._link.connected else None
+        traffic = None
+        if latest is not None:
+            report, at = latest
+            traffic = Traffic(
+                in_flight=report.in_flight,
+                waiting=report.waiting,
+                oldest_wait_s=report.oldest_wait_s,
+                arrivals=report.arrivals,
+                completions=report.completions,
+                errors=report.errors,
+                refusals=report.refusals,
+                age_s=max(0.0, self._clock() - at),
+            )
+        return EndpointView(
+            endpoint=endpoint,
+            condition=condition_of(endpoint, live),
+            workers=Counter(worker.state for worker in live),
+            traffic=traffic,
+            url=f"{self._settings.url}/e/{endpoint.slug}",
+            openai_url=f"{self._settings.url}/v1",
+        )
+
+    # Workers
+
+    async def workers(self, endpoint: Endpoint) -> tuple[WorkerView, ...]:
+        """The endpoint's workers, newest first, ended ones included as long as they are remembered."""
+        rows = await self._fleet.store.read(
+            lambda tx: worker_rows.of_endpoint(tx, endpoint.id, limit=WORKERS_SHOWN_MAX)
+        )
+        return tuple(self._worker(row, endpoint) for row in rows)
+
+    def live_workers(self, principal: Principal) -> tuple[WorkerView, ...]:
+        """All workers of the project that are not gone, by number."""
+        shown = [
+            self._worker(worker, endpoint)
+            for endpoint in self._fleet.endpoints()
+            if endpoint.project == principal.project and _visible(principal, endpoint.id)
+            for worker in self._fleet.live(endpoint.id)
+        ]
+        return tuple(sorted(shown, key=lambda view: view.worker.number))
+
+    async def worker(self, worker: WorkerId, principal: Principal) -> WorkerView:
+        """The worker of that id. Raises `NotFound`."""
+
+        def read(tx: Connection) -> tuple[Worker, Endpoint] | None:
+            found = worker_rows.get(tx, worker)
+            endpoint = None if found is None else endpoint_rows.get(tx, found.endpoint)
+            return None if found is None or endpoint is None else (found, endpoint)
+
+        found = await self._fleet.store.read(read)
+        if found is None or found[1].project != principal.project or not _visible(principal, found[1].id):
+            raise NotFound(f"no worker {worker[:64]!r}")
+        return self._worker(*found)
+
+    def _worker(self, worker: Worker, endpoint: Endpoint) -> WorkerView:
+        worker = self._fleet.worker(worker.id) or worker
+        loads = self._gateway.traffic.loads(endpoint.id) if self._link.connected else {}
+        routable = worker.state in (WorkerState.READY, WorkerState.DRAINING)
+        return WorkerView(
+            worker=worker,
+            slug=endpoint.slug,
+            name=endpoint.spec.name,
+            in_flight=loads.get(worker.id) if routable else None,
+        )
+
+    # Records
+
+    async def events(self, endpoint: EndpointId, *, after: int | None, limit: int) -> tuple[Event, ...]:
+        """Events with numbers above `after`, oldest first; without `after` the newest ones."""
+        if after is None:
+            return await self._fleet.store.read(lambda tx: journal.newest_events(tx, endpoint, limit=limit))
+        return await self._fleet.store.read(lambda tx: journal.events_after(tx, endpoint, after=after, limit=limit))
+
+    async def decisions(self, endpoint: EndpointId, *, limit: int) -> tuple[Decision, ...]:
+        """The newest scaling decisions, newest first."""
+        return await self._fleet.store.read(lambda tx: journal.newest_decisions(tx, endpoint, limit=limit))
+
+    async def operation(self, operation: OperationId, principal: Principal, *, wait_s: float) -> Operation:
+        """The operation, once it has ended or `wait_s` is over. Raises `NotFound`."""
+        deadline = self._clock() + wait_s
+        while True:
+            found = await self._fleet.store.read(
+                lambda tx: operation_rows.get(tx, operation, project=principal.project)
+            )
+            if found is None or not _visible(principal, found.endpoint):
+                raise NotFound(f"no operation {operation[:64]!r}")
+            left_s = deadline - self._clock()
+            if found.ended_at is not None or left_s <= 0:
+                return found
+            await self._fleet.changed(timeout_s=left_s)
+
+    async def keys(self, principal: Principal, *, after: int, limit: int) -> tuple[tuple[ApiKey, ...], int | None]:
+        """Keys of the project that are not revoked, and the number to go on after, if there are more."""
+        rows = await self._fleet.store.read(
+            lambda tx: key_rows.page(tx, project=principal.project, after=after, limit=limit + 1)
+        )
+        return rows[:limit], rows[limit - 1].number if len(rows) > limit else None
+
+    # The installation
+
+    def hosts(self) -> tuple[HostView, ...]:
+        """All hosts of all providers."""
+        now = self._clock()
+        views = []
+        for managed in self._providers.all():
+            held = self._fleet.placements(managed.name, now=now)
+            for offer in managed.offers:
+                here = [placement for placement in held if placement.host == offer.host]
+                live = [
+                    w
+                    for w in self._fleet.all_workers()
+                    if not w.gone and w.placement is not None and w.placement.host == offer.host
+                ]
+                views.append(
+                    HostView(
+                        provider=managed.name,
+                        offer=offer,
+                        vcpu_used=sum(placement.vcpu or 0.0 for placement in here),
+                        ram_gib_used=sum(placement.ram_gib or 0.0 for placement in here),
+                        gpus_used=tuple(sorted(gpu for placement in here for gpu in placement.gpus)),
+                        workers=sum(1 for w in live if w.provider == managed.name),
+                    )
+                )
+        return tuple(views)
+
+    def models(self) -> tuple[ModelView, ...]:
+        """The models that can be named here."""
+        return tuple(
+            ModelView(name=m.name, aliases=m.aliases, path=m.path, available=m.available)
+            for m in catalogue.listed(self._settings.models)
+        )
+
+    def engines(self) -> tuple[str, ...]:
+        """The engines there are."""
+        return engines.names()
+
+    def parameters(self, engine: str, version: str | None) -> tuple[ParameterView, ...]:
+        """What an engine's server takes. Raises `Invalid` for an unknown engine or version."""
+        return tuple(
+            ParameterView(
+                name=p.name,
+                flags=p.flags,
+                type=p.type,
+                default=p.default,
+                allowed=p.allowed,
+                section=p.section,
+                description=p.description,
+            )
+            for p in engines.load(engine).parameters(version)
+        )
+
+    def info(self) -> Info:
+        """The installation as a whole."""
+        return Info(
+            version=__version__,
+            url=self._settings.url,
+            data_dir=str(self._settings.data_dir),
+            started_at=self._started_at,
+            gateway_connected=self._link.connected,
+            gateway_uptime_s=self._gateway.traffic.gateway_uptime_s,
+            endpoints=len(self._fleet.endpoints()),
+            workers=sum(1 for worker in self._fleet.all_workers() if not worker.gone),
+        )
+
+
+def _visible(principal: Principal, endpoint: EndpointId) -> bool:
+    return principal.may(Scope.READ, endpoint)

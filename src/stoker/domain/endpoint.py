@@ -1,0 +1,326 @@
+"""What a user asks for: an endpoint, its pool of workers, and how it is launched, probed, scaled and reached.
+
+Frozen values that refuse to exist when they make no sense: `Invalid` carries a JSON pointer to the place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from stoker.domain.errors import Invalid
+from stoker.domain.hardware import HardwareRequest
+
+EndpointId = NewType("EndpointId", str)
+ProjectId = NewType("ProjectId", int)
+
+NAME_CHARS_MAX = 255
+ENV_ENTRIES_MAX = 256
+ENV_VALUE_CHARS_MAX = 32_768
+ARGUMENTS_MAX = 256
+ARGUMENT_CHARS_MAX = 8_192
+LABELS_MAX = 64
+WORKERS_MAX = 1_000
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class Access(StrEnum):
+    """Who may call the endpoint's inference address."""
+
+    PROJECT = "project"
+    ATTACHED = "attached"
+    OPEN = "open"
+
+
+class Phase(StrEnum):
+    """What the owner wants of the whole endpoint."""
+
+    ACTIVE = "active"
+    STOPPED = "stopped"
+    DELETING = "deleting"
+
+
+def _within(pointer: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise Invalid.at(pointer, f"{pointer.rsplit('/', 1)[-1]} must be between {low:g} and {high:g}, not {value:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How to tell that a worker is ready: an HTTP GET answered with 2xx, or a TCP connection when `path` is `None`.
+
+    `start_timeout_s` bounds the time from start to ready. Fifteen minutes by default: fetching and loading tens of
+    gigabytes of weights takes about that long.
+    """
+
+    path: str | None = "/health"
+    period_s: float = 5.0
+    timeout_s: float = 5.0
+    failures_max: int = 3
+    start_timeout_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        if self.path is not None and (not self.path.startswith("/") or len(self.path) > 1024):
+            raise Invalid.at("/probe/path", "a probe's path starts with / and has at most 1024 characters")
+        if self.path is not None and any(c.isspace() or not c.isprintable() for c in self.path):
+            raise Invalid.at("/probe/path", "a probe's path has no spaces or control characters")
+        _within("/probe/period_s", self.period_s, 0.1, 3600)
+        _within("/probe/timeout_s", self.timeout_s, 0.1, 300)
+        _within("/probe/failures_max", self.failures_max, 1, 100)
+        _within("/probe/start_timeout_s", self.start_timeout_s, 1, 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """What to run, as the user said it: exactly one of a model, an image or a command."""
+
+    model: str | None = None
+    engine: str = "auto"
+    engine_version: str | None = None
+    parameters: tuple[str, ...] = ()
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None and (self.image is not None or self.command):
+            raise Invalid.at("/launch", "say what to run once: a model, or an image, or a command")
+        if self.model is None and self.image is None and not self.command:
+            raise Invalid.at("/launch", "say what to run: a model, an image or a command")
+        if self.model is None and self.parameters:
+            raise Invalid.at("/launch/parameters", "parameters are an engine's and need a model")
+        _check_arguments("/launch/command", self.command)
+        _check_arguments("/launch/parameters", self.parameters)
+        if len(self.env) > ENV_ENTRIES_MAX:
+            raise Invalid.at("/launch/env", f"at most {ENV_ENTRIES_MAX} environment variables")
+        for name, value in self.env.items():
+            if not _ENV_NAME.match(name):
+                raise Invalid.at("/launch/env", f"{name[:64]!r} is not a name for an environment variable")
+            if len(value) > ENV_VALUE_CHARS_MAX or "\0" in value:
+                raise Invalid.at(
+                    f"/launch/env/{name}", f"at most {ENV_VALUE_CHARS_MAX} characters and no NUL in a variable's value"
+                )
+        if self.port is not None:
+            _within("/launch/port", self.port, 1, 65_535)
+
+
+def _check_arguments(pointer: str, arguments: tuple[str, ...]) -> None:
+    if len(arguments) > ARGUMENTS_MAX:
+        raise Invalid.at(pointer, f"at most {ARGUMENTS_MAX} arguments")
+    for index, argument in enumerate(arguments):
+        if len(argument) > ARGUMENT_CHARS_MAX or "\0" in argument:
+            raise Invalid.at(
+                f"{pointer}/{index}", f"an argument has at most {ARGUMENT_CHARS_MAX} characters and no NUL"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A launch resolved by an engine: all that a provider needs to start a worker. Stored with the endpoint, so that a
+    later engine upgrade does not change what already runs.
+
+    In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
+    answers to. `slots` is how many requests one worker takes at once. `notes` says what was asked for and not applied.
+    """
+
+    engine: str | None
+    command: tuple[str, ...]
+    image: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+    probe: Probe = field(default_factory=Probe)
+    models: tuple[str, ...] = ()
+    slots: int = 1
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleBounds:
+    """How many workers a pool may have. `cold` is the floor of ready plus cold workers."""
+
+    min: int = 0
+    max: int = 1
+    cold: int = 0
+
+    def __post_init__(self) -> None:
+        _within("/min", self.min, 0, WORKERS_MAX)
+        _within("/max", self.max, 0, WORKERS_MAX)
+        if self.min > self.max:
+            raise Invalid.at("/min", f"min ({self.min}) is above max ({self.max})")
+        if not 0 <= self.cold <= self.max:
+            raise Invalid.at("/cold", f"cold must be between 0 and max ({self.max})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSpec:
+    """One homogeneous group of workers."""
+
+    name: str = "default"
+    provider: str = "process"
+    hardware: HardwareRequest = field(default_factory=HardwareRequest)
+    bounds: ScaleBounds = field(default_factory=ScaleBounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingPolicy:
+    """Concurrency scaling. One worker is wanted for every `target` requests in flight or waiting (`None`: the worker's
+    slots). Growth is immediate; shrinking follows the highest demand of the last `scale_down_delay_s`; zero needs
+    `idle_timeout_s` without a request.
+    """
+
+    target: float | None = None
+    scale_down_delay_s: float = 60.0
+    idle_timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.target is not None:
+            _within("/scaling/target", self.target, 0.01, 100_000)
+        _within("/scaling/scale_down_delay_s", self.scale_down_delay_s, 0, 86_400)
+        _within("/scaling/idle_timeout_s", self.idle_timeout_s, 0, 604_800)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Limits on one exchange with a worker, in seconds; `None` is no limit. `idle_s` is the longest silence in it."""
+
+    connect_s: float = 5.0
+    first_byte_s: float | None = 600.0
+    idle_s: float | None = 300.0
+    total_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("connect_s", "first_byte_s", "idle_s", "total_s"):
+            value = getattr(self, name)
+            if value is not None:
+                _within(f"/timeouts/{name}", value, 0.1, 604_800)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRoom:
+    """How many requests may wait for a slot, and for how long."""
+
+    requests_max: int = 1_000
+    wait_s_max: float = 600.0
+
+    def __post_init__(self) -> None:
+        _within("/waiting/requests_max", self.requests_max, 0, 100_000)
+        _within("/waiting/wait_s_max", self.wait_s_max, 0, 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How a new revision replaces the old one: up to `surge` workers above the wanted number while it does.
+    A draining worker is given `drain_timeout_s` to finish its requests, then `grace_s` between SIGTERM and SIGKILL.
+    """
+
+    surge: int = 1
+    drain_timeout_s: float = 600.0
+    grace_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _within("/rollout/surge", self.surge, 1, WORKERS_MAX)
+        _within("/rollout/drain_timeout_s", self.drain_timeout_s, 0, 86_400)
+        _within("/rollout/grace_s", self.grace_s, 0, 600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSpec:
+    """Everything that its owner says about an endpoint. `slots` overrides what the engine says of one worker."""
+
+    name: str
+    launch: LaunchSpec
+    pools: tuple[PoolSpec, ...] = (PoolSpec(),)
+    probe: Probe | None = None
+    scaling: ScalingPolicy = field(default_factory=ScalingPolicy)
+    access: Access = Access.PROJECT
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    waiting: WaitingRoom = field(default_factory=WaitingRoom)
+    rollout: Rollout = field(default_factory=Rollout)
+    slots: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or len(self.name) > NAME_CHARS_MAX:
+            raise Invalid.at("/name", f"a name has between 1 and {NAME_CHARS_MAX} characters")
+        if any(not c.isprintable() for c in self.name):
+            raise Invalid.at("/name", "a name has no control characters")
+        if len(self.pools) != 1:
+            raise Invalid.at("/pools", "an endpoint has exactly one pool in this version")
+        if self.slots is not None:
+            _within("/slots", self.slots, 1, 100_000)
+        for name, texts in (("labels", self.labels), ("annotations", self.annotations)):
+            if len(texts) > LABELS_MAX or any(len(k) > 255 or len(v) > 4096 for k, v in texts.items()):
+                raise Invalid.at(f"/{name}", f"at most {LABELS_MAX} {name}, keys to 255 and values to 4096 characters")
+
+    @property
+    def pool(self) -> PoolSpec:
+        """The one pool."""
+        return self.pools[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A number of workers set by hand; holds instead of the scaling policy until `until` (`None`: until undone)."""
+
+    workers: int
+    until: float | None = None
+
+    def holds(self, now: float) -> bool:
+        """Is it in force at `now`?"""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """Workers of the present revision that ended before they were ready, in a row. A worker that gets ready ends it."""
+
+    count: int = 0
+    last_at: float | None = None
+    last_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A recorded endpoint. `desired` is what the last decision asked for; times are seconds since the epoch."""
+
+    id: EndpointId
+    number: int
+    project: ProjectId
+    slug: str
+    spec: EndpointSpec
+    launch: Launch
+    revision: int
+    phase: Phase
+    desired: int
+    created_at: float
+    updated_at: float
+    override: Override | None = None
+    failures: Failures = field(default_factory=Failures)
+
+    @property
+    def slots(self) -> int:
+        """Requests that one worker takes at once."""
+        return self.spec.slots if self.spec.slots is not None else self.launch.slots
+
+    @property
+    def probe(self) -> Probe:
+        """How its workers are probed: as its owner says, else as its engine says."""
+        return self.spec.probe if self.spec.probe is not None else self.launch.probe
+
+
+_NOT_LABEL = re.compile(r"[^a-z0-9]+")
+SLUG_CHARS_MAX = 63
+
+
+def slug_of(name: str) -> str | None:
+    """The DNS label that a name suggests, or `None` when nothing is left of it.
+
+    >>> slug_of("My Chat (v2)")
+    'my-chat-v2'
+    """
+    return _NOT_LABEL.sub("-", name.lower())[:SLUG_CHARS_MAX].strip("-") or None

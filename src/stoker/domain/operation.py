@@ -1,0 +1,76 @@
+"""Records of what happens: operations (one asynchronous change each), events and scaling decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from stoker.domain.endpoint import EndpointId
+from stoker.domain.worker import WorkerId
+
+OperationId = NewType("OperationId", str)
+
+
+class OperationKind(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    SCALE = "scale"
+    START = "start"
+    STOP = "stop"
+    DELETE = "delete"
+
+
+class OperationState(StrEnum):
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One asynchronous change of an endpoint. `revision` and `workers` are what must be reached."""
+
+    id: OperationId
+    number: int
+    kind: OperationKind
+    endpoint: EndpointId
+    state: OperationState
+    created_at: float
+    deadline_at: float
+    revision: int
+    workers: int | None = None
+    message: str = ""
+    ended_at: float | None = None
+
+
+class Level(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something worth telling a person. `number` grows; `kind` is a stable snake_case word."""
+
+    number: int
+    at: float
+    endpoint: EndpointId | None
+    worker: WorkerId | None
+    level: Level
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How many workers an endpoint should have from `at` on, why, and from what facts. Stored when it is a change."""
+
+    at: float
+    current: int
+    workers: int
+    reason: str
+    inputs: Mapping[str, float | int | None] = field(default_factory=dict)

@@ -1,0 +1,128 @@
+"""What faces show: recorded objects together with what is known of them at the moment. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.hardware import Offer
+from stoker.domain.worker import Worker, WorkerState
+
+
+class EndpointState(StrEnum):
+    """STOPPED: by its owner. IDLE: at zero, wakes on a request. STARTING: wants workers, none is ready yet. READY:
+    at least one is, of the present revision. UPDATING: old ones still serve. FAILING: starts keep failing.
+    """
+
+    STOPPED = "stopped"
+    IDLE = "idle"
+    STARTING = "starting"
+    READY = "ready"
+    UPDATING = "updating"
+    FAILING = "failing"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A state and, where there is more to say, why."""
+
+    state: EndpointState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """The gateway's last report of an endpoint, `age_s` old. Counters grow since the start of the gateway."""
+
+    in_flight: int
+    waiting: int
+    oldest_wait_s: float
+    arrivals: int
+    completions: int
+    errors: int
+    refusals: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointView:
+    """An endpoint as it stands. `workers` counts those that are not gone by state; `url` is its inference address."""
+
+    endpoint: Endpoint
+    condition: Condition
+    workers: Mapping[WorkerState, int]
+    traffic: Traffic | None
+    url: str
+    openai_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """A worker, the endpoint it belongs to, and its requests in flight as far as known."""
+
+    worker: Worker
+    slug: str
+    name: str
+    in_flight: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of output of one worker. `at` is seconds since the epoch."""
+
+    at: float
+    worker: str
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """One host of one provider, and how much of it workers hold."""
+
+    provider: str
+    offer: Offer
+    vcpu_used: float
+    ram_gib_used: float
+    gpus_used: tuple[int, ...]
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelView:
+    """A model that can be named here."""
+
+    name: str
+    aliases: tuple[str, ...]
+    path: str | None
+    available: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterView:
+    """One option that an engine's server takes."""
+
+    name: str
+    flags: tuple[str, ...]
+    type: str
+    default: str | None
+    allowed: tuple[str, ...]
+    section: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """The installation as a whole."""
+
+    version: str
+    url: str
+    data_dir: str
+    started_at: float
+    gateway_connected: bool
+    gateway_uptime_s: float | None
+    endpoints: int
+    workers: int

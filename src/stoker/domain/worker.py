@@ -1,0 +1,119 @@
+"""One running copy of an endpoint's launch: its states, and what a provider is asked to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from stoker.domain.endpoint import EndpointId
+from stoker.domain.hardware import Placement
+
+WorkerId = NewType("WorkerId", str)
+
+
+class WorkerState(StrEnum):
+    """PENDING: recorded, not placed yet. STARTING: placed, its start was or is being asked for. READY: takes requests.
+    DRAINING: takes no new ones. STOPPING: its end was asked for. STOPPED and FAILED: gone.
+    """
+
+    PENDING = "pending"
+    STARTING = "starting"
+    READY = "ready"
+    COLD = "cold"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+S = WorkerState
+TRANSITIONS: Mapping[WorkerState, frozenset[WorkerState]] = {
+    S.PENDING: frozenset({S.STARTING, S.STOPPED}),
+    S.STARTING: frozenset({S.READY, S.DRAINING, S.STOPPING, S.FAILED}),
+    S.READY: frozenset({S.COLD, S.DRAINING, S.FAILED}),
+    S.COLD: frozenset({S.READY, S.DRAINING, S.FAILED}),
+    S.DRAINING: frozenset({S.STOPPING, S.FAILED}),
+    S.STOPPING: frozenset({S.STOPPED}),
+    S.STOPPED: frozenset(),
+    S.FAILED: frozenset(),
+}
+GONE = frozenset({S.STOPPED, S.FAILED})
+# States that count as capacity, present or soon.
+WANTED = frozenset({S.PENDING, S.STARTING, S.READY, S.COLD})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a worker listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A recorded worker. Times are seconds since the epoch.
+
+    `slots`: requests it takes at once. `acknowledged_at`: the provider confirmed the start. `drain_deadline`: after
+    this it is stopped even when busy.
+    `released_at`: the gateway has acknowledged its removal, which starts the quarantine of its port.
+    """
+
+    id: WorkerId
+    number: int
+    endpoint: EndpointId
+    revision: int
+    provider: str
+    state: WorkerState
+    slots: int
+    created_at: float
+    placement: Placement | None = None
+    address: Address | None = None
+    started_at: float | None = None
+    acknowledged_at: float | None = None
+    ready_at: float | None = None
+    drain_deadline: float | None = None
+    ended_at: float | None = None
+    released_at: float | None = None
+    reason: str = ""
+    exit_code: int | None = None
+
+    @property
+    def gone(self) -> bool:
+        """It has ended for good."""
+        return self.state in GONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host."""
+
+    id: WorkerId
+    endpoint: EndpointId
+    name: str
+    command: tuple[str, ...]
+    image: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a worker ended. `code` is negative for a signal, as in `subprocess`; `None` when nobody saw it end."""
+
+    code: int | None
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a provider last saw of one worker. `exit` is set once it has ended; it stays listed until it is stopped."""
+
+    id: WorkerId
+    running: bool
+    address: Address | None = None
+    exit: Exit | None = None

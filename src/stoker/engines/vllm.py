@@ -1,0 +1,149 @@
+"""vLLM: `vllm serve`, a program of the worker's machine or image and no dependency of Stoker.
+
+Parameters are checked against the tables of two versions. Called by control when an endpoint is created or changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from math import prod
+
+from stoker.domain.endpoint import Launch, LaunchSpec, Probe
+from stoker.domain.errors import Invalid
+from stoker.domain.hardware import HardwareRequest
+from stoker.engines.base import ModelFile, Parameter
+from stoker.engines.parameters import Given, check, last, pointer, whole
+
+VERSIONS = ("0.12.0", "0.15.1")
+DEFAULT_VERSION = VERSIONS[0]
+# vLLM's own --max-num-seqs as a server is 256, or 1024 on cards of 70 GiB and more. The smaller one: what is sent
+# beyond a worker's own limit would queue inside it, out of sight of the scaling, while another worker could take it.
+SLOTS = 256
+# Fetching tens of gigabytes of weights and capturing CUDA graphs takes up to half an hour.
+PROBE = Probe(path="/health", start_timeout_s=1800.0)
+OWNED = {
+    "host": "Stoker decides where a worker listens",
+    "port": "Stoker decides where a worker listens",
+    "uds": "Stoker reaches workers by host and port",
+    "model": "the model is said in launch.model",
+    "served-model-name": "the worker answers to the model's and the endpoint's names",
+    "api-key": "Stoker checks keys itself and forwards none to a worker",
+    "ssl-keyfile": "Stoker speaks plain HTTP to workers",
+    "ssl-certfile": "Stoker speaks plain HTTP to workers",
+    "ssl-ca-certs": "Stoker speaks plain HTTP to workers",
+    "ssl-cert-reqs": "Stoker speaks plain HTTP to workers",
+    "ssl-ciphers": "Stoker speaks plain HTTP to workers",
+    "enable-ssl-refresh": "Stoker speaks plain HTTP to workers",
+    "headless": "a worker without its HTTP server can serve nobody",
+}
+# Whole numbers that vLLM also takes as 4k, 4K, 1M.
+SCALED = frozenset({"max-model-len", "max-num-batched-tokens", "kv-cache-memory-bytes"})
+_PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+_SEVERAL_HOSTS = ("nnodes", "data-parallel-size-local", "data-parallel-address", "data-parallel-rank")
+
+
+@cache
+def table(version: str) -> tuple[Parameter, ...]:
+    """What that version of the server takes. Raises `Invalid` for a version that is not known."""
+    if version not in VERSIONS:
+        raise Invalid.at(
+            "/launch/engine_version", f"no table for vLLM {version[:32]!r}; there are {' and '.join(VERSIONS)}"
+        )
+    text = files("stoker.engines").joinpath("data", f"vllm-parameters-{version}.json").read_text(encoding="utf-8")
+    return tuple(
+        Parameter(
+            name=row["name"],
+            flags=tuple(row["flags"]),
+            type=row["type"],
+            default=row["default"],
+            allowed=tuple(row["allowed-values"] or ()),
+            section=row["section"],
+            description=row["description"],
+            nargs=row["nargs"],
+            closed=row["closed"],
+        )
+        for row in json.loads(text)
+    )
+
+
+class Vllm:
+    """Launches `vllm serve`."""
+
+    name = "vllm"
+
+    def launch(
+        self,
+        spec: LaunchSpec,
+        model: ModelFile,
+        hardware: HardwareRequest,
+        *,
+        names: tuple[str, ...],
+        slots: int | None,
+    ) -> Launch:
+        """See `Engine.launch`. A worker takes `--max-num-seqs` requests at once for each data-parallel rank, else 256.
+        Without a word about parallelism the model is split over all GPUs of the pool's hardware."""
+        version = spec.engine_version or DEFAULT_VERSION
+        given = check(spec.parameters, (table(version),), engine=f"vLLM {version}", owned=OWNED, scaled=SCALED)
+        _check_gpus(given, hardware.gpu_count)
+        notes: list[str] = []
+        served = _served(model, names, notes)
+        extra: list[str] = []
+        if hardware.gpu_count > 1 and not any(last(given, name) for name in (*_PARALLEL, *_SEVERAL_HOSTS)):
+            extra += ["--tensor-parallel-size", str(hardware.gpu_count)]
+        ranks = _count(given, "data-parallel-size")
+        if slots is not None and last(given, "max-num-seqs") is None:
+            extra += ["--max-num-seqs", str(max(1, slots // ranks))]
+        return Launch(
+            engine=self.name,
+            command=(
+                *("vllm", "serve", model.path or model.name, "--host", "{host}", "--port", "{port}"),
+                *("--served-model-name", *served),
+                *extra,
+                *spec.parameters,
+            ),
+            env=dict(spec.env),
+            port=spec.port,
+            probe=PROBE,
+            models=served,
+            slots=slots or _count(given, "max-num-seqs", SLOTS) * ranks,
+            notes=tuple(notes),
+        )
+
+    def parameters(self, version: str | None) -> tuple[Parameter, ...]:
+        """See `Engine.parameters`."""
+        return table(version or DEFAULT_VERSION)
+
+
+def _served(model: ModelFile, names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    served: list[str] = []
+    for name in dict.fromkeys((model.name, *names)):
+        if name.startswith("-"):
+            notes.append(f"vLLM cannot be told the name {name!r}: it would read it as a parameter")
+        else:
+            served.append(name)
+    return tuple(served)
+
+
+def _count(given: Sequence[Given], name: str, default: int = 1) -> int:
+    item = last(given, name)
+    number = default if item is None else whole(item.value) or 0
+    if item is not None and number < 1:
+        raise Invalid.at(pointer(item.index), f"{item.flag} must be at least 1, not {item.value}")
+    return number
+
+
+def _check_gpus(given: Sequence[Given], gpu_count: int) -> None:
+    """Parallelism that needs more cards than a worker gets can only fail later, at its start."""
+    needed = prod(_count(given, name) for name in _PARALLEL)
+    said = [item for name in _PARALLEL if (item := last(given, name)) is not None]
+    if gpu_count and said and needed > gpu_count and not any(last(given, name) for name in _SEVERAL_HOSTS):
+        raise Invalid.at(
+            pointer(said[-1].index),
+            f"{said[-1].flag} {said[-1].value} makes a worker need {needed} GPUs, and its hardware has {gpu_count}",
+        )
+
+
+ENGINE = Vllm()

@@ -1,0 +1,230 @@
+"""What the gateway knows: endpoints by every name, inference addresses, keys by digest. Fed by the link, kept on disk.
+
+Look-ups are dictionary look-ups; nothing here reads a clock or a socket. `TableFile` writes outside the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from stoker.link.messages import AddressEntry, Delta, EndpointEntry, KeyEntry, Snapshot
+
+log = structlog.get_logger(__name__)
+
+# Refusals that say something of the moment: after a restart of everything they are an old moment's.
+_LASTING_REFUSALS = frozenset({"stopped", "deleting"})
+
+
+class Address:
+    """One row: where an inference address leads. `strip_chars` of the path are not for the worker to see."""
+
+    __slots__ = ("endpoint", "hosted", "pin", "strip_chars")
+
+    def __init__(self, endpoint: str, entry: AddressEntry) -> None:
+        self.endpoint = endpoint
+        self.hosted = bool(entry.host)
+        self.pin = entry.worker
+        self.strip_chars = len(_prefix(entry)) if entry.strip else 0
+
+
+def _prefix(entry: AddressEntry) -> bytes:
+    return entry.prefix.rstrip("/").encode("utf-8")
+
+
+class _Rows:
+    """The rows of one host, found by the longest prefix in whole path segments."""
+
+    __slots__ = ("_by_prefix", "_depths")
+
+    def __init__(self) -> None:
+        self._by_prefix: dict[bytes, list[Address]] = {}
+        self._depths: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._by_prefix)
+
+    def add(self, prefix: bytes, address: Address) -> None:
+        self._by_prefix.setdefault(prefix, []).append(address)
+        self._measure()
+
+    def remove(self, prefix: bytes, endpoint: str) -> None:
+        left = [address for address in self._by_prefix.get(prefix, []) if address.endpoint != endpoint]
+        if left:
+            self._by_prefix[prefix] = left
+        else:
+            self._by_prefix.pop(prefix, None)
+        self._measure()
+
+    def _measure(self) -> None:
+        self._depths = tuple(sorted({prefix.count(b"/") for prefix in self._by_prefix}, reverse=True))
+
+    def find(self, path: bytes) -> Address | None:
+        for depth in self._depths:
+            segments = path.split(b"/", depth + 1)
+            if len(segments) > depth:
+                found = self._by_prefix.get(b"/".join(segments[: depth + 1]))
+                if found is not None:
+                    # Two endpoints that claim one address: the one that was there first keeps it.
+                    return found[0]
+        return None
+
+
+class Table:
+    """The table at `seq`. `present` is False until a snapshot or a saved table was taken."""
+
+    def __init__(self) -> None:
+        self.present = False
+        self.seq = 0
+        self.endpoints: dict[str, EndpointEntry] = {}
+        self.keys: dict[str, KeyEntry] = {}
+        self._named: dict[str, dict[str, EndpointEntry]] = {}
+        self._serving: dict[str, dict[str, EndpointEntry]] = {}
+        self._rows = _Rows()
+        self._hosts: dict[bytes, _Rows] = {}
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Take the snapshot for all there is."""
+        for endpoint in [*self.endpoints]:
+            self._drop(endpoint)
+        self.keys = {key.digest: key for key in snapshot.keys}
+        for entry in snapshot.endpoints:
+            self._put(entry)
+        self.seq = snapshot.seq
+        self.present = True
+
+    def change(self, delta: Delta) -> None:
+        """Take over what a delta says."""
+        for endpoint in delta.endpoints_gone:
+            self._drop(endpoint)
+        for entry in delta.endpoints:
+            self._put(entry)
+        for digest in delta.keys_gone:
+            self.keys.pop(digest, None)
+        for key in delta.keys:
+            self.keys[key.digest] = key
+        self.seq = delta.seq
+
+    def to_snapshot(self) -> Snapshot:
+        """All of it, as it would be sent."""
+        return Snapshot(self.seq, tuple(self.endpoints.values()), tuple(self.keys.values()))
+
+    def find_address(self, host: bytes, path: bytes) -> Address | None:
+        """The row for a request's host (lower case, without port) and path (raw, without query)."""
+        if self._hosts:
+            rows = self._hosts.get(host)
+            if rows is not None:
+                found = rows.find(path)
+                if found is not None:
+                    return found
+        return self._rows.find(path)
+
+    def is_host(self, host: bytes) -> bool:
+        """Does any row name this host?"""
+        return host in self._hosts
+
+    def by_reference(self, text: str) -> EndpointEntry | None:
+        """The endpoint with this id, slug or number."""
+        found = self.endpoints.get(text)
+        if found is not None:
+            return found
+        for entry in self._named.get(text, {}).values():
+            if entry.slug == text or str(entry.number) == text:
+                return entry
+        return None
+
+    def named(self, text: str) -> Iterable[EndpointEntry]:
+        """Endpoints whose slug, name, id or number this is; the slug's owner first."""
+        entries = self._named.get(text)
+        if not entries:
+            return ()
+        return sorted(entries.values(), key=lambda entry: entry.slug != text)
+
+    def serving(self, model: str) -> Iterable[EndpointEntry]:
+        """Endpoints whose workers answer to this model's name."""
+        return self._serving.get(model, {}).values()
+
+    def _put(self, entry: EndpointEntry) -> None:
+        self._drop(entry.id)
+        self.endpoints[entry.id] = entry
+        for name in {entry.slug, entry.name, entry.id, str(entry.number)}:
+            self._named.setdefault(name, {})[entry.id] = entry
+        for model in entry.models:
+            self._serving.setdefault(model, {})[entry.id] = entry
+        for item in entry.addresses:
+            self._rows_of(item.host).add(_prefix(item), Address(entry.id, item))
+
+    def _drop(self, endpoint: str) -> None:
+        entry = self.endpoints.pop(endpoint, None)
+        if entry is None:
+            return
+        for index, names in (
+            (self._named, {entry.slug, entry.name, entry.id, str(entry.number)}),
+            (self._serving, set(entry.models)),
+        ):
+            for name in names:
+                index[name].pop(endpoint, None)
+                if not index[name]:
+                    del index[name]
+        for item in entry.addresses:
+            rows = self._rows_of(item.host)
+            rows.remove(_prefix(item), endpoint)
+            if item.host and not rows:
+                del self._hosts[_host(item.host)]
+
+    def _rows_of(self, host: str) -> _Rows:
+        if not host:
+            return self._rows
+        return self._hosts.setdefault(_host(host), _Rows())
+
+
+def _host(text: str) -> bytes:
+    return text.lower().encode("idna" if not text.isascii() else "ascii")
+
+
+def host_of(value: bytes) -> bytes:
+    """The host of a Host header, in lower case and without port."""
+    if value.startswith(b"["):
+        return value.partition(b"]")[0].lower() + b"]"
+    return value.partition(b":")[0].lower()
+
+
+class TableFile:
+    """The last table on disk, readable by its owner only: it has digests of keys and addresses of workers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Snapshot | None:
+        """The saved table, or `None` when there is none that can be read. Refusals of the moment are left out."""
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            log.warning("table_unreadable", path=str(self._path), error=str(exc))
+            return None
+        try:
+            saved = msgspec.json.decode(data, type=Snapshot)
+        except msgspec.DecodeError as exc:
+            log.warning("table_unreadable", path=str(self._path), error=str(exc))
+            return None
+        entries = tuple(
+            entry
+            if entry.refusal is None or entry.refusal in _LASTING_REFUSALS
+            else msgspec.structs.replace(entry, refusal=None, refusal_text="", retry_after_s=None)
+            for entry in saved.endpoints
+        )
+        return Snapshot(saved.seq, entries, saved.keys)
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replace the saved table in one step; blocks, so that it is not for the event loop. Raises `OSError`."""
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(snapshot))
+        temporary.replace(self._path)

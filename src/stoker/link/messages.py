@@ -1,0 +1,182 @@
+"""What gateway and control say to each other: one JSON object a line, tagged with its type.
+
+Unknown fields are ignored, so that either end may be newer. Times are ages in seconds or cumulative sums, never wall
+times: the two ends need not agree on a clock.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+LINE_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Message(msgspec.Struct, tag_field="type", omit_defaults=True, frozen=True):
+    """Base of all messages; the tag is the class name."""
+
+
+class Hello(Message, tag="hello", frozen=True):
+    """First line of either end. A control with a lower `term` than one seen before is refused."""
+
+    version: int
+    incarnation: str
+    term: int
+
+
+class WorkerEntry(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A worker that may get requests, or that still finishes some (`draining`). `order` sorts the oldest first."""
+
+    id: str
+    host: str
+    port: int
+    slots: int
+    order: int
+    draining: bool = False
+
+
+class AddressEntry(msgspec.Struct, omit_defaults=True, frozen=True):
+    """An inference address: requests for `host` (empty: any) whose path is `prefix` or lies below it.
+
+    With `strip` the worker sees the rest of the path. `worker` pins the address to one worker.
+    """
+
+    prefix: str
+    host: str = ""
+    strip: bool = True
+    worker: str | None = None
+
+
+class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
+    """All that the gateway knows of an endpoint.
+
+    `refusal` (a reason such as `stopped` or `start_failed`, with `refusal_text`) makes every request fail at once.
+    `attached` lists digests of keys for access `attached`; `access` is `project`, `attached` or `open`.
+    Timeouts are in seconds; `None` is no limit.
+    """
+
+    id: str
+    number: int
+    project: int
+    slug: str
+    name: str
+    access: str
+    models: tuple[str, ...]
+    addresses: tuple[AddressEntry, ...]
+    workers: tuple[WorkerEntry, ...]
+    waiting_max: int
+    wait_s_max: float
+    connect_s: float
+    first_byte_s: float | None
+    idle_s: float | None
+    total_s: float | None
+    created_s: float = 0.0
+    refusal: str | None = None
+    refusal_text: str = ""
+    retry_after_s: float | None = None
+    attached: tuple[str, ...] = ()
+
+
+class KeyEntry(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A key, and whether it may call endpoints; expired and revoked ones are never sent."""
+
+    digest: str
+    id: str
+    project: int
+    invoke: bool
+    endpoints: tuple[str, ...] | None = None
+
+
+class Snapshot(Message, tag="snapshot", frozen=True):
+    """The whole table; replaces whatever the gateway had."""
+
+    seq: int
+    endpoints: tuple[EndpointEntry, ...]
+    keys: tuple[KeyEntry, ...]
+
+
+class Delta(Message, tag="delta", frozen=True):
+    """Changes since the message before: entries replace those with the same id; `*_gone` remove by id or digest."""
+
+    seq: int
+    endpoints: tuple[EndpointEntry, ...] = ()
+    endpoints_gone: tuple[str, ...] = ()
+    keys: tuple[KeyEntry, ...] = ()
+    keys_gone: tuple[str, ...] = ()
+
+
+class Ack(Message, tag="ack", frozen=True):
+    """The gateway's table is at `seq`: everything up to it has taken effect."""
+
+    seq: int
+
+
+class EndpointReport(msgspec.Struct, omit_defaults=True, frozen=True):
+    """Traffic of one endpoint. Counters only grow during one incarnation of the gateway.
+
+    `busy_s` is the integral of requests in flight over time, `wait_s` that of requests waiting: their growth between
+    two reports, divided by the time between, is an average. `workers` has requests in flight by worker id, for every
+    worker in the table or still busy.
+    """
+
+    id: str
+    in_flight: int
+    waiting: int
+    oldest_wait_s: float
+    arrivals: int
+    completions: int
+    errors: int
+    refusals: int
+    busy_s: float
+    wait_s: float
+    workers: dict[str, int]
+
+
+class Report(Message, tag="report", frozen=True):
+    """Sent four times a second with the endpoints that traffic or a table change touched since; after a (re)connection
+    with all of them.
+
+    `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway.
+    """
+
+    seq: int
+    uptime_s: float
+    endpoints: tuple[EndpointReport, ...]
+
+
+class Wake(Message, tag="wake", frozen=True):
+    """A request waits and no slot is in sight. Sent at once, then at most once per endpoint between reports."""
+
+    endpoint: str
+    waiting: int
+
+
+class WorkerDown(Message, tag="worker_down", frozen=True):
+    """A worker refused a connection: the gateway sends it nothing more until it is told of it again."""
+
+    endpoint: str
+    worker: str
+    reason: str
+
+
+ToGateway = Hello | Snapshot | Delta
+ToControl = Hello | Ack | Report | Wake | WorkerDown
+
+_encoder = msgspec.json.Encoder()
+_to_gateway: msgspec.json.Decoder[ToGateway] = msgspec.json.Decoder(ToGateway)
+_to_control: msgspec.json.Decoder[ToControl] = msgspec.json.Decoder(ToControl)
+
+
+def encode(message: Message) -> bytes:
+    """One line, newline included."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_to_gateway(line: bytes) -> ToGateway:
+    """Raises `msgspec.DecodeError` for anything that is not a message to the gateway."""
+    return _to_gateway.decode(line)
+
+
+def decode_to_control(line: bytes) -> ToControl:
+    """Raises `msgspec.DecodeError` for anything that is not a message to control."""
+    return _to_control.decode(line)

@@ -1,0 +1,68 @@
+"""What to call the condition of an endpoint, and when an operation on it is done. Used by control and every face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stoker.domain.endpoint import Endpoint, Phase
+from stoker.domain.operation import Operation, OperationKind, OperationState
+from stoker.domain.views import Condition, EndpointState
+from stoker.domain.worker import WANTED, Worker, WorkerState
+from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL
+
+
+def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
+    """The condition of an endpoint whose workers that are not gone are `workers`."""
+    if endpoint.phase is Phase.DELETING:
+        return Condition(EndpointState.DELETING)
+    live = [w for w in workers if not w.gone]
+    if endpoint.phase is Phase.STOPPED:
+        return Condition(EndpointState.STOPPED, f"{len(live)} workers are still draining" if live else "")
+    wanted = [w for w in live if w.state in WANTED]
+    current = [w for w in wanted if w.revision == endpoint.revision]
+    ready = [w for w in current if w.state is WorkerState.READY]
+    old_ready = [w for w in wanted if w.revision != endpoint.revision and w.state is WorkerState.READY]
+    blocked = next((w.reason for w in current if w.state is WorkerState.PENDING and w.reason), "")
+    if not ready and endpoint.failures.count > 0:
+        state = EndpointState.FAILING
+        if endpoint.failures.count < FAILURES_BEFORE_REFUSAL:
+            state = EndpointState.STARTING
+        return Condition(state, f"{endpoint.failures.count} failed starts; last: {endpoint.failures.last_reason}")
+    if old_ready:
+        return Condition(EndpointState.UPDATING, blocked)
+    if ready:
+        return Condition(EndpointState.READY, blocked)
+    if endpoint.desired > 0 or current:
+        return Condition(EndpointState.STARTING, blocked)
+    return Condition(EndpointState.IDLE)
+
+
+def outcome_of(
+    operation: Operation, endpoint: Endpoint, workers: Sequence[Worker], *, now: float
+) -> tuple[OperationState, str]:
+    """How a pending operation stands: its state now, and a sentence.
+
+    An operation that wants workers succeeds when that many of its revision are ready and no older ones are left; it
+    fails when starts of its revision keep failing, and times out at its deadline.
+    """
+    live = [w for w in workers if not w.gone]
+    if operation.kind in (OperationKind.STOP, OperationKind.DELETE):
+        if not live:
+            return OperationState.SUCCESS, "no worker is left"
+    elif operation.kind is OperationKind.UPDATE and endpoint.phase is Phase.STOPPED:
+        return OperationState.SUCCESS, "taken over; the endpoint is stopped"
+    elif operation.revision < endpoint.revision or endpoint.phase is not Phase.ACTIVE:
+        return OperationState.FAILURE, "overtaken by a later change"
+    else:
+        wanted = operation.workers if operation.workers is not None else 0
+        ready = [w for w in live if w.revision == operation.revision and w.state is WorkerState.READY]
+        old = [w for w in live if w.revision != operation.revision]
+        exact = operation.kind is OperationKind.SCALE and operation.workers is not None
+        excess = len(live) - wanted if exact else 0
+        if len(ready) >= wanted and not old and excess <= 0:
+            return OperationState.SUCCESS, f"{len(ready)} workers are ready" if wanted else "done"
+        if endpoint.failures.count >= FAILURES_BEFORE_REFUSAL:
+            return OperationState.FAILURE, f"the worker does not start: {endpoint.failures.last_reason}"
+    if now >= operation.deadline_at:
+        return OperationState.TIMEOUT, "not done in time"
+    return OperationState.PENDING, ""

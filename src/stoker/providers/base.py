@@ -1,0 +1,78 @@
+"""Where workers run: a provider is a few idempotent verbs. One file each, loaded by name through `connect`.
+
+Every verb may be repeated after a crash of the caller; none of them waits for a worker to become ready.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stoker.domain.errors import Unsupported
+from stoker.domain.hardware import Offer
+from stoker.domain.worker import Observed, WorkerId, WorkerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a worker's output. `at` is seconds since the epoch; `stream` is stdout or stderr."""
+
+    at: float
+    stream: str
+    text: str
+
+
+class Provider(Protocol):
+    """Implementations hold no records of their own: what they started can be found again by `list`."""
+
+    async def start(self, spec: WorkerSpec) -> None:
+        """Ask for the worker named `spec.id`. Asking again for an id that runs changes nothing.
+
+        Returns once it is certain that `list` shows the worker, even one that ended at once. Raises `Unavailable` when it
+        may be tried again, `Invalid` when this spec can never start.
+        """
+
+    async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
+        """Ask for its end: SIGTERM, and SIGKILL after `grace_s`. An unknown id is success, and so is one that has
+        ended, which is then no longer listed. The caller repeats it until `list` does not show the worker.
+        """
+
+    async def list(self) -> tuple[Observed, ...]:
+        """All that this installation started here, forgotten ones included. Raises `Unavailable` rather than answer
+        in part.
+        """
+
+    async def listens(self, worker: WorkerId, port: int) -> bool:
+        """Does the listener on this port belong to this worker? False also while nothing listens."""
+
+    async def offers(self) -> tuple[Offer, ...]:
+        """The hosts, whole."""
+
+    def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
+        """The last `tail` lines, oldest first; with `follow` further ones as they come, until the worker has ended.
+        Also for ended workers, as long as their output is kept. Unknown: no lines.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and files. Workers go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOptions:
+    """What every provider is connected with: a folder of its own, and its part of the settings."""
+
+    data_dir: Path
+    options: Mapping[str, object]
+
+
+def load(name: str, options: ProviderOptions) -> Provider:
+    """The provider of that name. Raises `Unsupported` when there is none or its library is not installed."""
+    try:
+        module = importlib.import_module(f"stoker.providers.{name}")
+    except ModuleNotFoundError as exc:
+        raise Unsupported(f"the provider {name!r} is not available here: {exc}") from exc
+    provider: Provider = module.connect(options)
+    return provider

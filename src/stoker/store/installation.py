@@ -1,0 +1,37 @@
+"""What there is once per installation: counters, projects, and the term of the control that writes."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select, update
+
+from stoker.domain.endpoint import ProjectId
+from stoker.store.tables import counters, projects
+
+DEFAULT_PROJECT = ProjectId(1)
+
+
+def next_number(tx: Connection, kind: str, count: int = 1) -> int:
+    """The first of `count` fresh numbers for objects of `kind`, from 1 up; a number is never given out twice."""
+    last = tx.execute(select(counters.c.value).where(counters.c.kind == kind)).scalar_one_or_none()
+    if last is None:
+        tx.execute(insert(counters).values(kind=kind, value=count))
+        return 1
+    tx.execute(update(counters).where(counters.c.kind == kind).values(value=last + count))
+    return int(last) + 1
+
+
+def next_term(tx: Connection) -> int:
+    """The term of a control that starts now: higher than that of every one before it."""
+    return next_number(tx, "term")
+
+
+def add_default_project(tx: Connection, *, now: float) -> None:
+    """Project 1, `default`, unless it is there."""
+    if tx.execute(select(projects.c.id).where(projects.c.id == DEFAULT_PROJECT)).first() is None:
+        tx.execute(insert(projects).values(id=DEFAULT_PROJECT, name="default", created_at=now))
+
+
+def peek_number(tx: Connection, kind: str) -> int:
+    """The number that `next_number` would give out."""
+    last = tx.execute(select(counters.c.value).where(counters.c.kind == kind)).scalar_one_or_none()
+    return int(last or 0) + 1

@@ -1,0 +1,99 @@
+"""The journal: events and scaling decisions, each kind bounded in number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, func, insert, select
+
+from stoker.domain.endpoint import EndpointId
+from stoker.domain.operation import Decision, Event, Level
+from stoker.domain.worker import WorkerId
+from stoker.store.tables import decisions, events
+
+MESSAGE_CHARS_MAX = 8_192
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        number=row.number,
+        at=row.at,
+        endpoint=row.endpoint,
+        worker=row.worker,
+        level=Level(row.level),
+        kind=row.kind,
+        message=row.message,
+    )
+
+
+def add_event(
+    tx: Connection,
+    *,
+    at: float,
+    kind: str,
+    message: str,
+    endpoint: EndpointId | None = None,
+    worker: WorkerId | None = None,
+    level: Level = Level.INFO,
+) -> None:
+    """Record an event; its message is cut at `MESSAGE_CHARS_MAX`."""
+    tx.execute(
+        insert(events).values(
+            at=at,
+            endpoint=endpoint,
+            worker=worker,
+            level=level.value,
+            kind=kind,
+            message=message[:MESSAGE_CHARS_MAX],
+        )
+    )
+
+
+def events_after(tx: Connection, endpoint: EndpointId, *, after: int, limit: int) -> tuple[Event, ...]:
+    """Up to `limit` events of the endpoint with a number above `after`, oldest first."""
+    query = select(events).where(events.c.endpoint == endpoint, events.c.number > after)
+    return tuple(_event(row) for row in tx.execute(query.order_by(events.c.number).limit(limit)))
+
+
+def newest_events(tx: Connection, endpoint: EndpointId, *, limit: int) -> tuple[Event, ...]:
+    """The endpoint's last `limit` events, oldest first."""
+    query = select(events).where(events.c.endpoint == endpoint).order_by(events.c.number.desc()).limit(limit)
+    return tuple(reversed([_event(row) for row in tx.execute(query)]))
+
+
+def add_decision(tx: Connection, endpoint: EndpointId, decision: Decision) -> None:
+    """Record a decision."""
+    tx.execute(
+        insert(decisions).values(
+            endpoint=endpoint,
+            at=decision.at,
+            current=decision.current,
+            workers=decision.workers,
+            reason=decision.reason,
+            inputs=msgspec.json.encode(decision.inputs).decode(),
+        )
+    )
+
+
+def newest_decisions(tx: Connection, endpoint: EndpointId, *, limit: int) -> tuple[Decision, ...]:
+    """The endpoint's last `limit` decisions, newest first."""
+    query = select(decisions).where(decisions.c.endpoint == endpoint).order_by(decisions.c.number.desc()).limit(limit)
+    return tuple(
+        Decision(
+            at=row.at,
+            current=row.current,
+            workers=row.workers,
+            reason=row.reason,
+            inputs=msgspec.json.decode(row.inputs),
+        )
+        for row in tx.execute(query)
+    )
+
+
+def trim(tx: Connection, *, events_kept: int, decisions_kept: int) -> None:
+    """Forget the oldest beyond these numbers."""
+    for table, kept in ((events, events_kept), (decisions, decisions_kept)):
+        newest = tx.execute(select(func.max(table.c.number))).scalar_one_or_none()
+        if newest is not None:
+            tx.execute(delete(table).where(table.c.number <= newest - kept))

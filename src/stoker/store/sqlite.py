@@ -1,0 +1,212 @@
+"""The store on one SQLite file: a writer thread with group commit, and a few readers beside it.
+
+Commands wait in one queue. The writer takes all that are there, runs each in a savepoint of one transaction, commits
+once and only then answers: many small writes share one flush to disk (`synchronous=FULL`), and an answered write is
+durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import NullPool, StaticPool
+
+from stoker.domain.errors import Unavailable
+from stoker.store import schema
+
+T = TypeVar("T")
+
+# Commands in one commit: more would only make the first of them wait longer.
+BATCH_MAX = 256
+# Beyond this many unanswered commands new ones are refused: the disk does not keep up.
+BACKLOG_MAX = 10_000
+READERS = 2
+BUSY_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    run: Callable[[Connection], Any]
+    future: Future[Any]
+
+
+def _engine(url: str, **options: Any) -> Engine:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", **options)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def _in_transaction(connection: Connection, command: Callable[[Connection], T]) -> T:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        result = command(connection)
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+    return result
+
+
+class SqliteStore:
+    """See `stoker.store.base.Store`. Open one with `open_file`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._local = threading.local()
+        self._connections: list[Connection] = []
+        self._closed = False
+        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._writer.start()
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self._readers.submit(lambda: query(self._reader())))
+
+    def _reader(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._engine.connect()
+            self._local.connection = connection
+            self._connections.append(connection)
+        return connection
+
+    async def write(self, command: Callable[[Connection], T]) -> T:
+        if self._closed:
+            raise Unavailable("the store is closed")
+        if self._commands.qsize() >= BACKLOG_MAX:
+            raise Unavailable("the database does not keep up with the changes asked for; try again in a moment")
+        future: Future[T] = Future()
+        self._commands.put(_Command(command, future))
+        return await asyncio.wrap_future(future)
+
+    def _write_loop(self) -> None:
+        connection = self._engine.connect()
+        try:
+            while (first := self._commands.get()) is not None:
+                batch, more = self._batch(first)
+                self._commit(connection, batch)
+                if not more:
+                    break
+        finally:
+            connection.close()
+
+    def _batch(self, first: _Command) -> tuple[list[_Command], bool]:
+        batch = [first]
+        while len(batch) < BATCH_MAX:
+            try:
+                command = self._commands.get_nowait()
+            except queue.Empty:
+                break
+            if command is None:
+                return batch, False
+            batch.append(command)
+        return batch, True
+
+    def _commit(self, connection: Connection, batch: list[_Command]) -> None:
+        results: list[tuple[_Command, Any, BaseException | None]] = []
+
+        def run_all(_: Connection) -> None:
+            for command in batch:
+                if command.future.cancelled():
+                    continue
+                results.append(self._savepoint(connection, command))
+
+        try:
+            _in_transaction(connection, run_all)
+        except BaseException as exc:  # noqa: BLE001 - handed to every caller
+            # Nothing of this batch is on disk: every caller must know, those whose own command went well included.
+            for command in batch:
+                _answer(command.future, None, exc)
+            return
+        for command, result, error in results:
+            _answer(command.future, result, error)
+
+    def _savepoint(self, connection: Connection, command: _Command) -> tuple[_Command, Any, BaseException | None]:
+        connection.exec_driver_sql("SAVEPOINT command")
+        try:
+            result = command.run(connection)
+        except BaseException as exc:  # noqa: BLE001 - handed to its caller
+            connection.exec_driver_sql("ROLLBACK TO command")
+            connection.exec_driver_sql("RELEASE command")
+            return command, None, exc
+        connection.exec_driver_sql("RELEASE command")
+        return command, result, None
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._commands.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._readers.shutdown(wait=True)
+        for connection in self._connections:
+            connection.close()
+        self._engine.dispose()
+
+
+def _answer(future: Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.cancelled() or not future.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+class InlineSqliteStore:
+    """The same on a database in memory, run in the caller's own thread: for simulations on virtual time, where nothing
+    may happen behind the event loop's back. Nothing is kept.
+    """
+
+    def __init__(self) -> None:
+        self._engine = _engine("sqlite://", poolclass=StaticPool)
+        self._connection = self._engine.connect()
+        _in_transaction(self._connection, schema.upgrade)
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        return query(self._connection)
+
+    async def write(self, command: Callable[[Connection], T]) -> T:
+        return _in_transaction(self._connection, command)
+
+    async def close(self) -> None:
+        self._connection.close()
+        self._engine.dispose()
+
+
+def open_file(path: Path) -> SqliteStore:
+    """Open the database at `path`, made or migrated first where needed.
+
+    Raises `Unsupported` for a database of a newer version.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    engine = _engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"check_same_thread": False})
+    try:
+        with engine.connect() as connection:
+            _in_transaction(connection, schema.upgrade)
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqliteStore(engine)

@@ -1,0 +1,367 @@
+"""`stoker up`: binds the sockets, starts the roles, restarts them, holds their lifelines. Standard library only.
+
+It serves nothing itself, so that nothing can stall or kill it: a role that dies leaves its listening socket here, where
+connections wait for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import http.client
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoker.domain.errors import Unavailable
+from stoker.roles import Held, Order, hold, holder
+from stoker.settings import Paths, Settings
+
+BACKLOG = 4096
+# A gateway whose supervisor was killed lets go of the port within moments.
+BIND_WAIT_S = 10.0
+# The first restart is immediate; a role that keeps dying is given these pauses, the last one again and again.
+RESTART_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+# A role that lived this long starts with a clean slate.
+STEADY_S = 60.0
+# The gateway finishes requests for up to 30 seconds; then nothing more is waited for.
+ROLE_END_WAIT_S = 40.0
+READY_WAIT_S = 60.0
+# Where systemd puts the first socket that it hands over (sd_listen_fds(3)).
+_SYSTEMD_FIRST_FD = 3
+
+Say = Callable[[str], None]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(slots=True)
+class Sockets:
+    """The listening sockets, bound here and inherited by the roles."""
+
+    public: socket.socket
+    control: socket.socket
+    link: socket.socket
+
+    def close(self) -> None:
+        for each in (self.public, self.control, self.link):
+            each.close()
+
+
+def bind(settings: Settings, environ: Mapping[str, str]) -> Sockets:
+    """Bind all sockets. Raises `Unavailable` when the public port is taken."""
+    paths = settings.paths
+    _make_private(paths.run)
+    return Sockets(
+        public=_inherited(environ) or _bind_public(settings.host, settings.port),
+        control=_bind_unix(paths.control_socket),
+        link=_bind_unix(paths.link_socket),
+    )
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    # It may lie in a folder that everybody can write to: somebody else's must not be used.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise Unavailable(f"{folder} is not a folder of this user; remove it, or choose another data folder")
+    folder.chmod(0o700)
+
+
+def _inherited(environ: Mapping[str, str]) -> socket.socket | None:
+    if environ.get("LISTEN_PID") != str(os.getpid()) or environ.get("LISTEN_FDS", "0") == "0":
+        return None
+    return socket.socket(fileno=_SYSTEMD_FIRST_FD)
+
+
+def _bind_public(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + BIND_WAIT_S
+    while True:
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+            listening.listen(BACKLOG)
+        except OSError as exc:
+            listening.close()
+            if exc.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            hint = "choose another with --port" if exc.errno == errno.EADDRINUSE else "choose another with --host"
+            raise Unavailable(f"cannot listen on {host}:{port}: {exc.strerror}; {hint}") from exc
+        return listening
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    # Left over from a supervisor that was killed: the lock on the data folder says that nobody uses it.
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    listening.listen(BACKLOG)
+    return listening
+
+
+@dataclass(slots=True)
+class Role:
+    """One role: how it is started, and the process that runs it now."""
+
+    name: str
+    command: list[str]
+    inherited: tuple[int, ...]
+    environ: Mapping[str, str]
+    process: asyncio.subprocess.Process | None = None
+    lifeline: int | None = None
+    started_at: float = 0.0
+    deaths: int = 0
+
+    async def start(self) -> None:
+        """Start its process, in a process group of its own: Ctrl-C is for the supervisor alone."""
+        reading, self.lifeline = os.pipe()
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command,
+                "--lifeline-fd",
+                str(reading),
+                pass_fds=(*self.inherited, reading),
+                env=dict(self.environ),
+                stdin=asyncio.subprocess.DEVNULL,
+                process_group=0,
+            )
+        finally:
+            os.close(reading)
+        self.started_at = time.monotonic()
+
+    def order(self, order: Order) -> None:
+        """Say something over its lifeline; a role that is gone hears nothing."""
+        if self.lifeline is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self.lifeline, order.encode() + b"\n")
+
+    def let_go(self) -> None:
+        """End its lifeline."""
+        if self.lifeline is not None:
+            os.close(self.lifeline)
+            self.lifeline = None
+
+    async def ended(self, wait_s: float) -> None:
+        """Wait for its end; kill it after `wait_s`."""
+        if self.process is None:
+            return
+        try:
+            await asyncio.wait_for(self.process.wait(), wait_s)
+        except TimeoutError:
+            _say(f"stoker: the {self.name} did not end within {wait_s:g} s and is killed")
+            self.process.kill()
+            await self.process.wait()
+
+    def next_pause_s(self) -> float:
+        """After a death: how long to wait before the next start."""
+        if time.monotonic() - self.started_at >= STEADY_S:
+            self.deaths = 0
+        self.deaths += 1
+        return RESTART_PAUSES_S[min(self.deaths, len(RESTART_PAUSES_S)) - 1]
+
+
+class Supervisor:
+    """Runs the roles until told to stop."""
+
+    def __init__(self, settings: Settings, sockets: Sockets, *, say: Say) -> None:
+        self._settings = settings
+        self._say = say
+        data_dir = str(settings.data_dir)
+        environ = role_environ(settings, os.environ)
+        http, link, public = sockets.control.fileno(), sockets.link.fileno(), sockets.public.fileno()
+        control = [sys.executable, "-m", "stoker.app", "--data-dir", data_dir]
+        control += ["--http-fd", str(http), "--link-fd", str(link)]
+        gateway = [sys.executable, "-m", "stoker.gateway.main", "--data-dir", data_dir, "--listen-fd", str(public)]
+        self.control = Role("control", control, (http, link), environ)
+        self.gateway = Role("gateway", gateway, (public,), environ)
+        self._interrupts: asyncio.Queue[None] = asyncio.Queue()
+        self._terminated = asyncio.Event()
+
+    async def run(self) -> int:
+        """The exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._interrupts.put_nowait, None)
+        loop.add_signal_handler(signal.SIGTERM, self._terminated.set)
+        keeping = [asyncio.create_task(self._keep(role)) for role in (self.control, self.gateway)]
+        ready = asyncio.create_task(self._tell_ready())
+        interrupted = asyncio.create_task(self._interrupts.get())
+        terminated = asyncio.create_task(self._terminated.wait())
+        await asyncio.wait([interrupted, terminated], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*keeping, ready, interrupted, terminated):
+            task.cancel()
+        await asyncio.gather(*keeping, ready, interrupted, terminated, return_exceptions=True)
+        if self._terminated.is_set():
+            self._say("stoker: stopping; workers go on and are taken over by the next start")
+            self.control.let_go()
+            await self.control.ended(ROLE_END_WAIT_S)
+            drained = True
+        else:
+            drained = await self._drain()
+        self.gateway.let_go()
+        await self.gateway.ended(ROLE_END_WAIT_S)
+        return 0 if drained else 1
+
+    async def _keep(self, role: Role) -> None:
+        """Start a role again whenever it ends."""
+        while True:
+            if role.process is None or role.process.returncode is not None:
+                role.let_go()
+                await role.start()
+            assert role.process is not None
+            code = await role.process.wait()
+            pause_s = role.next_pause_s()
+            when = "now" if pause_s == 0 else f"in {pause_s:g} s"
+            self._say(f"stoker: the {role.name} ended ({_how(code)}) and is started again {when}")
+            await asyncio.sleep(pause_s)
+
+    async def _drain(self) -> bool:
+        """Have control end all workers. True when it did."""
+        self._say("stoker: draining: requests in flight are finished first; Ctrl-C again cuts them")
+        # A control that died just now knows nothing of the order: it is started once more, to end the workers.
+        for _ in range(2):
+            if self.control.process is None or self.control.process.returncode is not None:
+                self.control.let_go()
+                await self.control.start()
+            assert self.control.process is not None
+            self.control.order(Order.DRAIN)
+            hurry = asyncio.create_task(self._hurry())
+            code = await self.control.process.wait()
+            hurry.cancel()
+            if code == 0:
+                return True
+        self._say("stoker: control could not end the workers; `stoker down` tries again")
+        return False
+
+    async def _hurry(self) -> None:
+        while True:
+            await self._interrupts.get()
+            self._say("stoker: cutting the requests in flight")
+            self.control.order(Order.DRAIN)
+
+    async def _tell_ready(self) -> None:
+        deadline = time.monotonic() + READY_WAIT_S
+        while time.monotonic() < deadline:
+            if await asyncio.to_thread(answers, self._settings, "/api/v1/info"):
+                self._say(f"stoker: ready at {self._settings.url}")
+                return
+            await asyncio.sleep(0.05)
+        self._say(f"stoker: not ready after {READY_WAIT_S:g} s; see the lines above")
+
+
+def _how(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def role_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a role: that of the supervisor, with what the command line has overridden."""
+    return {
+        **environ,
+        "STOKER_HOST": settings.host,
+        "STOKER_PORT": str(settings.port),
+        "STOKER_LOG_LEVEL": settings.log_level,
+    }
+
+
+def answers(settings: Settings, path: str) -> bool:
+    """Does Stoker answer there, with whatever it is that is no failure of its own?"""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def run(settings: Settings, *, say: Say = _say) -> int:
+    """Run Stoker until Ctrl-C (drains, stops the workers) or SIGTERM (leaves them). The exit code.
+
+    Raises `Unavailable` when another one runs on this data folder, or the port is taken.
+    """
+    paths = settings.paths
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with hold(paths.supervisor_lock):
+            sockets = bind(settings, os.environ)
+            try:
+                paths.address.write_text(settings.url + "\n", encoding="ascii")
+                return asyncio.run(Supervisor(settings, sockets, say=say).run())
+            finally:
+                sockets.close()
+                for leftover in (paths.control_socket, paths.link_socket, paths.address):
+                    leftover.unlink(missing_ok=True)
+    except Held as exc:
+        raise Unavailable(
+            f"Stoker already runs on {settings.data_dir}: process {exc.pid}{_where(paths)}; "
+            "use it, stop it with `stoker down`, or choose another --data-dir"
+        ) from exc
+
+
+def _where(paths: Paths) -> str:
+    with contextlib.suppress(OSError):
+        return f" at {paths.address.read_text(encoding='ascii').strip()}"
+    return ""
+
+
+def down(settings: Settings, *, timeout_s: float) -> str:
+    """Stop everything on this data folder, workers included, as Ctrl-C does. Says what was done.
+
+    Raises `Unavailable` when it is not done within `timeout_s`.
+    """
+    paths = settings.paths
+    pid = holder(paths.supervisor_lock)
+    if pid is None:
+        stopped = asyncio.run(_stop_leftovers(settings, timeout_s=timeout_s))
+        return f"Stoker was not running; stopped {stopped} leftover workers" if stopped else "Stoker was not running"
+    # The lock is held, so the process that wrote its id there is still the one that runs.
+    os.kill(pid, signal.SIGINT)
+    deadline = time.monotonic() + timeout_s
+    while holder(paths.supervisor_lock) is not None:
+        if time.monotonic() >= deadline:
+            raise Unavailable(
+                f"process {pid} is still draining after {timeout_s:g} s; `stoker down` again cuts requests"
+            )
+        time.sleep(0.1)
+    return "stopped"
+
+
+async def _stop_leftovers(settings: Settings, *, timeout_s: float) -> int:
+    """End workers whose Stoker is gone, without one."""
+    from stoker.providers import base as providers
+
+    options = {
+        "ports": settings.worker_ports,
+        "log_mib": settings.worker_log_mib,
+        "workers_kept": settings.workers_kept,
+    }
+    try:
+        # Held so that no Stoker starts meanwhile, and to let the roles of a killed one go first.
+        with hold(settings.paths.supervisor_lock), hold(settings.paths.control_lock, wait_s=timeout_s):
+            provider = providers.load("process", providers.ProviderOptions(settings.data_dir, options))
+            found = [observed.id for observed in await provider.list()]
+            deadline = time.monotonic() + timeout_s
+            while left := await provider.list():
+                if time.monotonic() >= deadline:
+                    raise Unavailable(f"{len(left)} workers are still there after {timeout_s:g} s")
+                for observed in left:
+                    await provider.stop(observed.id, grace_s=10.0)
+                await asyncio.sleep(0.1)
+            await provider.close()
+            return len(found)
+    except Held as exc:
+        raise Unavailable(str(exc)) from exc

@@ -1,0 +1,54 @@
+"""The frame of every HTTP face: what a face may use of Stoker, and how it recognises its callers.
+
+A face is a FastAPI application below a prefix. It renders its own errors; it holds no state and reaches nothing but
+what `Services` offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from stoker.control.endpoints import Endpoints
+from stoker.control.keys import Keys
+from stoker.control.logs import Logs
+from stoker.control.once import Answer, Once, Ticket
+from stoker.control.views import Views
+from stoker.domain.access import Principal
+
+__all__ = ["Answer", "Services", "Ticket", "bearer_or_api_key", "principal_of", "services_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What faces may use. `clock` gives seconds since the epoch; `url` is the address that Stoker hands out."""
+
+    endpoints: Endpoints
+    keys: Keys
+    views: Views
+    logs: Logs
+    once: Once
+    clock: Callable[[], float]
+    url: str
+
+
+def services_of(request: Request) -> Services:
+    """The services of the face that this request came to."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+def bearer_or_api_key(request: Request) -> str | None:
+    """The key in `Authorization: Bearer` or `X-API-Key`; the first one wins."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    return request.headers.get("x-api-key")
+
+
+def principal_of(request: Request) -> Principal:
+    """Who calls. Raises `Unauthenticated`."""
+    return services_of(request).keys.principal(bearer_or_api_key(request))

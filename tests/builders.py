@@ -1,0 +1,65 @@
+"""Short ways to make domain objects for tests of policies."""
+
+from __future__ import annotations
+
+from stoker.domain.endpoint import (
+    Endpoint,
+    EndpointId,
+    EndpointSpec,
+    Failures,
+    Launch,
+    LaunchSpec,
+    Phase,
+    PoolSpec,
+    ProjectId,
+    Rollout,
+    ScaleBounds,
+)
+from stoker.domain.worker import Worker, WorkerId, WorkerState
+
+
+def endpoint(
+    *,
+    desired: int = 0,
+    revision: int = 1,
+    phase: Phase = Phase.ACTIVE,
+    failures: Failures | None = None,
+    surge: int = 1,
+    low: int = 0,
+    high: int = 10,
+) -> Endpoint:
+    spec = EndpointSpec(
+        name="e",
+        launch=LaunchSpec(command=("run",)),
+        pools=(PoolSpec(bounds=ScaleBounds(min=low, max=high)),),
+        rollout=Rollout(surge=surge),
+    )
+    return Endpoint(
+        id=EndpointId("e"),
+        number=1,
+        project=ProjectId(1),
+        slug="e",
+        spec=spec,
+        launch=Launch(engine=None, command=("run",)),
+        revision=revision,
+        phase=phase,
+        desired=desired,
+        failures=failures or Failures(),
+        created_at=0.0,
+        updated_at=0.0,
+    )
+
+
+def worker(number: int, state: WorkerState, *, revision: int = 1, **more: object) -> Worker:
+    values: dict[str, object] = {
+        "id": WorkerId(f"w{number}"),
+        "number": number,
+        "endpoint": EndpointId("e"),
+        "revision": revision,
+        "provider": "fake",
+        "state": state,
+        "slots": 4,
+        "created_at": 0.0,
+        **more,
+    }
+    return Worker(**values)  # type: ignore[arg-type]
