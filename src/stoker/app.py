@@ -168,12 +168,14 @@ class Stoker:
         for endpoint in self.fleet.endpoints():
             self.gateway.publish(endpoint)
         self.reconciler.wake_all()
-        hurried = False
+        hurried, said = False, 0
         while live := [worker for worker in self.fleet.all_workers() if not worker.gone]:
             if hurry.is_set() and not hurried:
                 hurried = True
                 await self.reconciler.cut()
-            log.info("draining", workers=len(live))
+            if len(live) != said:
+                said = len(live)
+                log.info("draining", workers=said)
             await self.fleet.changed(timeout_s=0.5)
         # What providers still keep of ended workers is looked at once more, so that no folder or container stays.
         for managed in self.providers.all():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -45,8 +47,8 @@ def deploy(
     With --min 0 it starts at its first request. In a command, {host} and {port} stand for the worker's own address.
     """
     what = tuple(context.obj or ())
-    spec = {
-        "name": name or "",
+    spec: dict[str, Any] = {
+        "name": name or specs.name_of(model, image, what),
         "launch": specs.launch(
             model=model,
             image=image,
@@ -67,7 +69,6 @@ def deploy(
         "scaling": {"idle_timeout_s": seconds(idle_timeout)},
         "access": access,
     }
-    spec["name"] = name or specs.name_of(model, image, what)
     if slots is not None:
         spec["slots"] = slots
     _deploy(session, spec, wait=wait, timeout_s=seconds(timeout))
@@ -112,5 +113,5 @@ def call_example(endpoint: Any, session: Session) -> str:
         return f"curl{key} {urls['inference']}/"
     # A reader can type the endpoint's slug; it is one of the names that the worker answers to.
     model = endpoint["slug"] if endpoint["slug"] in launch["models"] else launch["models"][0]
-    body = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"}]}' % model
-    return f"curl {urls['openai']}/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
+    return f"curl {urls['openai']}/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"

@@ -87,7 +87,7 @@ def _worker_row(item: Any) -> tuple[object, ...]:
 
 @command
 def show(session: Session, endpoint: Endpoint) -> None:
-    """Show an endpoint: its state, its workers and what happened lately."""
+    """Show an endpoint, its workers and its latest events."""
     client = session.client
     item = client.endpoint(endpoint)
     path = f"/endpoints/{item['id']}"
@@ -162,7 +162,7 @@ def scale(
     wait: Wait = True,
     timeout: Timeout = "30m",
 ) -> None:
-    """Set the number of workers by hand, or give it back to the scaling policy."""
+    """Set the number of workers by hand, or --auto again."""
     if (workers is None) != auto:
         raise CliError("say how many workers, or --auto", Exit.USAGE)
     if auto and for_ is not None:
@@ -179,7 +179,10 @@ def start(session: Session, endpoint: Endpoint, wait: Wait = True, timeout: Time
 
 @command
 def stop(session: Session, endpoint: Endpoint, wait: Wait = True, timeout: Timeout = "30m") -> None:
-    """Finish the requests in flight, stop all workers, and refuse requests until it is started again."""
+    """Stop an endpoint until it is started again.
+
+    Its workers finish the requests in flight; new requests are refused.
+    """
     _act(session, endpoint, lambda ref: session.client.post(f"/endpoints/{ref}:stop"), wait, timeout)
 
 
@@ -191,7 +194,10 @@ def rm(
     wait: Wait = True,
     timeout: Timeout = "30m",
 ) -> None:
-    """Finish the requests in flight, then remove the endpoint and all that is known of it."""
+    """Remove an endpoint and all that is known of it.
+
+    Its workers finish the requests in flight first.
+    """
     if not yes:
         _confirm(session.client.endpoint(endpoint)["name"])
     _act(session, endpoint, lambda ref: session.client.delete(f"/endpoints/{ref}"), wait, timeout)

@@ -24,7 +24,7 @@ EXIT_CODES = (
 
 
 class CliError(Exception):
-    """Ends the command. The message says what was attempted, what happened and what to do next; `details` are further lines.
+    """Ends the command. The message says what was attempted, what happened and what to do next, `details` says more.
 
     `problems` are (JSON pointer, text) pairs of an input that was refused; `status` is that of the HTTP answer, if any.
     """

@@ -1,4 +1,7 @@
-"""Endpoint documents in YAML: read them, and find the line of anything that is wrong with them. Used by `stoker apply`."""
+"""Endpoint documents in YAML: read them, and find the line of anything that is wrong with them.
+
+Used by `stoker apply`. Knows no field but the name: the API says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One document: the spec in it as plain values, and where it was read. `node` is the document with its positions."""
+    """One document: the spec in it as plain values, and where it was read. `node` has the positions."""
 
     source: str
     spec: dict[str, Any]
@@ -107,11 +110,14 @@ def _position(node: Any, pointer: str) -> tuple[int, int]:
     line, column = _start(node)
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
+        marks = getattr(node, "lc", None)
+        if marks is None:
+            break
         if isinstance(node, Mapping) and key in node:
-            line, column = _of(node.lc.key(key) if key in (node.lc.data or ()) else None, (line, column))
+            line, column = _of(marks.key(key) if key in (marks.data or ()) else None, (line, column))
             node = node[key]
         elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
-            line, column = _of(node.lc.item(int(key)), (line, column))
+            line, column = _of(marks.item(int(key)), (line, column))
             node = node[int(key)]
         else:
             break

@@ -53,7 +53,7 @@ def hardware(gpu: str | None, vcpu: float | None, ram_gib: float | None) -> dict
 
 
 def parameters(texts: Sequence[str]) -> list[str]:
-    """Command-line arguments from `--param` texts: `max-model-len=4096`, `--max-model-len 4096`, or a flag and its value
+    """Command-line arguments from `--param` texts: `max-model-len=4096`, `--max-model-len 4096`, or flag and value
     as two texts."""
     arguments: list[str] = []
     open_flag = False

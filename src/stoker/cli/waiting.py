@@ -17,8 +17,8 @@ DEFAULT_TIMEOUT_S = 1800.0
 
 
 def follow(client: Client, changed: Any, progress: output.Progress, *, timeout_s: float) -> Any:
-    """Wait until the operation in `changed` (an answer of the API) has ended; returns the endpoint as it is then, `None`
-    when it is gone.
+    """Wait until the operation in `changed` (an answer of the API) has ended; returns the endpoint as it is then,
+    `None` when it is gone.
 
     Raises `CliError`: exit code 5 after `timeout_s`, 1 with the last lines of output when the operation has failed.
     """

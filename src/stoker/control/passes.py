@@ -23,7 +23,10 @@ from stoker.policy.state import outcome_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a pass knows besides the endpoint and its workers. `tails` has the last output of workers that ended."""
+    """What a pass knows besides the endpoint and its workers. `tails` has the last output of workers that ended.
+
+    `closing`: all workers are to go; `hurried`: without waiting for their requests.
+    """
 
     now: float
     sights: Mapping[WorkerId, Sight]
@@ -36,6 +39,7 @@ class Facts:
     signals: Signals | None
     tails: Mapping[WorkerId, str]
     closing: bool
+    hurried: bool
 
 
 # (request, workers to leave out of the account) -> a placement, reserved, or why there is none.
@@ -143,7 +147,8 @@ class Pass:
         return after
 
     def _draining(self, worker: Worker, reason: str) -> Worker:
-        deadline = self._facts.now + self.endpoint.spec.rollout.drain_timeout_s
+        limit_s = 0.0 if self._facts.hurried else self.endpoint.spec.rollout.drain_timeout_s
+        deadline = self._facts.now + limit_s
         return replace(worker, state=WorkerState.DRAINING, reason=reason, drain_deadline=deadline)
 
     def _tell(self, before: Worker, after: Worker) -> None:
@@ -156,7 +161,7 @@ class Pass:
                 self._event("worker_failed", f"{name} failed: {after.reason}", worker=after.id, level=Level.ERROR)
             case WorkerState.STOPPED:
                 self._event("worker_stopped", f"{name} has stopped", worker=after.id)
-            case WorkerState.DRAINING | WorkerState.STOPPING if after.state is not before.state:
+            case WorkerState.DRAINING | WorkerState.STOPPING:
                 level = Level.WARNING
                 self._event(f"worker_{after.state}", f"{name}: {after.reason}", worker=after.id, level=level)
 
@@ -286,7 +291,7 @@ class Pass:
 
     def next_at(self) -> float | None:
         """When the endpoint must be looked at again though nothing happens; `None` when never."""
-        endpoint = self.endpoint
+        endpoint, now = self.endpoint, self._facts.now
         times = [operation.deadline_at for operation in self._operations]
         earliest = retry_at(endpoint.failures)
         if earliest is not None:
@@ -300,5 +305,8 @@ class Pass:
                 times.append(worker.started_at + endpoint.probe.start_timeout_s)
             if worker.state is WorkerState.READY and endpoint.failures.count and worker.ready_at is not None:
                 times.append(worker.ready_at + STABLE_S)
-        later = [time for time in times if time > self._facts.now]
+            if worker.state is WorkerState.DRAINING and (worker.drain_deadline or 0.0) <= now:
+                # Drained only now, with no time to give: the next pass stops it.
+                return now
+        later = [time for time in times if time > now]
         return min(later, default=None)

@@ -61,6 +61,7 @@ class Reconciler:
         self._some_dirty = asyncio.Event()
         self._timers: dict[EndpointId, asyncio.TimerHandle] = {}
         self.closing = False
+        self._hurried = False
 
     # What happens elsewhere
 
@@ -197,6 +198,7 @@ class Reconciler:
             signals=self._gateway.signals(endpoint, now=now),
             tails=tails,
             closing=self.closing,
+            hurried=self._hurried,
         )
 
     def _sight(self, worker: Worker) -> Sight | None:
@@ -295,7 +297,8 @@ class Reconciler:
         self.wake_all()
 
     async def cut(self) -> None:
-        """End all draining workers now, whatever they still do."""
+        """From now on wait for no request: draining workers are ended whatever they still do."""
+        self._hurried = True
         now = self._clock()
         for endpoint in self._fleet.endpoints():
             async with self._fleet.lock(endpoint.id):

@@ -47,9 +47,7 @@ class Caller:
             return Verdict.UNKNOWN
         if entry.access == Access.ATTACHED:
             return Verdict.ALLOWED if key.digest in entry.attached else Verdict.FORBIDDEN
-        permitted = (
-            key.invoke and key.project == entry.project and (key.endpoints is None or entry.id in key.endpoints)
-        )
+        permitted = key.invoke and key.project == entry.project and (key.endpoints is None or entry.id in key.endpoints)
         return Verdict.ALLOWED if permitted else Verdict.FORBIDDEN
 
 

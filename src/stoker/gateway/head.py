@@ -319,6 +319,12 @@ class ResponseHead:
         return b"".join(parts)
 
 
+def interim_head(status: int, headers: Headers) -> bytes:
+    """A complete 1xx answer."""
+    lines = (b"%b: %b\r\n" % (name, value) for name, value in headers if name.lower() not in _SANDBOX_DROPPED)
+    return b"".join((_STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status, *lines, b"\r\n"))
+
+
 class BadAnswer(Exception):
     """An upstream's head that must not be passed on."""
 

@@ -39,29 +39,40 @@ def _prefix(entry: AddressEntry) -> bytes:
 class _Rows:
     """The rows of one host, found by the longest prefix in whole path segments."""
 
-    __slots__ = ("_by_prefix", "_depths")
+    __slots__ = ("_by_prefix", "_depths", "_prefixes_at")
 
     def __init__(self) -> None:
         self._by_prefix: dict[bytes, list[Address]] = {}
+        self._prefixes_at: dict[int, int] = {}
         self._depths: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self._by_prefix)
 
     def add(self, prefix: bytes, address: Address) -> None:
-        self._by_prefix.setdefault(prefix, []).append(address)
-        self._measure()
+        rows = self._by_prefix.setdefault(prefix, [])
+        if not rows:
+            self._count(prefix, 1)
+        rows.append(address)
 
     def remove(self, prefix: bytes, endpoint: str) -> None:
-        left = [address for address in self._by_prefix.get(prefix, []) if address.endpoint != endpoint]
-        if left:
-            self._by_prefix[prefix] = left
-        else:
-            self._by_prefix.pop(prefix, None)
-        self._measure()
+        rows = self._by_prefix.get(prefix)
+        if rows is None:
+            return
+        rows[:] = [address for address in rows if address.endpoint != endpoint]
+        if not rows:
+            del self._by_prefix[prefix]
+            self._count(prefix, -1)
 
-    def _measure(self) -> None:
-        self._depths = tuple(sorted({prefix.count(b"/") for prefix in self._by_prefix}, reverse=True))
+    def _count(self, prefix: bytes, step: int) -> None:
+        depth = prefix.count(b"/")
+        count = self._prefixes_at.get(depth, 0) + step
+        if count:
+            self._prefixes_at[depth] = count
+        else:
+            del self._prefixes_at[depth]
+        if count <= 1:
+            self._depths = tuple(sorted(self._prefixes_at, reverse=True))
 
     def find(self, path: bytes) -> Address | None:
         for depth in self._depths:
@@ -149,30 +160,39 @@ class Table:
         return self._serving.get(model, {}).values()
 
     def _put(self, entry: EndpointEntry) -> None:
-        self._drop(entry.id)
+        known = self.endpoints.get(entry.id)
+        # Nearly every change is one of workers: names and rows stay as they are, and so does who was first.
+        if known is None or known.addresses != entry.addresses:
+            self._drop_rows(known)
+            for item in entry.addresses:
+                self._rows_of(item.host).add(_prefix(item), Address(entry.id, item))
+        self._drop_names(known)
         self.endpoints[entry.id] = entry
-        for name in {entry.slug, entry.name, entry.id, str(entry.number)}:
+        for name in _names(entry):
             self._named.setdefault(name, {})[entry.id] = entry
         for model in entry.models:
             self._serving.setdefault(model, {})[entry.id] = entry
-        for item in entry.addresses:
-            self._rows_of(item.host).add(_prefix(item), Address(entry.id, item))
 
     def _drop(self, endpoint: str) -> None:
         entry = self.endpoints.pop(endpoint, None)
+        self._drop_rows(entry)
+        self._drop_names(entry)
+
+    def _drop_names(self, entry: EndpointEntry | None) -> None:
         if entry is None:
             return
-        for index, names in (
-            (self._named, {entry.slug, entry.name, entry.id, str(entry.number)}),
-            (self._serving, set(entry.models)),
-        ):
+        for index, names in ((self._named, _names(entry)), (self._serving, set(entry.models))):
             for name in names:
-                index[name].pop(endpoint, None)
+                index[name].pop(entry.id, None)
                 if not index[name]:
                     del index[name]
+
+    def _drop_rows(self, entry: EndpointEntry | None) -> None:
+        if entry is None:
+            return
         for item in entry.addresses:
             rows = self._rows_of(item.host)
-            rows.remove(_prefix(item), endpoint)
+            rows.remove(_prefix(item), entry.id)
             if item.host and not rows:
                 del self._hosts[_host(item.host)]
 
@@ -180,6 +200,10 @@ class Table:
         if not host:
             return self._rows
         return self._hosts.setdefault(_host(host), _Rows())
+
+
+def _names(entry: EndpointEntry) -> set[str]:
+    return {entry.slug, entry.name, entry.id, str(entry.number)}
 
 
 def _host(text: str) -> bytes:

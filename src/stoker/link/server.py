@@ -173,7 +173,7 @@ class LinkServer:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._converse(reader, writer)
+            await self.converse(reader, writer)
         except (OSError, ValueError, msgspec.DecodeError, TimeoutError) as exc:
             log.warning("link_broken", error=str(exc))
         except asyncio.CancelledError:
@@ -181,12 +181,17 @@ class LinkServer:
             pass
         finally:
             self._tasks.discard(task)
-            writer.close()
-            if self._writer is writer:
-                self._writer = None
-                self._listener.gateway_lost()
+            self.gone(writer)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def gone(self, writer: asyncio.StreamWriter) -> None:
+        """A conversation is over."""
+        writer.close()
+        if self._writer is writer:
+            self._writer = None
+            self._listener.gateway_lost()
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Talk to one gateway until it goes, or a newer one takes its place. Raises what breaks the conversation."""
         writer.write(encode(self._hello))
         line = await asyncio.wait_for(reader.readline(), HELLO_TIMEOUT_S)
         if not line:

@@ -1,0 +1,135 @@
+"""`stoker up` and `stoker down`: the installation on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stoker.cli import output
+from stoker.cli.client import Client
+from stoker.cli.durations import seconds
+from stoker.cli.errors import CliError, Exit
+from stoker.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from stoker.settings import Settings
+
+READY_S = 60.0
+LOG_NAME = "stoker.log"
+LOG_LINES = 20
+
+
+@command
+def up(
+    session: Session,
+    host: Annotated[str | None, typer.Option(help="The address to listen on; default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="The port to listen on; default: 7878.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready; the log is a file.")] = False,
+) -> None:
+    """Run Stoker on this machine until Ctrl-C.
+
+    Ctrl-C finishes the requests in flight and stops all workers. SIGTERM leaves the workers to the next start.
+    """
+    settings = session.settings(host=host, port=port)
+    if detach:
+        _detached(session, settings)
+        return
+    from stoker.domain.errors import StokerError
+    from stoker.supervisor import run
+
+    try:
+        code = run(settings)
+    except StokerError as exc:
+        raise CliError(str(exc)) from exc
+    raise typer.Exit(code)
+
+
+@command
+def down(
+    session: Session, timeout: Annotated[str, typer.Option(help="Longest wait for requests in flight.")] = "60s"
+) -> None:
+    """Stop Stoker on this machine, and all its workers."""
+    from stoker.domain.errors import StokerError
+    from stoker.supervisor import down as stop
+
+    timeout_s = seconds(timeout)
+    settings = session.settings()
+    try:
+        with output.progress("stopping", quiet=session.as_json):
+            said = str(stop(settings, timeout_s=timeout_s))
+    except StokerError as exc:
+        raise CliError(str(exc)) from exc
+    if session.as_json:
+        output.document({"message": said})
+    else:
+        output.line(said)
+
+
+def spawn(settings: Settings, log: Path, *, own_session: bool) -> subprocess.Popen[bytes]:
+    """Start `stoker up` as a process of its own, its output added to `log`."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    arguments = ["up", "--host", settings.host, "--port", str(settings.port), "--data-dir", str(settings.data_dir)]
+    with log.open("ab") as output_file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "stoker.cli.main", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output_file,
+            stderr=output_file,
+            start_new_session=own_session,
+            process_group=None if own_session else 0,
+            env=_environment(),
+        )
+
+
+def _environment() -> dict[str, str]:
+    # They say which Stoker a command talks to, and are not this one's to hand to its workers.
+    return {name: value for name, value in os.environ.items() if name not in ("STOKER_URL", "STOKER_KEY")}
+
+
+def until_ready(settings: Settings, process: subprocess.Popen[bytes], log: Path, *, timeout_s: float) -> Client:
+    """Wait until it answers; returns a client with its admin key. Raises `CliError` with the end of its log."""
+    deadline = time.monotonic() + timeout_s
+    reason = "it did not answer"
+    while time.monotonic() < deadline:
+        if (code := process.poll()) is not None:
+            raise CliError(f"Stoker ended with code {code} instead of starting", details=_end_of(log))
+        if (key := Session(data_dir=settings.data_dir).admin_key) is not None:
+            client = Client(local_url(settings), key)
+            try:
+                if client.get("/info")["gateway"]["connected"]:
+                    return client
+            except CliError as exc:
+                reason = str(exc)
+        time.sleep(0.05)
+    raise CliError(f"Stoker was not ready after {timeout_s:g} s: {reason}", Exit.TIMED_OUT, details=_end_of(log))
+
+
+def local_url(settings: Settings) -> str:
+    """Where this machine reaches it: a listener on all addresses is at loopback too."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _end_of(log: Path) -> tuple[str, ...]:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    except OSError as exc:
+        return (f"its log {log} cannot be read: {exc.strerror}",)
+    return (f"the end of {log}:", *(f"  {line}" for line in lines))
+
+
+def _detached(session: Session, settings: Settings) -> None:
+    log = settings.data_dir / LOG_NAME
+    process = spawn(settings, log, own_session=True)
+    with output.progress("starting", quiet=session.as_json):
+        until_ready(settings, process, log, timeout_s=READY_S)
+    if session.as_json:
+        output.document({"url": settings.url, "pid": process.pid, "log": str(log)})
+    else:
+        output.line(f"Stoker answers at {settings.url} (process {process.pid}, log {log}); `stoker down` stops it")

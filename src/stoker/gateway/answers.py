@@ -1,0 +1,81 @@
+"""What the gateway itself answers: problem+json, or an error in OpenAI's shape below `/v1`. Pure."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+
+import msgspec
+
+from stoker.gateway.admission import Refusal
+from stoker.gateway.head import ResponseHead
+
+_STATUS_OF_REASON = {
+    "waiting_room_full": 429,
+    "endpoint_gone": 404,
+}
+RETRY_AFTER_S = 1.0
+
+
+class Answer:
+    """A complete answer: head and body."""
+
+    __slots__ = ("body", "head")
+
+    def __init__(self, status: int, body: bytes, lines: tuple[bytes, ...]) -> None:
+        self.body = body
+        self.head = ResponseHead(status, lines, length=len(body))
+
+
+def json_answer(value: object) -> Answer:
+    """200 with this value."""
+    return Answer(200, msgspec.json.encode(value), (b"Content-Type: application/json\r\n",))
+
+
+def failure(
+    status: int,
+    reason: str,
+    detail: str,
+    *,
+    openai: bool,
+    retry_after_s: float | None = None,
+    extra: dict[str, object] | None = None,
+) -> Answer:
+    """A failure in the shape of the address that was called. `reason` is a stable word, repeated in a header."""
+    lines = [b"X-Stoker-Reason: %b\r\n" % reason.encode("ascii", "replace")]
+    if status in (429, 503):
+        seconds = math.ceil(RETRY_AFTER_S if retry_after_s is None else retry_after_s)
+        lines.append(b"Retry-After: %d\r\n" % max(1, seconds))
+    if status == 401:
+        lines.append(b'WWW-Authenticate: Bearer realm="stoker"\r\n')
+    if openai:
+        lines.append(b"Content-Type: application/json\r\n")
+        error = {"message": detail, "type": _openai_type(status), "param": None, "code": reason, **(extra or {})}
+        return Answer(status, msgspec.json.encode({"error": error}), tuple(lines))
+    lines.append(b"Content-Type: application/problem+json\r\n")
+    title = HTTPStatus(status).phrase
+    problem = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+        **(extra or {}),
+    }
+    return Answer(status, msgspec.json.encode(problem), tuple(lines))
+
+
+def refused(refusal: Refusal, *, openai: bool) -> Answer:
+    """The answer to a request that admission refused."""
+    status = _STATUS_OF_REASON.get(refusal.reason, 503)
+    return failure(status, refusal.reason, refusal.text, openai=openai, retry_after_s=refusal.retry_after_s)
+
+
+def _openai_type(status: int) -> str:
+    if status == 401:
+        return "authentication_error"
+    if status == 403:
+        return "permission_error"
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"

@@ -1,0 +1,437 @@
+"""One request, from admission to the last byte of its answer. Knows its client only as a `Downstream`.
+
+Whatever ends it - answer, failure, deadline, the client's leaving - goes through `_over`, which releases the slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from stoker.gateway import answers
+from stoker.gateway.admission import Admission, Refusal, Turn, Worker
+from stoker.gateway.answers import Answer
+from stoker.gateway.head import Headers, Request, ResponseHead, read_response
+from stoker.gateway.upstream import Pool, Upstream, Upstreams
+
+# What of a body is held while nobody takes it, and what is kept for sending it a second time.
+BODY_HELD_BYTES_MAX: Final = 64 * 1024
+
+_WAITING: Final = 0
+_CONNECTING: Final = 1
+_SENDING: Final = 2
+_ANSWERING: Final = 3
+_OVER: Final = 4
+
+
+class Downstream(Protocol):
+    """Where an answer goes: a client's connection, or a sink in memory.
+
+    Calls come as `begin`, any number of `write`, then `finish`; or `answer` alone; `abort` at any time instead of the
+    rest. `flush` marks that nothing more comes at once. `alive` looks whether the client is still there when nothing is
+    being read from it.
+    """
+
+    def go_on(self) -> None: ...
+
+    def interim(self, status: int, headers: Headers) -> None: ...
+
+    def begin(self, head: ResponseHead) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def answer(self, answer: Answer) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def pause_body(self) -> None: ...
+
+    def resume_body(self) -> None: ...
+
+    def alive(self) -> bool: ...
+
+
+class Limits(Protocol):
+    """Deadlines of one exchange in seconds; `None` is no limit. `EndpointEntry` is one."""
+
+    @property
+    def connect_s(self) -> float: ...
+
+    @property
+    def first_byte_s(self) -> float | None: ...
+
+    @property
+    def idle_s(self) -> float | None: ...
+
+    @property
+    def total_s(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ControlLimits:
+    """Control's own: it may take long to answer (`wait`, `logs?follow`), and says so itself."""
+
+    connect_s: float = 5.0
+    first_byte_s: float | None = 300.0
+    idle_s: float | None = None
+    total_s: float | None = None
+
+
+class Swept(Protocol):
+    """Something with deadlines, swept by one timer for all."""
+
+    def sweep(self, now: float, *, look: bool) -> None: ...
+
+
+class Hub(Protocol):
+    """What exchanges share. `now` is the event loop's time at the last sweep, `time()` is exact."""
+
+    now: float
+    live: set[Swept]
+    upstreams: Upstreams
+    control_pool: Pool
+
+    def time(self) -> float: ...
+
+    def worker_down(self, admission: Admission, worker: Worker, detail: str) -> None: ...
+
+
+class Exchange:
+    """One request. With an `admission` it is inference and asks for a slot; without, it goes to control.
+
+    `head` is the upstream's head without framing. `sandboxed`: the answer is a page on the main host.
+    """
+
+    __slots__ = (
+        "_active_at",
+        "_admission",
+        "_gateway",
+        "_head",
+        "_limits",
+        "_openai",
+        "_opening",
+        "_pool",
+        "_resent",
+        "_sandboxed",
+        "_sent",
+        "_sent_bytes",
+        "_started_at",
+        "_state",
+        "_turn",
+        "_upstream",
+        "_whole",
+        "downstream",
+        "request",
+    )
+
+    def __init__(
+        self,
+        gateway: Hub,
+        request: Request,
+        downstream: Downstream,
+        head: bytes,
+        limits: Limits,
+        *,
+        admission: Admission | None = None,
+        pin: str | None = None,
+        sandboxed: bool = False,
+        openai: bool = False,
+    ) -> None:
+        self.request = request
+        self.downstream = downstream
+        self._gateway = gateway
+        self._head = head
+        self._limits = limits
+        self._admission = admission
+        self._turn: Turn | None = None if admission is None else Turn(self, hold_s=request.hold_s, pin=pin)
+        self._sandboxed = sandboxed
+        self._openai = openai
+        self._state = _WAITING
+        self._pool: Pool | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._upstream: Upstream | None = None
+        self._resent = False
+        # The last byte of the body has gone up.
+        self._whole = False
+        # The body as sent so far, for a second try; `None` once it is too long or an answer has begun.
+        self._sent: list[bytes] | None = []
+        self._sent_bytes = 0
+        self._active_at = gateway.now
+        self._started_at: float | None = None
+
+    # --- going, waiting, refused ---
+
+    def start(self) -> None:
+        """Ask for a slot, or go straight to control."""
+        self._gateway.live.add(self)
+        if self._admission is None:
+            self._go(self._gateway.control_pool)
+            return
+        assert self._turn is not None
+        self._settle(self._admission.enter(self._turn, self._gateway.time()))
+
+    def _settle(self, outcome: Worker | Refusal | None) -> None:
+        if isinstance(outcome, Worker):
+            self.admitted(outcome)
+        elif outcome is not None:
+            self.refused(outcome)
+        else:
+            self._state = _WAITING
+            self._hold_body()
+
+    def admitted(self, worker: Worker) -> None:
+        """Admission has given it a slot of this worker."""
+        self._go(self._gateway.upstreams.pool(worker.id, worker.host, worker.port))
+
+    def refused(self, refusal: Refusal) -> None:
+        """Admission will not serve it."""
+        self._over(failed=False)
+        self.downstream.answer(answers.refused(refusal, openai=self._openai))
+
+    def _go(self, pool: Pool) -> None:
+        self._pool = pool
+        self._active_at = self._gateway.now
+        if self._started_at is None:
+            self._started_at = self._active_at
+        upstream = pool.take()
+        if upstream is not None:
+            self._send(upstream)
+        else:
+            self._connect(pool)
+
+    def _connect(self, pool: Pool) -> None:
+        self._state = _CONNECTING
+        self._opening = pool.open(self)
+        self._hold_body()
+
+    def _hold_body(self) -> None:
+        if self.request.pending_bytes > BODY_HELD_BYTES_MAX:
+            self.downstream.pause_body()
+
+    def connected(self, upstream: Upstream) -> None:
+        """A new connection is there."""
+        self._opening = None
+        if self._state == _CONNECTING:
+            self._send(upstream)
+        else:
+            upstream.abort()
+
+    def connect_failed(self, detail: str) -> None:
+        """No connection: another worker, the waiting room, or no control."""
+        self._opening = None
+        if self._state != _CONNECTING:
+            return
+        if self._admission is None:
+            self._over(failed=True)
+            self.downstream.answer(_control_unavailable(detail))
+            return
+        turn = self._turn
+        assert turn is not None
+        assert turn.worker is not None
+        self._gateway.worker_down(self._admission, turn.worker, detail)
+        self._settle(self._admission.retry(turn, self._gateway.time()))
+
+    # --- sending ---
+
+    def _send(self, upstream: Upstream) -> None:
+        request = self.request
+        self._upstream = upstream
+        self._state = _SENDING
+        self._active_at = self._gateway.now
+        upstream.begin(self, head_request=request.method == b"HEAD")
+        if request.expects_continue:
+            request.expects_continue = False
+            if not request.complete:
+                self.downstream.go_on()
+        if not request.has_body:
+            self._whole = True
+            upstream.write(self._head + b"\r\n")
+            return
+        self._whole = request.complete
+        parts = [*(self._sent or ()), *self._take_body()]
+        if request.length is None and not request.complete:
+            upstream.write(b"".join((self._head, b"Transfer-Encoding: chunked\r\n\r\n", *map(_chunk, parts))))
+        else:
+            if request.length is None:
+                # Whole by now: no need for chunks, which not every worker understands.
+                request.length = sum(map(len, parts))
+                request.chunked = False
+            upstream.write(b"".join((self._head, b"Content-Length: %d\r\n\r\n" % request.length, *parts)))
+        self.downstream.resume_body()
+
+    def _take_body(self) -> list[bytes]:
+        self._sent_bytes += self.request.pending_bytes
+        parts = self.request.take()
+        if self._sent is not None:
+            if self._sent_bytes > BODY_HELD_BYTES_MAX:
+                self._sent = None
+            else:
+                self._sent.extend(parts)
+        return parts
+
+    def body_arrived(self) -> None:
+        """More of the request's body is there, or its end."""
+        if self._state < _SENDING:
+            self._hold_body()
+            return
+        upstream = self._upstream
+        if upstream is None or self._whole:
+            return
+        request = self.request
+        parts = self._take_body()
+        self._whole = request.complete
+        if request.chunked:
+            parts = [_chunk(part) for part in parts]
+            if request.complete:
+                parts.append(b"0\r\n\r\n")
+        self._active_at = self._gateway.now
+        if parts:
+            upstream.write(b"".join(parts))
+
+    def upstream_blocked(self) -> None:
+        """The upstream does not keep up with the body."""
+        self.downstream.pause_body()
+
+    def upstream_writable(self) -> None:
+        """It does again."""
+        self._active_at = self._gateway.now
+        self.downstream.resume_body()
+
+    # --- answering ---
+
+    def interim(self, status: int, headers: Headers) -> None:
+        """A 1xx of the upstream: only early hints are of use to a client; Stoker answers `Expect` itself."""
+        if status == 103:
+            self.downstream.interim(status, headers)
+
+    def answer_began(self, status: int, headers: Headers) -> bool:
+        """The head of the answer is there. True when its body lasts until the connection ends."""
+        head = read_response(status, headers, head_request=self.request.method == b"HEAD", sandboxed=self._sandboxed)
+        self._state = _ANSWERING
+        self._sent = None
+        self._active_at = self._gateway.now
+        self.downstream.begin(head)
+        return head.until_close
+
+    def answer_data(self, data: bytes) -> None:
+        """A piece of the answer's body."""
+        self.downstream.write(data)
+
+    def flush(self) -> None:
+        """Nothing more of the answer is there at the moment."""
+        self._active_at = self._gateway.now
+        self.downstream.flush()
+
+    def answer_ended(self, *, reusable: bool) -> None:
+        """The answer is complete."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if reusable and self.request.complete:
+                upstream.give_back(self._gateway.now)
+            else:
+                upstream.abort()
+        self._over(failed=False)
+        self.downstream.finish()
+
+    def upstream_lost(self, detail: str) -> None:
+        """The connection ended before the answer did."""
+        upstream, self._upstream = self._upstream, None
+        if self._state == _ANSWERING:
+            self._over(failed=True)
+            self.downstream.abort()
+            return
+        stale = upstream is not None and not upstream.fresh and not upstream.answered
+        if stale and self._sent is not None and not self._resent and self._pool is not None:
+            # It was idle and the other end closed it just as the request went out: nothing was read there.
+            self._resent = True
+            self._connect(self._pool)
+            return
+        self._fail(502, "worker_failed", f"the worker did not answer: {detail}")
+
+    def _fail(self, status: int, reason: str, detail: str) -> None:
+        if self._admission is None:
+            reason, detail = "control_unavailable", f"control did not answer: {detail}"
+            status = 503
+        began = self._state == _ANSWERING
+        self._over(failed=True)
+        if began:
+            self.downstream.abort()
+        else:
+            self.downstream.answer(answers.failure(status, reason, detail, openai=self._openai))
+
+    # --- the client ---
+
+    def downstream_blocked(self) -> None:
+        """The client does not keep up with the answer."""
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def downstream_writable(self) -> None:
+        """It does again."""
+        self._active_at = self._gateway.now
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def gone(self) -> None:
+        """The client has left: give up the place or the slot, and the upstream."""
+        self._over(failed=False)
+
+    # --- time ---
+
+    def sweep(self, now: float, *, look: bool) -> None:
+        """Called every quarter of a second with the event loop's time; with `look`, checks on silent clients."""
+        state = self._state
+        limits = self._limits
+        if look and not self.downstream.alive():
+            self.gone()
+            self.downstream.abort()
+        elif state == _WAITING:
+            return
+        elif limits.total_s is not None and self._started_at is not None and now - self._started_at > limits.total_s:
+            self._fail(504, "total_timeout", f"the exchange took longer than {limits.total_s:g} s")
+        elif state == _CONNECTING:
+            if now - self._active_at > limits.connect_s:
+                assert self._opening is not None
+                self._opening.cancel()
+                self.connect_failed(f"no connection within {limits.connect_s:g} s")
+        elif state == _SENDING and self.request.complete:
+            if limits.first_byte_s is not None and now - self._active_at > limits.first_byte_s:
+                self._fail(504, "first_byte_timeout", f"no answer within {limits.first_byte_s:g} s")
+        elif limits.idle_s is not None and now - self._active_at > limits.idle_s:
+            self._fail(504, "idle_timeout", f"silence for {limits.idle_s:g} s")
+
+    # --- the end ---
+
+    def _over(self, *, failed: bool) -> None:
+        """The one way out. Harmless when called again."""
+        if self._state == _OVER:
+            return
+        self._state = _OVER
+        self._gateway.live.discard(self)
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abort()
+        self._sent = None
+        turn, self._turn = self._turn, None
+        if turn is not None and self._admission is not None:
+            now = self._gateway.time()
+            if turn.waiting:
+                self._admission.leave(turn, now)
+            else:
+                self._admission.release(turn, now, failed=failed)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _control_unavailable(detail: str) -> Answer:
+    return answers.failure(503, "control_unavailable", f"control does not answer: {detail}", openai=False)

@@ -1,0 +1,186 @@
+"""The OpenAI-compatible front: which endpoint a body's `model` means, and the list of models.
+
+Reads of a body no more than `model`, and changes nothing in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+import msgspec
+
+from stoker.gateway import answers
+from stoker.gateway.access import Caller, Verdict
+from stoker.gateway.answers import Answer
+from stoker.gateway.exchange import Swept
+from stoker.gateway.head import Request
+from stoker.gateway.table import Table
+from stoker.link.messages import EndpointEntry
+
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+BODY_S_MAX: Final = 60.0
+_KNOWN_SHOWN_MAX: Final = 10
+_NO_KEY: Final = "a key is needed: Authorization: Bearer sk-..."
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+
+
+_decoder: msgspec.json.Decoder[_Body] = msgspec.json.Decoder(_Body)
+
+
+def invocable(table: Table, caller: Caller, entries: Iterable[EndpointEntry]) -> list[EndpointEntry]:
+    """Those that the caller may invoke: the own ones, or, without any, those open to everybody."""
+    allowed = [entry for entry in entries if caller.may_call(entry) is Verdict.ALLOWED]
+    key = caller.key
+    if key is None:
+        return allowed
+    own = [entry for entry in allowed if entry.project == key.project or entry.access == "attached"]
+    return own or allowed
+
+
+def by_header(table: Table, caller: Caller, reference: bytes) -> EndpointEntry | Answer:
+    """The endpoint that `X-Stoker-Endpoint` names."""
+    entry = table.by_reference(reference.decode("latin-1"))
+    verdict = Verdict.UNKNOWN if entry is None and caller.key is None else None
+    if entry is not None:
+        verdict = caller.may_call(entry)
+        if verdict is Verdict.ALLOWED:
+            return entry
+    if verdict is Verdict.UNKNOWN:
+        return answers.failure(401, "invalid_api_key", _NO_KEY, openai=True)
+    return _not_found(table, caller, reference.decode("latin-1"))
+
+
+def by_model(table: Table, caller: Caller, model: str) -> EndpointEntry | Answer:
+    """The endpoint that a model's name means to this caller."""
+    found = invocable(table, caller, table.named(model))
+    if found and (found[0].slug == model or len(found) == 1):
+        return found[0]
+    if not found:
+        found = invocable(table, caller, table.serving(model))
+        if len(found) == 1:
+            return found[0]
+    if found:
+        candidates = sorted(entry.slug for entry in found)
+        detail = f"the model {model!r} is served by more than one endpoint; name one of them: {', '.join(candidates)}"
+        extra: dict[str, object] = {"candidates": candidates}
+        return answers.failure(400, "model_ambiguous", detail, openai=True, extra=extra)
+    if caller.key is None:
+        return answers.failure(401, "invalid_api_key", _NO_KEY, openai=True)
+    return _not_found(table, caller, model)
+
+
+def _not_found(table: Table, caller: Caller, model: str) -> Answer:
+    known = sorted(entry.slug for entry in invocable(table, caller, table.endpoints.values()))
+    listed = ", ".join(known[:_KNOWN_SHOWN_MAX]) or "none"
+    more = f" and {len(known) - _KNOWN_SHOWN_MAX} more" if len(known) > _KNOWN_SHOWN_MAX else ""
+    detail = f"no model {model[:200]!r} for this key; there are: {listed}{more}"
+    return answers.failure(404, "model_not_found", detail, openai=True)
+
+
+def list_models(table: Table, caller: Caller) -> Answer:
+    """`GET /v1/models`: what may stand in `model` for this caller."""
+    models = _models(table, caller)
+    if not models and caller.key is None:
+        return answers.failure(401, "invalid_api_key", _NO_KEY, openai=True)
+    return answers.json_answer({"object": "list", "data": list(models.values())})
+
+
+def show_model(table: Table, caller: Caller, model: str) -> Answer:
+    """`GET /v1/models/{model}`."""
+    found = _models(table, caller).get(model)
+    if found is not None:
+        return answers.json_answer(found)
+    if caller.key is None:
+        return answers.failure(401, "invalid_api_key", _NO_KEY, openai=True)
+    return _not_found(table, caller, model)
+
+
+def _models(table: Table, caller: Caller) -> dict[str, object]:
+    entries = sorted(invocable(table, caller, table.endpoints.values()), key=lambda entry: entry.number)
+    names: dict[str, EndpointEntry] = {entry.slug: entry for entry in entries}
+    for entry in entries:
+        for model in entry.models:
+            names.setdefault(model, entry)
+    return {
+        name: {"id": name, "object": "model", "created": int(entry.created_s), "owned_by": "stoker"}
+        for name, entry in names.items()
+    }
+
+
+def model_of(request: Request) -> str | Answer:
+    """The `model` of a complete body, which stays in the request."""
+    body = b"".join(request.pending)
+    request.pending = [body] if body else []
+    try:
+        model = _decoder.decode(body).model
+    except msgspec.DecodeError as exc:
+        detail = f"the body must be a JSON object with a text `model`, or X-Stoker-Endpoint must name one: {exc}"
+        return answers.failure(400, "invalid_body", detail, openai=True)
+    if model is None:
+        detail = "say which model is meant: `model` in the body, or the header X-Stoker-Endpoint"
+        return answers.failure(400, "model_missing", detail, openai=True)
+    return model
+
+
+class BodyClient(Protocol):
+    """The client whose body is read."""
+
+    def go_on(self) -> None: ...
+
+    def answer(self, answer: Answer) -> None: ...
+
+
+class BodyReader:
+    """Waits until the whole body is there, within bounds of size and time."""
+
+    __slots__ = ("_client", "_complete", "_deadline", "_live", "_request")
+
+    def __init__(
+        self, client: BodyClient, request: Request, live: set[Swept], now: float, complete: Callable[[], None]
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._live = live
+        self._deadline = now + BODY_S_MAX
+        self._complete = complete
+
+    def start(self) -> None:
+        """Ask for the body, if the client waits to be asked."""
+        self._live.add(self)
+        if self._request.expects_continue:
+            self._request.expects_continue = False
+            self._client.go_on()
+        self.body_arrived()
+
+    def body_arrived(self) -> None:
+        """More of it is there, or its end."""
+        request = self._request
+        declared = request.length or 0
+        if max(declared, request.pending_bytes) > BODY_BYTES_MAX:
+            self._live.discard(self)
+            detail = f"a body that names its model has at most {BODY_BYTES_MAX} bytes; X-Stoker-Endpoint lifts the limit"
+            self._client.answer(answers.failure(413, "body_too_large", detail, openai=True))
+        elif request.complete:
+            self._live.discard(self)
+            self._complete()
+
+    def gone(self) -> None:
+        """The client has left."""
+        self._live.discard(self)
+
+    def downstream_blocked(self) -> None:
+        """Nothing is being sent."""
+
+    def downstream_writable(self) -> None:
+        """Nothing is being sent."""
+
+    def sweep(self, now: float, *, look: bool) -> None:
+        """Give up on a body that does not come."""
+        if now > self._deadline:
+            self._live.discard(self)
+            detail = f"the body did not arrive within {BODY_S_MAX:g} s"
+            self._client.answer(answers.failure(408, "body_timeout", detail, openai=True))

@@ -1,0 +1,128 @@
+"""A provider without machines: for tests, demonstrations and simulations. It ships, so that everybody has the same one.
+
+Workers are entries in a dictionary. What real machines do to a control plane can be asked for: starts that fail, lists
+that lag or break, ends that take time, workers that crash.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from stoker.domain.errors import Unavailable
+from stoker.domain.hardware import Offer, PortRange
+from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
+from stoker.providers.base import LogLine, ProviderOptions
+
+DEFAULT_OFFERS = (Offer(host="fake", vcpu=1_000_000, ram_gib=1_000_000, ports=PortRange(20_000, 59_999)),)
+
+
+@dataclass(slots=True)
+class FakeWorker:
+    """One worker. It is listed from `visible_at` on, and ends at `ends_at` when it was asked to."""
+
+    spec: WorkerSpec
+    started_at: float
+    visible_at: float
+    ends_at: float | None = None
+    exit: Exit | None = None
+    output: list[LogLine] = field(default_factory=list)
+
+
+class FakeProvider:
+    """`clock` gives seconds since the epoch. Public attributes are knobs, to be turned at any time:
+
+    `start_error`: raised by every start. `list_error`: raised by every list. `list_lag_s`: how long a started worker
+    is not listed. `stop_s`: how long an end takes. `exit_code`: every worker ends with it as soon as it starts.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, offers: tuple[Offer, ...] = DEFAULT_OFFERS) -> None:
+        self._clock = clock
+        self._offers = offers
+        self.workers: dict[WorkerId, FakeWorker] = {}
+        self.starts: list[WorkerId] = []
+        self.stops: list[WorkerId] = []
+        self.start_error: Exception | None = None
+        self.list_error: Unavailable | None = None
+        self.list_lag_s = 0.0
+        self.stop_s = 0.0
+        self.exit_code: int | None = None
+
+    async def start(self, spec: WorkerSpec) -> None:
+        if self.start_error is not None:
+            raise self.start_error
+        if spec.id in self.workers:
+            return
+        now = self._clock()
+        self.starts.append(spec.id)
+        self.workers[spec.id] = FakeWorker(spec, now, now + self.list_lag_s)
+        if self.exit_code is not None:
+            self.crash(spec.id, code=self.exit_code)
+
+    async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
+        self.stops.append(worker)
+        found = self.workers.get(worker)
+        if found is None:
+            return
+        if found.exit is not None:
+            del self.workers[worker]
+            return
+        ends_at = self._clock() + min(self.stop_s, grace_s)
+        found.ends_at = ends_at if found.ends_at is None else min(found.ends_at, ends_at)
+
+    async def list(self) -> tuple[Observed, ...]:
+        if self.list_error is not None:
+            raise self.list_error
+        now = self._clock()
+        for worker, found in tuple(self.workers.items()):
+            if found.exit is None and found.ends_at is not None and now >= found.ends_at:
+                del self.workers[worker]
+        return tuple(
+            Observed(id=worker, running=found.exit is None, address=_address(found.spec), exit=found.exit)
+            for worker, found in self.workers.items()
+            if now >= found.visible_at
+        )
+
+    async def listens(self, worker: WorkerId, port: int) -> bool:
+        found = self.workers.get(worker)
+        return found is not None and found.exit is None and found.spec.port == port
+
+    async def offers(self) -> tuple[Offer, ...]:
+        return self._offers
+
+    async def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
+        found = self.workers.get(worker)
+        for line in found.output[-tail:] if found is not None and tail > 0 else ():
+            yield line
+
+    async def close(self) -> None:
+        return
+
+    def crash(self, worker: WorkerId, *, code: int = 1) -> None:
+        """The worker ends by itself, with this exit code."""
+        self.workers[worker].exit = Exit(code=code, at=self._clock(), reason=f"exited with code {code}")
+
+    def vanish(self, worker: WorkerId) -> None:
+        """The worker is gone without a trace, as with its whole host."""
+        del self.workers[worker]
+
+    def say(self, worker: WorkerId, text: str) -> None:
+        """The worker prints a line."""
+        self.workers[worker].output.append(LogLine(self._clock(), "stdout", text))
+
+    def healthy(self, address: Address) -> bool:
+        """Does a worker answer at this address?"""
+        return any(
+            found.spec.port == address.port and found.exit is None and found.ends_at is None
+            for found in self.workers.values()
+        )
+
+
+def _address(spec: WorkerSpec) -> Address | None:
+    return None if spec.port is None else Address(host="127.0.0.1", port=spec.port)
+
+
+def connect(options: ProviderOptions) -> FakeProvider:
+    """A provider of one boundless host."""
+    return FakeProvider()

@@ -1,0 +1,479 @@
+"""Control as a whole, on virtual time: what holds whatever dies or lags."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from simulation import virtual
+from simulation.world import ADMIN, spec, world
+from stoker.domain.endpoint import Endpoint, Phase, Rollout
+from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
+from stoker.domain.operation import OperationState
+from stoker.domain.worker import WorkerState
+from stoker.policy.state import condition_of
+from stoker.providers.fake import FakeProvider
+
+S = WorkerState
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let everything run that can run without time passing, until it holds."""
+    for _ in range(10_000):
+        if holds():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it does not come to hold without time passing")
+
+
+def test_the_first_waiting_request_starts_a_worker_with_no_tick_in_between() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec())
+            await asyncio.sleep(100.1)
+            before = asyncio.get_running_loop().time()
+            request = w.gateway.request(endpoint.id, 1.0)
+            await until(lambda: bool(w.provider.starts))
+            assert asyncio.get_running_loop().time() == before, "no timer ran between the request and the start"
+            await request.ended.wait()
+            assert request.outcome == "done"
+            assert asyncio.get_running_loop().time() - before < w.load_s + 1.0 + 0.6
+
+    virtual.run(main())
+
+
+def test_an_endpoint_goes_from_zero_to_its_maximum_and_back_without_losing_a_request() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(high=3, slots=2))
+            requests = [w.gateway.request(endpoint.id, 5.0) for _ in range(12)]
+            await asyncio.sleep(4)
+            assert len(w.workers(endpoint.id, S.READY)) == 3
+            await asyncio.gather(*(r.ended.wait() for r in requests))
+            assert {r.outcome for r in requests} == {"done"}
+            await asyncio.sleep(60)
+            assert w.workers(endpoint.id) == []
+            assert w.provider.workers == {}
+            assert len(w.provider.starts) == 3
+
+    virtual.run(main())
+
+
+def test_creating_answers_only_when_the_gateway_knows_the_endpoint() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec())
+            assert w.gateway.entry(endpoint.id) is not None
+
+    virtual.run(main())
+
+
+def test_a_worker_is_not_stopped_with_a_request_on_it_within_the_limit() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1))
+            await asyncio.sleep(5)
+            request = w.gateway.request(endpoint.id, 200.0)
+            await asyncio.sleep(1)
+            await w.stoker.endpoints.stop(ADMIN, endpoint.id)
+            await asyncio.sleep(190)
+            assert request.outcome is None
+            assert w.provider.stops == []
+            await request.ended.wait()
+            await asyncio.sleep(3)
+            assert request.outcome == "done"
+            assert w.provider.workers == {}
+
+    virtual.run(main())
+
+
+def test_a_request_that_outlives_the_drain_limit_does_not_hold_its_worker_for_ever() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1, rollout=Rollout(drain_timeout_s=20)))
+            await asyncio.sleep(5)
+            w.gateway.request(endpoint.id, 5_000.0)
+            await asyncio.sleep(1)
+            await w.stoker.endpoints.stop(ADMIN, endpoint.id)
+            await asyncio.sleep(18)
+            assert w.provider.stops == []
+            await asyncio.sleep(5)
+            assert w.provider.workers == {}
+
+    virtual.run(main())
+
+
+def test_a_silent_gateway_is_no_confirmation_and_no_idle_signal() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=0))
+            w.gateway.request(endpoint.id, 1.0)
+            await asyncio.sleep(5)
+            assert len(w.workers(endpoint.id, S.READY)) == 1
+            w.gateway.silent = True
+            await asyncio.sleep(1_000)
+            assert len(w.workers(endpoint.id, S.READY)) == 1, "nothing is scaled down on silence"
+            await w.stoker.endpoints.stop(ADMIN, endpoint.id)
+            await asyncio.sleep(250)
+            assert w.provider.stops == [], "a drain is not confirmed by silence"
+            await asyncio.sleep(100)
+            assert w.provider.workers == {}, "but its time ends"
+
+    virtual.run(main())
+
+
+def test_a_crashed_worker_is_replaced_and_waiting_requests_go_to_the_new_one() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1, high=1))
+            await asyncio.sleep(30)
+            running = w.gateway.request(endpoint.id, 10.0)
+            waiting = w.gateway.request(endpoint.id, 1.0)
+            [worker] = w.workers(endpoint.id)
+            w.provider.crash(worker.id, code=137)
+            w.gateway.cut(worker.id)
+            await waiting.ended.wait()
+            assert (running.outcome, waiting.outcome) == ("cut", "done")
+            [new] = w.workers(endpoint.id)
+            assert new.id != worker.id
+            assert await w.events(endpoint.id) != []
+
+    virtual.run(main())
+
+
+def test_a_command_that_exits_at_once_backs_off_says_why_and_refuses_requests() -> None:
+    async def main() -> None:
+        async with world() as w:
+            w.provider.exit_code = 3
+            endpoint, operation = await w.stoker.endpoints.create(ADMIN, spec(low=1))
+            await asyncio.sleep(300)
+            assert 6 <= len(w.provider.starts) <= 10, "exponential back-off"
+            ended = await w.operation(operation)
+            assert ended.state is OperationState.FAILURE
+            assert "exited with code 3" in ended.message
+            now = w.stoker.fleet.endpoint(endpoint.id)
+            assert now is not None
+            assert condition_of(now, w.workers(endpoint.id)).state == "failing"
+            entry = w.gateway.entry(endpoint.id)
+            assert entry is not None
+            assert entry.refusal == "start_failed"
+            assert (entry.retry_after_s or 0) > 0
+            w.provider.exit_code = None
+            await asyncio.sleep(300)
+            assert len(w.workers(endpoint.id, S.READY)) == 1, "it recovers by itself"
+
+    virtual.run(main())
+
+
+def test_the_last_output_of_a_failed_worker_is_in_its_reason() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1))
+            await until(lambda: bool(w.provider.workers))
+            [worker] = list(w.provider.workers)
+            w.provider.say(worker, "no such model file")
+            w.provider.crash(worker, code=2)
+            await asyncio.sleep(2)
+            now = w.stoker.fleet.endpoint(endpoint.id)
+            assert now is not None
+            assert "no such model file" in now.failures.last_reason
+
+    virtual.run(main())
+
+
+def test_a_worker_whose_probe_fails_is_drained_and_replaced() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1))
+            await asyncio.sleep(30)
+            [worker] = w.workers(endpoint.id)
+            assert worker.address is not None
+            w.sick.add(worker.address.port)
+            await asyncio.sleep(30)
+            [new] = w.workers(endpoint.id)
+            assert (new.state, new.id != worker.id) == (S.READY, True)
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize("moment_s", [0.0, 0.001, 1.0, 2.5, 10.0])
+def test_control_may_die_at_any_moment_and_finds_its_workers_again(moment_s: float) -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=2))
+            await asyncio.sleep(moment_s)
+            running = set(w.provider.workers)
+            await w.crash()
+            await asyncio.sleep(3)
+            await w.boot()
+            await asyncio.sleep(20)
+            assert len(w.workers(endpoint.id, S.READY)) == 2
+            assert len(w.provider.workers) == 2, "none is orphaned and none is started twice"
+            assert running <= set(w.provider.workers)
+
+    virtual.run(main())
+
+
+def test_workers_that_nobody_remembers_are_ended() -> None:
+    async def main() -> None:
+        provider = FakeProvider(clock=virtual.wall)
+        async with world(provider) as first:
+            await first.create(spec(low=2))
+            await asyncio.sleep(10)
+        assert len(provider.workers) == 2
+        async with world(provider) as _another_installation_on_the_same_machines:
+            await asyncio.sleep(5)
+            assert provider.workers == {}
+
+    virtual.run(main())
+
+
+def test_a_lagging_list_loses_no_worker_and_a_broken_one_proves_nothing() -> None:
+    async def main() -> None:
+        async with world() as w:
+            w.provider.list_error = Unavailable("the daemon is away")
+            endpoint = await w.create(spec(low=2))
+            await asyncio.sleep(100)
+            assert len(w.workers(endpoint.id)) == 2
+            w.provider.list_error = None
+            await asyncio.sleep(5)
+            assert len(w.workers(endpoint.id, S.READY)) == 2
+            [vanished, _] = w.workers(endpoint.id)
+            w.provider.vanish(vanished.id)
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id, S.READY)) == 2
+            assert len(w.provider.starts) == 3
+
+    virtual.run(main())
+
+
+def test_an_update_replaces_workers_one_after_the_other_and_cuts_nothing() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=2))
+            await asyncio.sleep(10)
+            busy = w.gateway.request(endpoint.id, 60.0)
+            old = {worker.id for worker in w.workers(endpoint.id)}
+            _, operation = await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=2, command="serve2"))
+            assert operation is not None
+            fewest = 9
+            for _ in range(400):
+                await asyncio.sleep(0.1)
+                fewest = min(fewest, len(w.workers(endpoint.id, S.READY)))
+            assert fewest >= 2, "at no moment were fewer ready than wanted"
+            await busy.ended.wait()
+            await asyncio.sleep(5)
+            assert busy.outcome == "done"
+            assert not old & {worker.id for worker in w.workers(endpoint.id)}
+            assert (await w.operation(operation)).state is OperationState.SUCCESS
+
+    virtual.run(main())
+
+
+def test_an_update_of_bounds_alone_keeps_the_workers() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1))
+            await asyncio.sleep(10)
+            before = {worker.id for worker in w.workers(endpoint.id)}
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=2))
+            await asyncio.sleep(10)
+            after = {worker.id for worker in w.workers(endpoint.id)}
+            assert before < after
+            same, operation = await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=2))
+            assert operation is None
+            assert same.revision == 1
+
+    virtual.run(main())
+
+
+def one_card() -> FakeProvider:
+    card = GpuDevice(index=0, id="GPU-x", family="h100", vram_gib=80)
+    host = Offer(host="h", vcpu=8, ram_gib=64, gpus=(card,), ports=PortRange(20_000, 20_100))
+    return FakeProvider(clock=virtual.wall, offers=(host,))
+
+
+def test_what_does_not_fit_now_stays_pending_with_the_reason_and_starts_when_there_is_room() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            gpu = HardwareRequest(gpu_count=1)
+            first = await w.create(spec("a", low=1, hardware=gpu))
+            await asyncio.sleep(10)
+            second = await w.create(spec("b", low=1, hardware=gpu))
+            await asyncio.sleep(10)
+            [pending] = w.workers(second.id)
+            assert (pending.state, "0 of 1 free" in pending.reason) == (S.PENDING, True)
+            await w.stoker.endpoints.delete(ADMIN, first.id)
+            await asyncio.sleep(10)
+            [ready] = w.workers(second.id)
+            assert ready.state is S.READY
+            assert w.provider.workers[ready.id].spec.gpus == ("GPU-x",)
+
+    virtual.run(main())
+
+
+def test_an_update_on_a_full_machine_drains_the_old_worker_first() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            gpu = HardwareRequest(gpu_count=1)
+            endpoint = await w.create(spec(low=1, hardware=gpu))
+            await asyncio.sleep(10)
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=1, hardware=gpu, command="serve2"))
+            await asyncio.sleep(20)
+            [worker] = w.workers(endpoint.id)
+            assert (worker.state, worker.revision) == (S.READY, 2)
+
+    virtual.run(main())
+
+
+def test_hardware_that_no_host_has_is_refused_and_nothing_is_recorded() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            with pytest.raises(Invalid, match="no host can ever run this") as caught:
+                await w.create(spec(hardware=HardwareRequest(gpu_count=8)))
+            assert caught.value.problems[0].pointer == "/pools/0/hardware"
+            assert w.stoker.fleet.endpoints() == ()
+
+    virtual.run(main())
+
+
+def test_a_taken_name_is_refused_and_like_names_get_slugs_of_their_own() -> None:
+    async def main() -> None:
+        async with world() as w:
+            first = await w.create(spec("My Chat"))
+            with pytest.raises(Conflict, match="taken"):
+                await w.create(spec("My Chat"))
+            made = await asyncio.gather(*(w.create(spec(f"my-chat{'!' * i}")) for i in range(1, 6)))
+            slugs = {first.slug, *(endpoint.slug for endpoint in made)}
+            assert first.slug == "my-chat"
+            assert len(slugs) == 6
+
+    virtual.run(main())
+
+
+def test_ports_are_not_given_out_again_before_their_quarantine_is_over() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1))
+            await asyncio.sleep(10)
+            [old] = w.workers(endpoint.id)
+            w.provider.crash(old.id)
+            await asyncio.sleep(20)
+            [new] = w.workers(endpoint.id)
+            assert old.address is not None
+            assert new.address is not None
+            assert new.address.port != old.address.port
+            await asyncio.sleep(80)
+            second = await w.create(spec("second", low=1))
+            await asyncio.sleep(10)
+            [other] = w.workers(second.id)
+            assert other.address == old.address
+
+    virtual.run(main())
+
+
+def test_a_number_set_by_hand_holds_and_ends() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(high=2))
+            _, operation = await w.stoker.endpoints.scale(ADMIN, endpoint.id, 3, for_s=100)
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id, S.READY)) == 3
+            assert (await w.operation(operation)).state is OperationState.SUCCESS
+            await asyncio.sleep(150)
+            assert w.workers(endpoint.id) == []
+
+    virtual.run(main())
+
+
+def test_deleting_drains_and_then_forgets() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1))
+            await asyncio.sleep(10)
+            request = w.gateway.request(endpoint.id, 20.0)
+            _, operation = await w.stoker.endpoints.delete(ADMIN, endpoint.id)
+            refused = w.gateway.request(endpoint.id, 1.0)
+            assert refused.outcome == "refused"
+            await request.ended.wait()
+            await asyncio.sleep(5)
+            assert request.outcome == "done"
+            assert w.gateway.entry(endpoint.id) is None
+            assert (await w.operation(operation)).state is OperationState.SUCCESS
+            with pytest.raises(NotFound):
+                await w.stoker.services.views.find(endpoint.slug, ADMIN)
+
+    virtual.run(main())
+
+
+def test_draining_everything_ends_all_workers_and_keeps_the_endpoints() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=2))
+            await asyncio.sleep(10)
+            request = w.gateway.request(endpoint.id, 20.0)
+            await w.stoker.drain(hurry=asyncio.Event())
+            assert request.outcome == "done"
+            assert w.provider.workers == {}
+            await w.crash()
+            await w.boot()
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id, S.READY)) == 2, "the next start brings back what was wanted"
+
+    virtual.run(main())
+
+
+def test_a_hurried_drain_waits_for_nobody() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1))
+            await asyncio.sleep(10)
+            w.gateway.request(endpoint.id, 10_000.0)
+            hurry = asyncio.Event()
+            hurry.set()
+            began = asyncio.get_running_loop().time()
+            await w.stoker.drain(hurry=hurry)
+            assert asyncio.get_running_loop().time() - began < 5
+            assert w.provider.workers == {}
+
+    virtual.run(main())
+
+
+def test_starting_a_stopped_endpoint_brings_it_back() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint: Endpoint = await w.create(spec(low=1))
+            await asyncio.sleep(10)
+            await w.stoker.endpoints.stop(ADMIN, endpoint.id)
+            await asyncio.sleep(10)
+            assert w.workers(endpoint.id) == []
+            assert w.gateway.request(endpoint.id, 1.0).outcome == "refused"
+            started, _ = await w.stoker.endpoints.start(ADMIN, endpoint.id)
+            assert started.phase is Phase.ACTIVE
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id, S.READY)) == 1
+
+    virtual.run(main())
+
+
+def test_the_world_is_quiet_when_nothing_happens() -> None:
+    async def main() -> None:
+        async with world() as w:
+            await w.create(spec(low=1))
+            await asyncio.sleep(60)
+            commits = 0
+            write = w.store.write
+
+            async def counted(command: object) -> object:
+                nonlocal commits
+                commits += 1
+                return await write(command)  # type: ignore[arg-type]
+
+            w.store.write = counted  # type: ignore[method-assign,assignment]
+            await asyncio.sleep(100)
+            assert commits == 0
+
+    virtual.run(main())

@@ -1,0 +1,64 @@
+"""An event loop on virtual time: when nothing can run, the clock jumps to the next timer. Hours pass in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Tests start at a plain moment of 2026, so that stored times look like times.
+EPOCH = 1_780_000_000.0
+
+
+class Deadlock(Exception):
+    """Everything waits and no timer is set."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> Any:
+        found = super().select(0)
+        if found or timeout == 0:
+            return found
+        if timeout is None:
+            raise Deadlock("nothing will ever happen again")
+        self.loop.now += timeout
+        return found
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """`time()` moves only by jumps; `wall()` is the same as seconds since the epoch."""
+
+    def __init__(self) -> None:
+        selector = _JumpingSelector()
+        super().__init__(selector)
+        selector.loop = self
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        """What a clock on the wall would show."""
+        return EPOCH + self.now
+
+
+def run(main: Coroutine[Any, Any, T], *, limit_s: float = 1_000_000.0) -> T:
+    """Run to the end on virtual time, which may take at most `limit_s` of it."""
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(asyncio.wait_for(main, limit_s))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def wall() -> float:
+    """The running virtual loop's clock."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop.wall()

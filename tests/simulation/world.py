@@ -1,0 +1,134 @@
+"""The whole of control on virtual time: real code but for the store's disk, the machines, the network and the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from simulation.gateway import SimulatedGateway
+from simulation.virtual import wall
+from stoker.app import Stoker
+from stoker.control.endpoints import SHELLS
+from stoker.domain.access import KeyId, Principal, Scope
+from stoker.domain.endpoint import (
+    Endpoint,
+    EndpointId,
+    EndpointSpec,
+    LaunchSpec,
+    PoolSpec,
+    Probe,
+    ProjectId,
+    Rollout,
+    ScaleBounds,
+    ScalingPolicy,
+)
+from stoker.domain.hardware import HardwareRequest
+from stoker.domain.operation import Operation
+from stoker.domain.worker import Address, Worker, WorkerState
+from stoker.providers.fake import FakeProvider
+from stoker.settings import Settings
+from stoker.store import installation
+from stoker.store.base import Store
+from stoker.store.sqlite import InlineSqliteStore
+
+ADMIN = Principal(key=KeyId("k"), project=ProjectId(1), scopes=frozenset({Scope.ADMIN}))
+assert "fake" not in SHELLS
+
+
+def spec(
+    name: str = "e",
+    *,
+    low: int = 0,
+    high: int = 4,
+    slots: int = 1,
+    hardware: HardwareRequest | None = None,
+    command: str = "serve",
+    **more: Any,
+) -> EndpointSpec:
+    values: dict[str, Any] = {
+        "scaling": ScalingPolicy(scale_down_delay_s=10, idle_timeout_s=30),
+        "probe": Probe(start_timeout_s=120, period_s=5, failures_max=2),
+        "rollout": Rollout(drain_timeout_s=300),
+        **more,
+    }
+    pool = PoolSpec(
+        provider="fake",
+        hardware=hardware or HardwareRequest(),
+        bounds=ScaleBounds(min=low, max=high),
+    )
+    return EndpointSpec(name=name, launch=LaunchSpec(command=(command,)), pools=(pool,), slots=slots, **values)
+
+
+class World:
+    """One installation. `load_s` is how long a worker takes from start to its first good probe."""
+
+    def __init__(self, store: Store, provider: FakeProvider) -> None:
+        self.store = store
+        self.provider = provider
+        self.load_s = 2.0
+        self.sick: set[int] = set()
+        self.stoker: Stoker
+        self.gateway: SimulatedGateway
+
+    async def boot(self) -> None:
+        """Start control, and a gateway beside it."""
+
+        term = await self.store.write(installation.next_term)
+        settings = replace(Settings(data_dir=Path("/nonexistent")), operation_timeout_s=600)
+        self.stoker = Stoker(settings, self.store, {"fake": self.provider}, term=term, clock=wall, check=self._check)
+        self.gateway = SimulatedGateway(self.stoker.link)
+        self.gateway.connect()
+        await asyncio.sleep(0)
+        await self.stoker.start()
+
+    async def crash(self) -> None:
+        """Control dies: nothing of it goes on, and nothing is said to anybody."""
+        stoker = self.stoker
+        for task in stoker._tasks:
+            task.cancel()
+        await asyncio.gather(*stoker._tasks, return_exceptions=True)
+        await stoker.prober.close()
+        await stoker.reconciler.close()
+        for managed in stoker.providers.all():
+            await managed.actions.close()
+        await self.gateway.close()
+
+    async def _check(self, address: Address, probe: Probe) -> str | None:
+        if address.port in self.sick:
+            return "HTTP 500"
+        for worker in self.provider.workers.values():
+            if worker.spec.port == address.port and worker.exit is None:
+                return None if wall() >= worker.started_at + self.load_s else "loading"
+        return "refused"
+
+    async def create(self, wanted: EndpointSpec) -> Endpoint:
+        endpoint, _ = await self.stoker.endpoints.create(ADMIN, wanted)
+        return endpoint
+
+    def workers(self, endpoint: EndpointId, *states: WorkerState) -> list[Worker]:
+        live = self.stoker.fleet.live(endpoint)
+        return [worker for worker in live if not states or worker.state in states]
+
+    async def operation(self, operation: Operation) -> Operation:
+        return await self.stoker.services.views.operation(operation.id, ADMIN, wait_s=0)
+
+    async def events(self, endpoint: EndpointId) -> list[str]:
+        return [e.kind for e in await self.stoker.services.views.events(endpoint, after=0, limit=500)]
+
+
+@asynccontextmanager
+async def world(provider: FakeProvider | None = None) -> AsyncIterator[World]:
+    """A world, booted; taken down at the end."""
+    store = InlineSqliteStore()
+    await store.write(lambda tx: installation.add_default_project(tx, now=wall()))
+    made = World(store, provider or FakeProvider(clock=wall))
+    await made.boot()
+    try:
+        yield made
+    finally:
+        await made.crash()
+        await store.close()
