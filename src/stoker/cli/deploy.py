@@ -47,18 +47,19 @@ def deploy(
     With --min 0 it starts at its first request. In a command, {host} and {port} stand for the worker's own address.
     """
     what = tuple(context.obj or ())
+    launch = specs.launch(
+        model=model,
+        image=image,
+        command=what,
+        engine=engine,
+        engine_version=engine_version,
+        params=param or (),
+        env=env or (),
+        port=port,
+    )
     spec: dict[str, Any] = {
         "name": name or specs.name_of(model, image, what),
-        "launch": specs.launch(
-            model=model,
-            image=image,
-            command=what,
-            engine=engine,
-            engine_version=engine_version,
-            params=param or (),
-            env=env or (),
-            port=port,
-        ),
+        "launch": launch,
         "pools": [
             {
                 "provider": provider,

@@ -54,11 +54,11 @@ def ps(
     ended: Annotated[bool, typer.Option("--all", "-a", help="Also those that have ended.")] = False,
 ) -> None:
     """List the workers."""
+    if ended and endpoint is None:
+        raise CliError("--all needs an endpoint: `stoker ps --all ENDPOINT`", Exit.USAGE)
     client = session.client
     path = "/workers" if endpoint is None else f"/endpoints/{client.endpoint(endpoint)['id']}/workers"
     items = [w for w in client.items(path) if ended or w["ended_at"] is None]
-    if ended and endpoint is None:
-        raise CliError("--all needs an endpoint: `stoker ps --all ENDPOINT`", Exit.USAGE)
     if session.as_json:
         output.document(items)
     elif not items:

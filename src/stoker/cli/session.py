@@ -73,7 +73,7 @@ class Session:
         """The address of the Stoker that runs from the data folder, or that would by default."""
         from stoker.settings import DEFAULT_HOST, DEFAULT_PORT
 
-        return _read(self.paths.address) or f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+        return (_read(self.paths.address) or "").rstrip("/") or f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 
     @cached_property
     def admin_key(self) -> str | None:

@@ -22,7 +22,7 @@ class Verdict(Enum):
 class Caller:
     """Who asks, as far as the table knows: `key`, and which of the two headers held it."""
 
-    __slots__ = ("authorization_verified", "api_key_verified", "key")
+    __slots__ = ("api_key_verified", "authorization_verified", "key")
 
     def __init__(self, request: Request, table: Table) -> None:
         self.key: KeyEntry | None = None

@@ -260,8 +260,8 @@ def upstream_head(
 ) -> bytes:
     """The head to send to a worker or to control, up to but without its framing lines.
 
-    `forwarded` is the client's own address. A credential is passed on only when it is to be kept; with `keep_own_cookies`,
-    Stoker's own cookies are passed on as well.
+    `forwarded` is the client's own address. A credential is passed on only when it is to be kept, and so are
+    Stoker's own cookies.
     """
     parts = [b"%b %b HTTP/1.1\r\n" % (request.method, target)]
     host = request.host

@@ -162,7 +162,9 @@ class BodyReader:
         declared = request.length or 0
         if max(declared, request.pending_bytes) > BODY_BYTES_MAX:
             self._live.discard(self)
-            detail = f"a body that names its model has at most {BODY_BYTES_MAX} bytes; X-Stoker-Endpoint lifts the limit"
+            detail = (
+                f"a body that names its model has at most {BODY_BYTES_MAX} bytes; X-Stoker-Endpoint lifts the limit"
+            )
             self._client.answer(answers.failure(413, "body_too_large", detail, openai=True))
         elif request.complete:
             self._live.discard(self)

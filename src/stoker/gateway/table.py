@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from stoker.domain.endpoint import Access
 from stoker.link.messages import AddressEntry, Delta, EndpointEntry, KeyEntry, Snapshot
 
 log = structlog.get_logger(__name__)
@@ -93,6 +94,7 @@ class Table:
         self.seq = 0
         self.endpoints: dict[str, EndpointEntry] = {}
         self.keys: dict[str, KeyEntry] = {}
+        self._open: set[str] = set()
         self._named: dict[str, dict[str, EndpointEntry]] = {}
         self._serving: dict[str, dict[str, EndpointEntry]] = {}
         self._rows = _Rows()
@@ -138,6 +140,11 @@ class Table:
         """Does any row name this host?"""
         return host in self._hosts
 
+    @property
+    def has_open(self) -> bool:
+        """Is there an endpoint that needs no key?"""
+        return bool(self._open)
+
     def by_reference(self, text: str) -> EndpointEntry | None:
         """The endpoint with this id, slug or number."""
         found = self.endpoints.get(text)
@@ -168,6 +175,8 @@ class Table:
                 self._rows_of(item.host).add(_prefix(item), Address(entry.id, item))
         self._drop_names(known)
         self.endpoints[entry.id] = entry
+        if entry.access == Access.OPEN:
+            self._open.add(entry.id)
         for name in _names(entry):
             self._named.setdefault(name, {})[entry.id] = entry
         for model in entry.models:
@@ -181,6 +190,7 @@ class Table:
     def _drop_names(self, entry: EndpointEntry | None) -> None:
         if entry is None:
             return
+        self._open.discard(entry.id)
         for index, names in ((self._named, _names(entry)), (self._serving, set(entry.models))):
             for name in names:
                 index[name].pop(entry.id, None)

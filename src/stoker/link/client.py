@@ -123,12 +123,12 @@ class LinkClient:
         message = decode_to_gateway(line)
         if isinstance(message, Snapshot):
             self._seq = message.seq
-            # The acknowledgement goes first: what the holder sends from within refers to this table.
-            writer.write(encode(Ack(message.seq)))
             self._holder.take_snapshot(message)
         elif isinstance(message, Delta):
             if self._seq is None or message.seq != self._seq + 1:
                 raise LinkBroken(f"change {message.seq} came after {self._seq}")
             self._seq = message.seq
             self._holder.take_delta(message)
-            writer.write(encode(Ack(message.seq)))
+        else:
+            return
+        writer.write(encode(Ack(message.seq)))

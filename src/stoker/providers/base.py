@@ -31,8 +31,8 @@ class Provider(Protocol):
     async def start(self, spec: WorkerSpec) -> None:
         """Ask for the worker named `spec.id`. Asking again for an id that runs changes nothing.
 
-        Returns once it is certain that `list` shows the worker, even one that ended at once. Raises `Unavailable` when it
-        may be tried again, `Invalid` when this spec can never start.
+        Returns once it is certain that `list` shows the worker, even one that ended at once. Raises `Unavailable` when
+        it may be tried again, `Invalid` when this spec can never start.
         """
 
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:

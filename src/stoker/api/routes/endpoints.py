@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from stoker.api import wire
-from stoker.api.face import OnceRoute
+from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Context, Cursor, Deployer, Limit, Reader, after_of, cursor_of
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.operation import Operation

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from stoker.api import wire
-from stoker.api.face import OnceRoute
+from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Reader
 
 router = APIRouter(route_class=OnceRoute, tags=["installation"])

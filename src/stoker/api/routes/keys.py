@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from stoker.api import wire
-from stoker.api.face import OnceRoute
+from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Admin, Cursor, Limit, after_of, cursor_of
 from stoker.domain.endpoint import EndpointId
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from stoker.api import wire
-from stoker.api.face import OnceRoute
+from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Limit, Reader
 from stoker.domain.operation import OperationId
 from stoker.domain.views import LogEntry

@@ -1,0 +1,150 @@
+"""The gateway as a process: inherited listening socket and lifeline, one event loop, drain at the end.
+
+Started by the supervisor: `python -m stoker.gateway.main --data-dir DIR --listen-fd N --lifeline-fd M`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from stoker import settings as settings_module
+from stoker.gateway.connection import ClientConnection
+from stoker.gateway.proxy import TICK_S, Gateway
+from stoker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+DRAIN_S_MAX: Final = 30.0
+BACKLOG: Final = 4_096
+# Descriptors that are not clients or their upstreams: sockets of control, files, the loop's own.
+_DESCRIPTORS_RESERVED: Final = 128
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until the lifeline ends or SIGTERM comes. The exit status."""
+    parser = argparse.ArgumentParser(prog="stoker-gateway")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--lifeline-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    settings = settings_module.read(os.environ, data_dir=options.data_dir)
+    _log_to_stderr(settings.log_level)
+    listening = socket.socket(fileno=options.listen_fd)
+    uvloop.run(serve(settings, listening, options.lifeline_fd))
+    return 0
+
+
+async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> None:
+    """Serve on the socket until the pipe `lifeline` ends or says `drain` or SIGTERM comes; then finish what goes on."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # Ctrl-C is for the supervisor alone, which then ends its roles in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gateway = Gateway(settings, incarnation=secrets.token_hex(8), time=loop.time, clients_max=_clients_max())
+    gateway.load()
+    pipe, _ = await loop.connect_read_pipe(lambda: _Lifeline(stop), os.fdopen(lifeline, "rb", 0))
+    link = loop.create_task(gateway.link.run())
+    ticking = loop.create_task(_tick(gateway))
+    server = await loop.create_server(lambda: ClientConnection(gateway), sock=listening, backlog=BACKLOG)
+    _settle_memory()
+    log.info("gateway_serving", address=str(listening.getsockname()))
+    try:
+        await stop.wait()
+    finally:
+        server.close()
+        gateway.drain()
+        await _finish(gateway)
+        for task in (link, ticking):
+            task.cancel()
+        await asyncio.gather(link, ticking, return_exceptions=True)
+        gateway.close()
+        pipe.close()
+    log.info("gateway_stopped")
+
+
+class _Lifeline(asyncio.Protocol):
+    """The pipe that the supervisor holds the other end of."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._line = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._line = (self._line + data)[-64:]
+        if b"drain\n" in self._line:
+            self._stop.set()
+
+    def eof_received(self) -> None:
+        self._stop.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop.set()
+
+
+async def _tick(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        try:
+            gateway.tick()
+        except Exception:
+            # One bad sweep must not end the deadlines of everybody.
+            log.exception("tick_failed")
+
+
+async def _finish(gateway: Gateway) -> None:
+    try:
+        await asyncio.wait_for(gateway.emptied.wait(), DRAIN_S_MAX)
+    except TimeoutError:
+        log.warning("drain_cut", connections=len(gateway.clients))
+
+
+def _clients_max() -> int:
+    """Half of the descriptors that this process may have: each client may need one to a worker."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return 1_000_000
+    return max(16, (soft - _DESCRIPTORS_RESERVED) // 2)
+
+
+def _settle_memory() -> None:
+    # What is there now stays. Exchanges leave no cycles behind, so that looking for them often is wasted time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def _log_to_stderr(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

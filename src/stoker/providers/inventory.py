@@ -1,0 +1,101 @@
+"""What this machine has: processors, memory and cards, as its kernel and NVML tell. Missing hardware is no error."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import psutil
+import pynvml
+
+from stoker.domain.errors import Invalid
+from stoker.domain.hardware import GpuDevice, Offer, PortRange, family_of
+
+_GIB = 1024.0**3
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# Where a container's memory limit stands, in the second and the first version of control groups.
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def local_offer(ports: PortRange) -> Offer:
+    """This machine, whole, with the part of `ports` that the kernel does not use for outgoing connections."""
+    return Offer(
+        host=socket.gethostname(),
+        vcpu=_vcpu(),
+        ram_gib=_ram_gib(),
+        gpus=_gpus(),
+        ports=outside_ephemeral(ports, _ephemeral()),
+    )
+
+
+def outside_ephemeral(ports: PortRange, ephemeral: PortRange | None) -> PortRange:
+    """The larger part of `ports` outside the ephemeral range. Raises `Invalid` when nothing is left of it."""
+    if ephemeral is None or ports.last < ephemeral.first or ports.first > ephemeral.last:
+        return ports
+    below = PortRange(ports.first, min(ports.last, ephemeral.first - 1))
+    above = PortRange(max(ports.first, ephemeral.last + 1), ports.last)
+    best = max((below, above), key=len)
+    if len(best) < 1:
+        raise Invalid(
+            f"worker_ports {ports.first}-{ports.last} lie within the kernel's own range for outgoing connections, "
+            f"{ephemeral.first}-{ephemeral.last}; choose ports outside of it"
+        )
+    return best
+
+
+def _ephemeral() -> PortRange | None:
+    try:
+        first, last = _EPHEMERAL.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return PortRange(int(first), int(last))
+
+
+def _vcpu() -> float:
+    cpus = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        quota, period = _CPU_LIMIT.read_text().split()
+        return cpus if quota == "max" else min(cpus, int(quota) / int(period))
+    except (OSError, ValueError):
+        return cpus
+
+
+def _ram_gib() -> float:
+    total = psutil.virtual_memory().total
+    for path in _MEMORY_LIMITS:
+        try:
+            total = min(total, int(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return total / _GIB
+
+
+def _gpus() -> tuple[GpuDevice, ...]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        # No driver, or none that answers: no cards.
+        return ()
+    try:
+        return tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(index: int) -> GpuDevice:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return GpuDevice(
+        index=index,
+        id=_text(pynvml.nvmlDeviceGetUUID(handle)),
+        family=family_of(_text(pynvml.nvmlDeviceGetName(handle))),
+        vram_gib=round(memory.total / _GIB, 1),
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

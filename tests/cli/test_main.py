@@ -1,0 +1,124 @@
+"""The command as a whole: what it loads, how it finds Stoker, how it fails."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.fake_stoker import KEY, Command, FakeStoker, Raw, problem
+from stoker.cli.client import Client
+from stoker.cli.errors import EXIT_CODES, CliError
+from stoker.cli.main import main
+from stoker.cli.session import Session
+
+HEAVY = (
+    *("fastapi", "pydantic", "sqlalchemy", "aiohttp", "uvicorn", "uvloop", "xllamacpp", "psutil", "alembic"),
+    *("ruamel", "structlog", "asyncio", "rich", "http.client", "ssl", "msgspec", "httptools", "pynvml"),
+)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from stoker.cli.main import main
+sys.stdout = sys.stderr
+if {arguments!r}:
+    main({arguments!r})
+sys.__stdout__.write(" ".join(name for name in {HEAVY!r} if name in sys.modules))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, text=True, check=True)
+    assert ended.stdout == ""
+
+
+def test_help_names_the_exit_codes(stoker: Command) -> None:
+    assert " ".join(stoker("--help").out.split()).endswith(EXIT_CODES)
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "stoker.cli.main", "--version"]
+    ended = subprocess.run(command, capture_output=True, timeout=60, text=True, check=True)
+    assert ended.stdout.startswith("stoker ")
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("ls", "--nonsense"), ("show",)])
+def test_bad_usage_has_an_exit_code_of_its_own(stoker: Command, arguments: tuple[str, ...]) -> None:
+    assert stoker(*arguments).code == 2
+
+
+def test_a_stoker_that_is_not_there_has_an_exit_code_of_its_own(stoker: Command) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        ran = stoker("ls", "--url", f"http://127.0.0.1:{reserved.getsockname()[1]}")
+    assert ran.code == 3
+    assert "Stoker does not answer at" in ran.err
+    assert "stoker up" in ran.err
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:7878", "ftp://x", "http://", "http://x:port"])
+def test_an_address_that_is_none_is_bad_usage(stoker: Command, url: str) -> None:
+    assert stoker("ls", "--url", url).code == 2
+
+
+def test_a_key_that_is_not_known_is_refused_with_advice(stoker: Command) -> None:
+    ran = stoker("ls", "--key", "sk-wrong")
+    assert ran.code == 1
+    assert "this key is not known" in ran.err
+    assert "STOKER_KEY" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "text"),
+    [
+        pytest.param(Raw((b"<html>",), status=200), 1, "is it a Stoker?", id="another server"),
+        pytest.param(Raw((b"no",), status=503), 3, "starting or stopping", id="a gateway alone"),
+        pytest.param((503, problem(503, "the store is busy")), 1, "the store is busy", id="an answer of control"),
+        pytest.param(Raw((b"no",), status=418), 1, "was answered with status 418", id="something strange"),
+    ],
+)
+def test_strange_answers_are_told(stoker: Command, fake: FakeStoker, answer: object, code: int, text: str) -> None:
+    fake.on("GET", "/endpoints", answer)
+    ran = stoker("ls")
+    assert ran.code == code
+    assert text in ran.err
+
+
+def test_the_running_stoker_is_found_in_the_data_folder(
+    fake: FakeStoker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("STOKER_URL", "STOKER_KEY", "STOKER_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    fake.add("chat")
+    (tmp_path / "address").write_text(fake.url + "/\n")
+    (tmp_path / "admin-key").write_text(f"{KEY}\n")
+    assert main(["ls", "--json", "--data-dir", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "chat"
+
+
+def test_the_admin_key_goes_to_its_own_stoker_only(tmp_path: Path) -> None:
+    (tmp_path / "address").write_text("http://127.0.0.1:7000\n")
+    (tmp_path / "admin-key").write_text("sk-admin\n")
+    assert Session(data_dir=tmp_path).client.key == "sk-admin"
+    assert Session(data_dir=tmp_path, url="http://127.0.0.1:7000/").client.key == "sk-admin"
+    assert Session(data_dir=tmp_path, url="http://elsewhere:7000").client.key is None
+    assert Session(data_dir=tmp_path, url="http://elsewhere:7000", key="sk-own").client.key == "sk-own"
+
+
+def test_a_stoker_may_live_below_a_path(fake: FakeStoker) -> None:
+    fake.answers[("GET", "/below/api/v1/info")] = {"version": "1"}
+    assert Client(f"{fake.url}/below/", KEY).get("/info") == {"version": "1"}
+
+
+def test_a_stoker_that_says_nothing_is_unreachable() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        client = Client(f"http://127.0.0.1:{silent.getsockname()[1]}", None, timeout_s=0.05)
+        with pytest.raises(CliError, match="did not answer in time") as caught:
+            client.get("/info")
+    assert caught.value.code == 3
