@@ -31,6 +31,7 @@ def signals(in_flight: int = 0, waiting: int = 0, peak: float = 0.0, idle_s: flo
         pytest.param(signals(peak=0, idle_s=10), 3, 1, id="idle for a while leaves one worker"),
         pytest.param(signals(peak=0, idle_s=299.9), 1, 1, id="one worker stays until the idle timeout"),
         pytest.param(signals(peak=0, idle_s=300), 1, 0, id="the idle timeout leads to zero"),
+        pytest.param(signals(peak=8, idle_s=300), 2, 0, id="the idle timeout does not wait for an old peak"),
         pytest.param(signals(peak=0, idle_s=0), 0, 0, id="zero without requests stays zero"),
         pytest.param(None, 3, 3, id="without signals what is wanted stays"),
         pytest.param(None, 9, 5, id="without signals bounds still hold"),

@@ -42,14 +42,19 @@ class Speed:
         return f"first token {self.first_s:.2f} s, {count} in {self.total_s:.2f} s{rate}"
 
 
-def stream(client: Client, endpoint: str, body: dict[str, Any], speed: Speed) -> Iterator[str]:
-    """The answer's text, piece by piece; `speed` is filled in meanwhile. Raises `CliError`."""
+def stream(
+    client: Client, endpoint: str, body: dict[str, Any], speed: Speed, *, timeout_s: float = SILENCE_S_MAX
+) -> Iterator[str]:
+    """The answer's text, piece by piece; `speed` is filled in meanwhile. `timeout_s` bounds each silence.
+
+    Raises `CliError`.
+    """
     started = time.monotonic()
     asked = body | {"stream": True, "stream_options": {"include_usage": True}}
     finished = False
     try:
         with client.open(
-            "POST", CHAT_PATH, asked, headers={ENDPOINT_HEADER: endpoint}, timeout_s=SILENCE_S_MAX
+            "POST", CHAT_PATH, asked, headers={ENDPOINT_HEADER: endpoint}, timeout_s=timeout_s
         ) as response:
             while line := response.readline(LINE_BYTES_MAX):
                 if not line.startswith(b"data:"):
@@ -70,10 +75,12 @@ def stream(client: Client, endpoint: str, body: dict[str, Any], speed: Speed) ->
         raise CliError("the answer broke off before its end")
 
 
-def plain(client: Client, endpoint: str, body: dict[str, Any]) -> tuple[str, Speed]:
+def plain(
+    client: Client, endpoint: str, body: dict[str, Any], *, timeout_s: float = SILENCE_S_MAX
+) -> tuple[str, Speed]:
     """A whole answer, not streamed, and how it came. Raises `CliError`."""
     started = time.monotonic()
-    with client.open("POST", CHAT_PATH, body, headers={ENDPOINT_HEADER: endpoint}, timeout_s=SILENCE_S_MAX) as response:
+    with client.open("POST", CHAT_PATH, body, headers={ENDPOINT_HEADER: endpoint}, timeout_s=timeout_s) as response:
         raw = response.read(LINE_BYTES_MAX)
     total_s = time.monotonic() - started
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from stoker.cli import apply, chat, deploy, doctor, endpoints, installation, keys, logs, output, server
+from stoker.cli import apply, chat, demo, deploy, doctor, endpoints, installation, keys, logs, output, server
 from stoker.cli.errors import EXIT_CODES, CliError
 
 
@@ -26,6 +26,7 @@ def _app() -> typer.Typer:
     for name, function in {
         "up": server.up,
         "down": server.down,
+        "demo": demo.demo,
         "deploy": deploy.deploy,
         "apply": apply.apply,
         "ls": endpoints.ls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -71,8 +72,8 @@ def down(
         output.line(said)
 
 
-def spawn(settings: Settings, log: Path, *, own_session: bool) -> subprocess.Popen[bytes]:
-    """Start `stoker up` as a process of its own, its output added to `log`."""
+def spawn(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+    """Start `stoker up` as a process in a session of its own, which outlives this one; its output is added to `log`."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     arguments = ["up", "--host", settings.host, "--port", str(settings.port), "--data-dir", str(settings.data_dir)]
     with log.open("ab") as output_file:
@@ -81,8 +82,7 @@ def spawn(settings: Settings, log: Path, *, own_session: bool) -> subprocess.Pop
             stdin=subprocess.DEVNULL,
             stdout=output_file,
             stderr=output_file,
-            start_new_session=own_session,
-            process_group=None if own_session else 0,
+            start_new_session=True,
             env=_environment(),
         )
 
@@ -93,7 +93,10 @@ def _environment() -> dict[str, str]:
 
 
 def until_ready(settings: Settings, process: subprocess.Popen[bytes], log: Path, *, timeout_s: float) -> Client:
-    """Wait until it answers; returns a client with its admin key. Raises `CliError` with the end of its log."""
+    """Wait until it answers; returns a client with its admin key. Raises `CliError` with the end of its log.
+
+    It is left running even then: the caller decides.
+    """
     deadline = time.monotonic() + timeout_s
     reason = "it did not answer"
     while time.monotonic() < deadline:
@@ -108,6 +111,21 @@ def until_ready(settings: Settings, process: subprocess.Popen[bytes], log: Path,
                 reason = str(exc)
         time.sleep(0.05)
     raise CliError(f"Stoker was not ready after {timeout_s:g} s: {reason}", Exit.TIMED_OUT, details=_end_of(log))
+
+
+def end(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
+    """End a `stoker up` as Ctrl-C does, at last without mercy. Its exit code, `None` when it had to be killed."""
+    # The second one cuts the requests in flight.
+    for _ in range(2):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            return process.wait(timeout_s / 2)
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    process.wait(timeout_s)
+    return None
 
 
 def local_url(settings: Settings) -> str:
@@ -126,9 +144,13 @@ def _end_of(log: Path) -> tuple[str, ...]:
 
 def _detached(session: Session, settings: Settings) -> None:
     log = settings.data_dir / LOG_NAME
-    process = spawn(settings, log, own_session=True)
-    with output.progress("starting", quiet=session.as_json):
-        until_ready(settings, process, log, timeout_s=READY_S)
+    process = spawn(settings, log)
+    try:
+        with output.progress("starting", quiet=session.as_json):
+            until_ready(settings, process, log, timeout_s=READY_S)
+    except BaseException:
+        end(process, timeout_s=READY_S)
+        raise
     if session.as_json:
         output.document({"url": settings.url, "pid": process.pid, "log": str(log)})
     else:

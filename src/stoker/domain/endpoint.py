@@ -168,8 +168,8 @@ class PoolSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPolicy:
     """Concurrency scaling. One worker is wanted for every `target` requests in flight or waiting (`None`: the worker's
-    slots). Growth is immediate; shrinking follows the highest demand of the last `scale_down_delay_s`; zero needs
-    `idle_timeout_s` without a request.
+    slots). Growth is immediate; shrinking follows the highest demand of the last `scale_down_delay_s`; `idle_timeout_s`
+    without a request leads to zero, whatever the demand was before.
     """
 
     target: float | None = None

@@ -186,7 +186,7 @@ class Exchange:
 
     def admitted(self, worker: Worker) -> None:
         """Admission has given it a slot of this worker."""
-        self._go(self._gateway.upstreams.pool(worker.id, worker.host, worker.port))
+        self._go(self._gateway.upstreams.pool(worker))
 
     def refused(self, refusal: Refusal) -> None:
         """Admission will not serve it."""

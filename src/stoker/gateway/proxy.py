@@ -107,21 +107,21 @@ class Gateway:
         known = {worker.id: (worker.host, worker.port) for worker in entry.workers if not worker.draining}
         for worker in admission.entry.workers:
             if known.get(worker.id) != (worker.host, worker.port):
-                self.upstreams.drop(worker.id)
+                self.upstreams.drop(worker)
         admission.update(entry, self.time())
 
     def _withdraw(self, endpoint: str) -> None:
         admission = self.admissions.get(endpoint)
         if admission is not None:
             for worker in admission.entry.workers:
-                self.upstreams.drop(worker.id)
+                self.upstreams.drop(worker)
             admission.close(self.time())
 
     def worker_down(self, admission: Admission, worker: Worker, detail: str) -> None:
         """A worker refused a connection."""
         if admission.mark_down(worker):
             log.warning("worker_refuses", endpoint=admission.entry.id, worker=worker.id, error=detail)
-            self.upstreams.drop(worker.id)
+            self.upstreams.drop(worker)
             self._reporter.worker_down(admission, worker.id, detail)
 
     # --- connections ---

@@ -321,29 +321,43 @@ class Pool:
             upstream.abort()
 
 
+class Addressed(Protocol):
+    """A worker, as far as connections are concerned."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
 class Upstreams:
-    """All pools, by worker id; owner of the tasks that open connections."""
+    """All pools, by worker and address; owner of the tasks that open connections."""
 
     def __init__(self) -> None:
         # One buffer for all connections: a read is parsed before the next one starts.
         self.view = memoryview(bytearray(READ_BYTES))
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[tuple[str, str, int], Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def pool(self, worker: str, host: str, port: int) -> Pool:
-        """The pool of a worker."""
-        pool = self._pools.get(worker)
+    def pool(self, worker: Addressed) -> Pool:
+        """The pool of a worker at its address."""
+        key = (worker.id, worker.host, worker.port)
+        pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[worker] = Pool(self, (host, port))
+            pool = self._pools[key] = Pool(self, (worker.host, worker.port))
         return pool
 
     def unix_pool(self, path: Path) -> Pool:
         """A pool for a Unix socket, which the caller keeps."""
         return Pool(self, path)
 
-    def drop(self, worker: str) -> None:
+    def drop(self, worker: Addressed) -> None:
         """The worker has gone, or moved: its idle connections with it. Exchanges go on."""
-        pool = self._pools.pop(worker, None)
+        pool = self._pools.pop((worker.id, worker.host, worker.port), None)
         if pool is not None:
             pool.close()
 
@@ -368,5 +382,6 @@ class Upstreams:
         """Close everything idle and stop connecting."""
         for task in tuple(self._tasks):
             task.cancel()
-        for worker in tuple(self._pools):
-            self.drop(worker)
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()

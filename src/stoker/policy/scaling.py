@@ -66,15 +66,15 @@ def _wanted(
     needed = math.ceil(demand / target)
     if needed >= current and needed > 0:
         return needed, f"{demand} requests present, {target:g} for each worker"
+    idle_s = now - signals.busy_at
+    if needed == 0 and (current == 0 or idle_s >= policy.idle_timeout_s):
+        return 0, f"idle for {policy.idle_timeout_s:g} s" if current > 0 else "no requests"
     held = min(current, math.ceil(max(signals.demand_peak, demand) / target))
     if held > needed:
         return held, f"peak of {signals.demand_peak:g} requests within the last {policy.scale_down_delay_s:g} s"
     if needed > 0:
         return needed, f"{demand} requests present, {target:g} for each worker"
-    idle_s = now - signals.busy_at
-    if current > 0 and idle_s < policy.idle_timeout_s:
-        return 1, f"idle, but for less than {policy.idle_timeout_s:g} s"
-    return 0, f"idle for {policy.idle_timeout_s:g} s" if current > 0 else "no requests"
+    return 1, f"idle, but for less than {policy.idle_timeout_s:g} s"
 
 
 def bounded(workers: int, bounds: ScaleBounds) -> tuple[int, str]:

@@ -30,6 +30,7 @@ LEFTOVER_GRACE_S = 1.0
 KILL_AGAIN_S = 0.1
 LINE_BYTES_MAX = 16 * 1024
 READ_BYTES = 64 * 1024
+DESCRIPTORS_MAX = 1_048_576
 # Somebody outside its descendants may hold the worker's output open: its end is not waited for any longer than this.
 DRAIN_S = 0.5
 
@@ -328,6 +329,8 @@ def _own(folder: str, lock: int, spec: dict[str, object], acknowledge: int) -> N
 
 def main(folder: str) -> int:
     """Returns in the process that was called; the worker's owner is another one by then."""
+    # Whoever started this may have left descriptors open; held here they would outlive it by the life of a worker.
+    os.closerange(3, DESCRIPTORS_MAX)
     lock = _lock(folder)
     if lock is None:
         return HELD

@@ -1,0 +1,188 @@
+"""A real Stoker in a folder of its own, started as a user would, and what tests ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+from stoker.providers.shim import descendants
+
+WORKER = Path(__file__).parent / "worker.py"
+_blocks = itertools.count()
+# Ports of workers: a block for each installation, so that tests side by side do not take each other's.
+_BLOCK = 40
+
+
+def until(holds: Callable[[], Any], *, within_s: float = 20.0, what: str = "it") -> Any:
+    """Poll until `holds()` is true, and return what it said. Fails after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = holds()
+        if found:
+            return found
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"{what} did not come to hold within {within_s:g} s")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Installation:
+    """`up` starts it. `close` kills whatever is left of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        seat = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+        first = 22_000 + seat * 1_000 + (next(_blocks) * _BLOCK) % 1_000
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("STOKER_")},
+            "STOKER_DATA_DIR": str(folder),
+            "STOKER_WORKER_PORTS": f"{first}-{first + _BLOCK - 1}",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder.with_suffix(".log")
+
+    # The command line
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(Path(sys.executable).with_name("stoker")), *arguments]
+
+    def run(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            env={**self.environ, "NO_COLOR": "1", "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def up(self) -> None:
+        """`stoker up`, until it is ready."""
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command("up", "--port", str(self.port)), env=self.environ, stdout=log, stderr=log
+            )
+        until(self.ready, what="Stoker", within_s=30)
+
+    def ready(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError(f"stoker up ended with {self.process.returncode}:\n{self.log.read_text()}")
+        with contextlib.suppress(OSError, AssertionError):
+            return self.api("GET", "/info")["gateway"]["connected"] is True
+        return False
+
+    def interrupt(self, number: int = signal.SIGINT, *, wait_s: float = 30.0) -> int:
+        """Signal the supervisor and wait for its end."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(wait_s)
+
+    # Processes
+
+    def role(self, module: str) -> int:
+        """The process id of a role: `stoker.app` or `stoker.gateway.main`."""
+        assert self.process is not None
+        found: int = until(lambda: _running(self.process.pid, module), what=module)  # type: ignore[union-attr]
+        return found
+
+    def worker_pids(self) -> set[int]:
+        """The commands of all workers of this installation, whoever started them."""
+        mark = f"STOKER_WORKER_FOLDER={self.folder}/".encode()
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (process / "environ").read_bytes():
+                    found.add(int(process.name))
+        return found
+
+    def processes(self) -> list[str]:
+        """The command lines of all processes that have to do with this installation."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if str(self.folder) in command and int(process.name) != os.getpid():
+                    found.append(command)
+        return found + [f"worker {pid}" for pid in self.worker_pids()]
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        until(lambda: not any("stoker.app" in command for command in self.processes()), what="the end of control")
+        result = self.run("down", "--timeout", "20")
+        assert result.returncode == 0, result.stderr
+        until(lambda: not self.processes(), what="the end of all processes")
+
+    # HTTP
+
+    @property
+    def key(self) -> str:
+        return (self.folder / "admin-key").read_text().strip()
+
+    @contextlib.contextmanager
+    def request(
+        self, method: str, path: str, *, body: bytes | None = None, timeout_s: float = 30.0, **headers: str
+    ) -> Iterator[HTTPResponse]:
+        """One request on a connection of its own, with the admin's key."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            sent = {"Authorization": f"Bearer {self.key}"} | {n.replace("_", "-"): v for n, v in headers.items()}
+            connection.request(method, path, body=body, headers=sent)
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
+    def get(self, path: str, **more: Any) -> tuple[int, bytes]:
+        with self.request("GET", path, **more) as response:
+            return response.status, response.read()
+
+    def api(self, method: str, path: str, body: object = None, **more: Any) -> Any:
+        """A call of the native API that must succeed."""
+        content = None if body is None else json.dumps(body).encode()
+        with self.request(method, f"/api/v1{path}", body=content, Content_Type="application/json", **more) as response:
+            text = response.read()
+            assert response.status < 300, f"{response.status} {text.decode()}"
+            return json.loads(text) if text else None
+
+    def create(self, name: str = "e", *, low: int = 0, high: int = 2, slots: int = 2, **more: Any) -> Any:
+        """An endpoint of the test worker."""
+        spec = {
+            "name": name,
+            "launch": {"command": [sys.executable, str(WORKER), "{port}"]},
+            "pools": [{"bounds": {"min": low, "max": high}}],
+            "slots": slots,
+            "probe": {"path": "/health"},
+            **more,
+        }
+        return self.api("POST", "/endpoints", spec)["endpoint"]
+
+    def ready_workers(self, name: str = "e") -> list[Any]:
+        return [w for w in self.api("GET", f"/endpoints/{name}/workers")["items"] if w["state"] == "ready"]
+
+
+def _running(parent: int, module: str) -> int | None:
+    for pid in descendants(parent):
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if module.encode() in command:
+                return pid
+    return None

@@ -1,0 +1,66 @@
+"""A worker for the tests: a small HTTP/1.1 server, standard library only. Started as a command by Stoker itself.
+
+`/health`; `/who` answers the process id; `/slow?s=1` answers after so long; `/stream?n=5&pause=0.2` sends chunks;
+`/headers` answers the request's head. Bodies are echoed by POST to any path but these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+
+async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            method, target, _ = head.split("\r\n", 1)[0].split(" ")
+            headers = {
+                name.lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:] if line)
+            }
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            await answer(writer, method, urlsplit(target).path, parse_qs(urlsplit(target).query), body, headers)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+
+async def answer(
+    writer: asyncio.StreamWriter,
+    method: str,
+    path: str,
+    query: dict[str, list[str]],
+    body: bytes,
+    headers: dict[str, str],
+) -> None:
+    if path == "/stream":
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for number in range(int(query["n"][0])):
+            chunk = f"data: {number}\n\n".encode()
+            writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(float(query["pause"][0]))
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return
+    if path == "/slow":
+        await asyncio.sleep(float(query["s"][0]))
+    content = {"/who": str(os.getpid()), "/headers": json.dumps(headers)}.get(path, "ok").encode()
+    if method == "POST":
+        content = body
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+    await writer.drain()
+
+
+async def main() -> None:
+    sys.stdout.write(f"worker {os.getpid()} serves on {sys.argv[1]}\n")
+    server = await asyncio.start_server(serve_one, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+
+
+asyncio.run(main())
