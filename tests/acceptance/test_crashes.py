@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -93,7 +92,9 @@ def test_a_killed_worker_is_replaced_and_waiting_requests_go_to_the_new_one(inst
     installation.up()
     installation.create(low=1, high=1, slots=1)
     until(installation.ready_workers, what="a worker")
-    [pid] = {int(installation.get("/e/e/who")[1])}
+    # No request before this one: on a connection that was used before, a cut before the first byte may be a stale
+    # connection, and the request would rightly be tried again.
+    [pid] = installation.worker_pids()
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(installation.get, "/e/e/slow?s=60")
         until(lambda: installation.api("GET", "/endpoints/e")["traffic"]["in_flight"] == 1, what="a request in flight")
@@ -103,8 +104,7 @@ def test_a_killed_worker_is_replaced_and_waiting_requests_go_to_the_new_one(inst
         status, body = waiting.result(30)
         assert status == 200
         assert int(body) != pid
-        with contextlib.suppress(HTTPException, OSError):
-            assert running.result(30)[0] == 502
+        assert running.result(30)[0] == 502
     events = [event["kind"] for event in installation.api("GET", "/endpoints/e/events")["items"]]
     assert "worker_failed" in events
 

@@ -224,11 +224,16 @@ def _handler(fake: FakeStoker) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    # Many clients may come at once.
+    request_queue_size = 128
+
+
 @contextmanager
 def serving() -> Iterator[FakeStoker]:
     """A fake Stoker on a free port."""
     stoker = FakeStoker()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(stoker)) as server:
+    with _Server(("127.0.0.1", 0), _handler(stoker)) as server:
         stoker.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

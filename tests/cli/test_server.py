@@ -28,7 +28,7 @@ def test_it_is_ready_when_its_gateway_is(fake: FakeStoker, tmp_path: Path) -> No
     fake.on("GET", "/info", lambda _: next(answers))
     (tmp_path / "admin-key").write_text(KEY)
     settings = Settings(data_dir=tmp_path, port=int(fake.url.rsplit(":", 1)[1]))
-    process = _started("print(flush=True); input()")
+    process = _started("import time; print(flush=True); time.sleep(60)")
     try:
         client = server.until_ready(settings, process, tmp_path / "log", timeout_s=10)
     finally:
@@ -81,6 +81,14 @@ def test_it_is_ended_whatever_it_takes(code: str, ended: int | None) -> None:
 
 def test_bad_settings_are_bad_usage(stoker: Command) -> None:
     assert stoker("up", "--port", "99999").code == 2
+
+
+def test_a_folder_that_cannot_be_made_is_told(stoker: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = stoker("up", "--detach", "--data-dir", str(tmp_path / "file" / "data"))
+    assert ran.code == 1
+    assert ran.err.startswith("error: ")
+    assert "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_it_serves_a_chat_under_its_names_and_ends_at_sigterm(tmp_path: Path) ->
     with _running(_command(port), log) as process:
         _until_healthy(process, port, log)
         _, models = _request(port, "GET", "/v1/models")
-        assert set(models["data"][0]["aliases"]) == {"smollm2", "My Chat", "my-chat"}
+        assert set(models["data"][0]["aliases"]) >= {"smollm2", "My Chat", "my-chat"}
         assert models["data"][0]["meta"]["n_ctx"] == 512
         question = {"model": "My Chat", "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello."}]}
         status, answer = _request(port, "POST", "/v1/chat/completions", question)

@@ -278,11 +278,13 @@ class Site:
     control: FakeControl
     settings: Settings
     port: int
+    connected: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
-        """A new client connection."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        return Client(reader, writer)
+        """A new client connection, closed at the end at the latest."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.connected.append(client)
+        return client
 
     async def ask(self, method: str, target: str, *headers: str, body: bytes | None = None, secret: str = KEY) -> Reply:
         """One request on a connection of its own."""
@@ -315,9 +317,7 @@ class Client:
         self.reader = reader
         self.writer = writer
 
-    async def send(
-        self, method: str, target: str, *headers: str, body: bytes | None = None, secret: str = KEY
-    ) -> None:
+    async def send(self, method: str, target: str, *headers: str, body: bytes | None = None, secret: str = KEY) -> None:
         """A request with a key (none when it is empty) and, given one, a body."""
         lines = [f"{method} {target} HTTP/1.1", "Host: stoker.test", *headers]
         if secret:
@@ -400,6 +400,8 @@ async def site(
             await until(lambda: control.acked >= 1)
         yield it
     finally:
+        for client in it.connected:
+            client.reset()
         server.close()
         for task in tasks:
             task.cancel()

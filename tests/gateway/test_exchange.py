@@ -226,7 +226,8 @@ def test_a_body_too_long_to_keep_is_not_sent_a_second_time(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "framing", [pytest.param("Transfer-Encoding: chunked", id="chunks"), pytest.param("Content-Length: 100", id="length")]
+    "framing",
+    [pytest.param("Transfer-Encoding: chunked", id="chunks"), pytest.param("Content-Length: 100", id="length")],
 )
 def test_a_worker_that_dies_in_mid_answer_cuts_the_client_visibly(tmp_path: Path, framing: str) -> None:
     async def script(asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

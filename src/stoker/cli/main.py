@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from stoker.cli import apply, chat, demo, deploy, doctor, endpoints, installation, keys, logs, output, server
-from stoker.cli.errors import EXIT_CODES, CliError
+from stoker.cli.errors import EXIT_CODES, CliError, Exit
 
 
 def _app() -> typer.Typer:
@@ -82,6 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CliError as exc:
         output.fail(exc)
         return int(exc.code)
+    except OSError as exc:
+        # A folder that cannot be made, a file that cannot be written: nothing that a traceback would explain better.
+        output.fail(CliError(str(exc)))
+        return int(Exit.FAILED)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
     return 0

@@ -123,7 +123,7 @@ class LlamaCpp:
         notes = [f"vLLM {version} was asked for, llama.cpp runs"] if spec.engine_version else []
         values, rest = _translated(given, notes)
         count, context = _slots_and_context(values, slots)
-        served = tuple(dict.fromkeys((model.name, *names)))
+        served = tuple(dict.fromkeys((model.name, *model.aliases, *names)))
         return Launch(
             engine=self.name,
             command=(

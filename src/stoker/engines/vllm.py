@@ -89,7 +89,7 @@ class Vllm:
         given = check(spec.parameters, (table(version),), engine=f"vLLM {version}", owned=OWNED, scaled=SCALED)
         _check_gpus(given, hardware.gpu_count)
         notes: list[str] = []
-        served = _served(model, names, notes)
+        served = _served(model, (*model.aliases, *names), notes)
         extra: list[str] = []
         if hardware.gpu_count > 1 and not any(last(given, name) for name in (*_PARALLEL, *_SEVERAL_HOSTS)):
             extra += ["--tensor-parallel-size", str(hardware.gpu_count)]

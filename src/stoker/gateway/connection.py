@@ -28,8 +28,6 @@ from stoker.gateway.head import (
 
 log = structlog.get_logger(__name__)
 
-# Requests of one connection that were read ahead; what comes after them is not served on this connection.
-PIPELINED_MAX: Final = 1_024
 HEAD_S_MAX: Final = 30.0
 IDLE_S_MAX: Final = 75.0
 # After the last answer of a connection whose request was not read to its end: time for the client to read the answer
@@ -95,6 +93,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_running",
         "_silent_bytes",
         "_since",
+        "_spanning",
         "_target",
         "_transport",
         "_upgrade",
@@ -118,6 +117,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._upgrade = False
         self._ended = False
         self._silent_bytes = 0
+        self._spanning = False
         self._pauses = 0
         self._blocked = False
         self._running = False
@@ -148,6 +148,8 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._since = self._router.now
         self._silent_bytes += nbytes
         self._feed(self._view[:nbytes])
+        if self._target:
+            self._spanning = True
         if self._silent_bytes > HEAD_BYTES_MAX and not self._ended:
             self._refuse(BadHead(431, f"the head of a request has at most {HEAD_BYTES_MAX} bytes"))
         if len(self._requests) > 1:
@@ -254,7 +256,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         target, self._target = self._target, b""
         if self._ended:
             return
-        if self._silent_bytes > HEAD_BYTES_MAX:
+        if self._spanning:
+            # One that came in a single read cannot be longer than that read.
+            self._spanning = False
             size = len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > HEAD_BYTES_MAX:
                 raise BadHead(431, f"the head of a request has at most {HEAD_BYTES_MAX} bytes")
@@ -270,8 +274,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._upgrade = parser.should_upgrade()
         self._reading = request
         self._requests.append(request)
-        if len(self._requests) >= PIPELINED_MAX:
-            request.keep_alive = False
 
     def on_body(self, data: bytes) -> None:
         self._silent_bytes = 0
