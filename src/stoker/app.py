@@ -19,9 +19,11 @@ from pathlib import Path
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import Connection
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 
 from stoker import __version__
 from stoker.api import face as native
@@ -127,6 +129,7 @@ class Stoker:
             url=settings.url,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Load what is known, look at what runs, then let the gateway and everybody else in."""
@@ -148,6 +151,13 @@ class Stoker:
         ]
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
         self._tasks.append(asyncio.create_task(self.reconciler.run()))
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A loop that ends by itself is a fault that no loop can mend: the whole role is to be started anew."""
+        if not task.cancelled() and not self.failed.done():
+            self.failed.set_exception(task.exception() or RuntimeError("a loop of control has ended"))
 
     async def forget_old(self) -> None:
         """Retention: the journal by number, ended workers and operations by age."""
@@ -196,7 +206,11 @@ class Stoker:
     def faces(self) -> Starlette:
         """All HTTP faces as one application."""
         app: FastAPI = native.make(self.services)
-        return Starlette(routes=[Mount(native.PREFIX, app=app)])
+        documents = [
+            Route("/api/openapi.json", lambda _request: JSONResponse(app.openapi())),
+            Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
+        ]
+        return Starlette(routes=[Mount(native.PREFIX, app=app), *documents])
 
 
 async def admin_key(stoker: Stoker, paths: Paths) -> None:
@@ -279,14 +293,25 @@ async def serve(settings: Settings, *, http: socket.socket, link: socket.socket,
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[http]))
         log.info("control_ready", version=__version__, pid=os.getpid())
-        order = await lifeline.next()
-        if order is Order.DRAIN:
+        if await _order(lifeline, stoker.failed) is Order.DRAIN:
             hurry = asyncio.Event()
             waiting = asyncio.create_task(_hurry(lifeline, hurry))
             await stoker.drain(hurry=hurry)
             waiting.cancel()
         server.should_exit = True
         await serving
+
+
+async def _order(lifeline: Lifeline, failed: asyncio.Future[None]) -> Order:
+    """The next order. Raises when control has failed before there is one."""
+    waiting = asyncio.ensure_future(lifeline.next())
+    failed.add_done_callback(lambda _: waiting.cancel())
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        if failed.done():
+            failed.result()
+        raise
 
 
 async def _hurry(lifeline: Lifeline, hurry: asyncio.Event) -> None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stoker.domain.errors import Unavailable
 from stoker.roles import Held, Order, hold, holder
@@ -195,14 +196,12 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupts.put_nowait, None)
         loop.add_signal_handler(signal.SIGTERM, self._terminated.set)
-        keeping = [asyncio.create_task(self._keep(role)) for role in (self.control, self.gateway)]
+        keeping = {role.name: asyncio.create_task(self._keep(role)) for role in (self.control, self.gateway)}
         ready = asyncio.create_task(self._tell_ready())
         interrupted = asyncio.create_task(self._interrupts.get())
         terminated = asyncio.create_task(self._terminated.wait())
         await asyncio.wait([interrupted, terminated], return_when=asyncio.FIRST_COMPLETED)
-        for task in (*keeping, ready, interrupted, terminated):
-            task.cancel()
-        await asyncio.gather(*keeping, ready, interrupted, terminated, return_exceptions=True)
+        await _cancel(ready, interrupted, terminated, keeping["control"])
         if self._terminated.is_set():
             self._say("stoker: stopping; workers go on and are taken over by the next start")
             self.control.let_go()
@@ -210,6 +209,8 @@ class Supervisor:
             drained = True
         else:
             drained = await self._drain()
+        # Kept until here: without a gateway nothing confirms that a worker has finished its requests.
+        await _cancel(keeping["gateway"])
         self.gateway.let_go()
         await self.gateway.ended(ROLE_END_WAIT_S)
         return 0 if drained else 1
@@ -259,6 +260,12 @@ class Supervisor:
                 return
             await asyncio.sleep(0.05)
         self._say(f"stoker: not ready after {READY_WAIT_S:g} s; see the lines above")
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _how(code: int) -> str:

@@ -47,7 +47,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that happens elsewhere."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
 
 

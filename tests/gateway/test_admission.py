@@ -247,6 +247,12 @@ def test_slots_and_places_always_add_up(steps: list[Step]) -> None:
         if of:
             act(of[number % len(of)])
 
+    def leave(turn: Turn) -> None:
+        room.it.leave(turn, now)
+
+    def release(turn: Turn) -> None:
+        room.it.release(turn, now, failed=False)
+
     def retry(turn: Turn) -> None:
         room.it.retry(turn, now)
 
@@ -260,9 +266,9 @@ def test_slots_and_places_always_add_up(steps: list[Step]) -> None:
         if kind in ("enter", "pin"):
             turns.append(room.enter(pin="ab"[number % 2] if kind == "pin" else None, now=now)[0])
         elif kind == "leave":
-            pick(waiting(), number, lambda turn: room.it.leave(turn, now))
+            pick(waiting(), number, leave)
         elif kind == "release":
-            pick(holding(), number, lambda turn: room.it.release(turn, now, failed=False))
+            pick(holding(), number, release)
         elif kind == "retry":
             pick(holding(), number, retry)
         elif kind == "down":

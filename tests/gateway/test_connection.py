@@ -157,7 +157,8 @@ def test_expect_100_continue_is_answered_when_the_body_is_wanted(tmp_path: Path)
         async with worker(echo) as w, site(tmp_path, endpoint()) as s:
             client = await s.connect()
             await client.write(
-                f"POST /e/chat/x HTTP/1.1\r\nHost: a\r\n{AUTH}\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n".encode()
+                f"POST /e/chat/x HTTP/1.1\r\nHost: a\r\n{AUTH}\r\nExpect: 100-continue\r\n".encode()
+                + b"Content-Length: 3\r\n\r\n"
             )
             await until(lambda: s.gateway.admissions["id-chat"].waiting)
             with pytest.raises(TimeoutError):
@@ -282,7 +283,8 @@ def test_a_body_whose_chunks_make_no_sense_ends_its_exchange(tmp_path: Path) -> 
         async with worker(fine) as w, site(tmp_path, endpoint(w.entry())) as s:
             client = await s.connect()
             await client.write(
-                f"POST /e/chat/x HTTP/1.1\r\nHost: a\r\n{AUTH}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n".encode()
+                f"POST /e/chat/x HTTP/1.1\r\nHost: a\r\n{AUTH}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+                + b"3\r\nabc\r\n"
             )
             await until(lambda: w.asked)
             await client.write(b"zzz\r\n")

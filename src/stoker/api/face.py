@@ -100,9 +100,10 @@ def make(services: Services) -> FastAPI:
         title="Stoker",
         summary="Elastic inference endpoints on machines of your own",
         version="1",
-        docs_url="/docs",
+        # Served by `stoker.app`, one level up, for all versions of the API together.
+        docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,
         servers=[{"url": PREFIX}],
     )
     app.state.services = services

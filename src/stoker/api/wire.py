@@ -204,6 +204,11 @@ class SpecIn(_In):
         )
 
 
+def _masked(spec: SpecIn) -> SpecIn:
+    hidden = spec.launch.model_copy(update={"env": dict.fromkeys(spec.launch.env, "***")})
+    return spec.model_copy(update={"launch": hidden})
+
+
 def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
@@ -286,7 +291,8 @@ class EndpointOut(BaseModel):
     updated_at: str | None
 
     @classmethod
-    def of(cls, view: EndpointView) -> Self:
+    def of(cls, view: EndpointView, *, reveal: bool) -> Self:
+        """`reveal` shows the values of the workers' environment, which may be secrets, as they are."""
         endpoint, launch = view.endpoint, view.endpoint.launch
         override = endpoint.override
         return cls(
@@ -302,7 +308,7 @@ class EndpointOut(BaseModel):
             desired=endpoint.desired,
             workers={state.value: count for state, count in view.workers.items()},
             override=None if override is None else OverrideOut(workers=override.workers, until=iso(override.until)),
-            spec=SpecIn.of(endpoint.spec),
+            spec=SpecIn.of(endpoint.spec) if reveal else _masked(SpecIn.of(endpoint.spec)),
             launch=LaunchOut(
                 engine=launch.engine,
                 command=list(launch.command),

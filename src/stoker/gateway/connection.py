@@ -7,26 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from typing import Final, Protocol, cast
-
-import httptools
-import structlog
 
 from stoker.gateway import answers
 from stoker.gateway.answers import Answer
-from stoker.gateway.head import (
-    CONTINUE,
-    HEAD_BYTES_MAX,
-    BadHead,
-    Headers,
-    Request,
-    ResponseHead,
-    interim_head,
-    read_request,
-)
-
-log = structlog.get_logger(__name__)
+from stoker.gateway.head import CONTINUE, BadHead, Headers, Request, ResponseHead, interim_head
+from stoker.gateway.reading import RequestReader
 
 HEAD_S_MAX: Final = 30.0
 IDLE_S_MAX: Final = 75.0
@@ -81,22 +67,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_close_after",
         "_closing_at",
         "_conversation",
-        "_ended",
-        "_headers",
-        "_in_head",
         "_out",
-        "_parser",
         "_pauses",
-        "_reading",
+        "_reader",
         "_requests",
         "_router",
         "_running",
-        "_silent_bytes",
         "_since",
-        "_spanning",
-        "_target",
         "_transport",
-        "_upgrade",
         "_view",
         "peer",
     )
@@ -106,18 +84,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._router = router
         self._view = router.view
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader = RequestReader()
         # The request at the head of the queue is the one being answered.
-        self._requests: deque[Request] = deque()
-        self._reading: Request | None = None
+        self._requests = self._reader.requests
         self._conversation: Conversation | None = None
-        self._target = b""
-        self._headers: Headers = []
-        self._in_head = True
-        self._upgrade = False
-        self._ended = False
-        self._silent_bytes = 0
-        self._spanning = False
         self._pauses = 0
         self._blocked = False
         self._running = False
@@ -136,28 +106,26 @@ class ClientConnection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]).encode() if isinstance(peer, tuple) and peer else b"unknown"
         if not self._router.opened(self):
-            transport.abort()
+            self.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._ended or self._closing_at is not None:
+        if self._reader.ended or self._closing_at is not None:
             return
-        if not self._silent_bytes:
+        if not self._reader.partial:
             self._since = self._router.now
-        self._silent_bytes += nbytes
-        self._feed(self._view[:nbytes])
-        if self._target:
-            self._spanning = True
-        if self._silent_bytes > HEAD_BYTES_MAX and not self._ended:
-            self._refuse(BadHead(431, f"the head of a request has at most {HEAD_BYTES_MAX} bytes"))
+        self._reader.feed(self._view[:nbytes])
         if len(self._requests) > 1:
             self._pause(_PIPELINE)
-        if self._conversation is None:
+        conversation = self._conversation
+        if conversation is None:
             self._run()
+        elif self._requests[0].error is None:
+            conversation.body_arrived()
         else:
-            self._conversation.body_arrived()
+            self._break_off(conversation)
 
     def eof_received(self) -> bool:
         # A client that closes and one that only ends its sending look alike; the former is by far the usual one.
@@ -188,125 +156,31 @@ class ClientConnection(asyncio.BufferedProtocol):
         else:
             self._run()
 
-    # --- reading requests ---
+    def _break_off(self, conversation: Conversation) -> None:
+        # The head of the present request was fine, the body that follows makes no sense.
+        self._conversation = None
+        conversation.gone()
+        if self._began:
+            self.abort()
+        else:
+            self._run()
 
-    def _feed(self, data: memoryview) -> None:
-        while True:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as exc:
-                data = data[exc.args[0] :]
-                self._skip_upgrade()
-                if data:
-                    continue
-            except httptools.HttpParserError as exc:
-                self._parsing_failed(exc)
-            return
-
-    def _skip_upgrade(self) -> None:
-        # llhttp takes what follows for another protocol. To this gateway it is the body that the head announced: a new
-        # parser is told the same framing, and its report of that head is not heard.
-        self._upgrade = False
-        request = self._reading
-        if request is None:
-            return
-        framing = b"Transfer-Encoding: chunked" if request.chunked else b"Content-Length: %d" % (request.length or 0)
-        self._parser = httptools.HttpRequestParser(self)
-        self._in_head = False
-        self._ended = True
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-        self._ended = request.complete and not request.keep_alive
-
-    def _parsing_failed(self, exc: Exception) -> None:
-        cause = exc.__context__
-        if isinstance(exc, httptools.HttpParserCallbackError) and not isinstance(cause, BadHead):
-            log.error("request_not_handled", exc_info=cause)
-            self._refuse(BadHead(500, "the gateway could not read this request"))
-        elif not self._ended:
-            self._refuse(cause if isinstance(cause, BadHead) else BadHead(400, str(exc)))
-
-    def _refuse(self, error: BadHead) -> None:
-        """Nothing more can be read from this client; `error` is the answer, after those that are due before."""
-        self._ended = True
-        request = self._reading
-        self._reading = None
-        if request is not None and self._requests and self._requests[0] is request and self._conversation is not None:
-            # Its head was fine and it is being answered; the body that follows makes no sense.
-            conversation, self._conversation = self._conversation, None
-            conversation.gone()
-            if self._began:
-                self.abort()
-                return
-        elif request is None or not self._requests or self._requests[-1] is not request:
-            request = Request(b"GET", b"/", persistent=True, keep_alive=False)
-            self._requests.append(request)
-        request.error = error
-        request.keep_alive = False
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        headers, self._headers = self._headers, []
-        target, self._target = self._target, b""
-        if self._ended:
-            return
-        if self._spanning:
-            # One that came in a single read cannot be longer than that read.
-            self._spanning = False
-            size = len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
-            if size > HEAD_BYTES_MAX:
-                raise BadHead(431, f"the head of a request has at most {HEAD_BYTES_MAX} bytes")
-        self._silent_bytes = 0
-        self._in_head = False
-        request = read_request(
-            parser.get_method(),
-            target,
-            headers,
-            version=parser.get_http_version(),
-            keep_alive=parser.should_keep_alive(),
-        )
-        self._upgrade = parser.should_upgrade()
-        self._reading = request
-        self._requests.append(request)
-
-    def on_body(self, data: bytes) -> None:
-        self._silent_bytes = 0
-        request = self._reading
-        if request is not None:
-            request.pending.append(data)
-            request.pending_bytes += len(data)
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        self._silent_bytes = 0
-        request = self._reading
-        if request is None or (self._upgrade and request.has_body):
-            return
-        request.complete = True
-        self._reading = None
-        if not request.keep_alive:
-            self._ended = True
-
-    # --- answering them in order ---
+    # --- answering in order ---
 
     def _run(self) -> None:
         if self._running:
             return
         self._running = True
-        while self._requests and self._conversation is None and not self._blocked and self._closing_at is None:
-            request = self._requests[0]
-            self._began = False
-            if request.error is not None:
-                self._answer_bad(request.error)
-            else:
-                self._router.handle(self, request)
-        self._running = False
+        try:
+            while self._requests and self._conversation is None and not self._blocked and self._closing_at is None:
+                request = self._requests[0]
+                self._began = False
+                if request.error is not None:
+                    self._answer_bad(request.error)
+                else:
+                    self._router.handle(self, request)
+        finally:
+            self._running = False
 
     def _answer_bad(self, error: BadHead) -> None:
         self.answer(answers.failure(error.status, "bad_request", error.detail, openai=False))
@@ -330,7 +204,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """The head of the answer; it leaves with the first `flush`."""
         request = self._requests[0]
         self._began = True
-        unknown = head.length is None and not head.bodyless and head.status != 204
+        unknown = head.length is None and not head.bodyless
         self._chunked = unknown and request.persistent
         keep = request.keep_alive and not self._router.draining and not (unknown and not request.persistent)
         self._close_after = not keep
@@ -436,18 +310,18 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def shut_idle(self) -> None:
         """Close it if nothing is under way; else it closes after the answer."""
-        if not self._requests and self._reading is None:
+        if not self._requests and not self._reader.partial:
             self._close()
 
     def sweep(self, now: float) -> None:
         """Called every few seconds: bounds on a head's arrival, on idleness and on closing."""
         if self._closing_at is not None:
             over_s = now - self._closing_at
-            if over_s > CLOSE_S_MAX or (over_s > LINGER_S and self._ended and self._drained()):
+            if over_s > CLOSE_S_MAX or (over_s > LINGER_S and self._drained()):
                 self.abort()
         elif self._conversation is None and not self._requests:
-            if self._silent_bytes and now - self._since > HEAD_S_MAX:
-                self._refuse(BadHead(408, f"the head of a request takes at most {HEAD_S_MAX:g} s"))
+            if self._reader.partial and now - self._since > HEAD_S_MAX:
+                self._reader.fail(BadHead(408, f"the head of a request takes at most {HEAD_S_MAX:g} s"))
                 self._run()
             elif now - self._since > IDLE_S_MAX:
                 self._close()
@@ -457,14 +331,12 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         self._closing_at = self._router.now
-        self._ended = True
         if self._transport is not None:
             self._transport.close()
 
     def _linger(self) -> None:
         """Close, but read on for a moment: unread bytes would turn the close into a reset that overtakes the answer."""
         self._closing_at = self._router.now
-        self._ended = True
         self._requests.clear()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()

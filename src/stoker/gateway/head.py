@@ -263,11 +263,8 @@ def upstream_head(
     `forwarded` is the client's own address. A credential is passed on only when it is to be kept, and so are
     Stoker's own cookies.
     """
-    parts = [b"%b %b HTTP/1.1\r\n" % (request.method, target)]
     host = request.host
-    if host:
-        parts.append(b"Host: %b\r\n" % host)
-    parts += request.lines
+    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, target, host), *request.lines]
     if keep_authorization and request.authorization is not None:
         parts.append(b"Authorization: %b\r\n" % request.authorization)
     if keep_api_key and request.api_key is not None:
@@ -278,7 +275,9 @@ def upstream_head(
     if cookies:
         parts.append(b"Cookie: %b\r\n" % cookies)
     peer = forwarded if request.forwarded_for is None else b"%b, %b" % (request.forwarded_for, forwarded)
-    parts.append(b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n" % (peer, host))
+    parts.append(b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n" % peer)
+    if host:
+        parts.append(b"X-Forwarded-Host: %b\r\n" % host)
     return b"".join(parts)
 
 

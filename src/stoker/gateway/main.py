@@ -37,6 +37,8 @@ _DESCRIPTORS_RESERVED: Final = 128
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until the lifeline ends or SIGTERM comes. The exit status."""
+    # Ctrl-C is for the supervisor alone, which then ends its roles in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog="stoker-gateway")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
@@ -54,8 +56,6 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # Ctrl-C is for the supervisor alone, which then ends its roles in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gateway = Gateway(settings, incarnation=secrets.token_hex(8), time=loop.time, clients_max=_clients_max())
     gateway.load()
     pipe, _ = await loop.connect_read_pipe(lambda: _Lifeline(stop), os.fdopen(lifeline, "rb", 0))

@@ -13,8 +13,8 @@ import msgspec
 from stoker.gateway import answers
 from stoker.gateway.access import Caller, Verdict
 from stoker.gateway.answers import Answer
-from stoker.gateway.exchange import Swept
 from stoker.gateway.head import Request
+from stoker.gateway.parties import Swept
 from stoker.gateway.table import Table
 from stoker.link.messages import EndpointEntry
 

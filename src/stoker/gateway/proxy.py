@@ -17,8 +17,9 @@ from stoker.gateway.access import Caller, Verdict
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.connection import ClientConnection
-from stoker.gateway.exchange import ControlLimits, Exchange, Swept
+from stoker.gateway.exchange import Exchange
 from stoker.gateway.head import Request, upstream_head
+from stoker.gateway.parties import ControlLimits, Swept
 from stoker.gateway.reports import Reporter
 from stoker.gateway.table import Address, Table, TableFile, host_of
 from stoker.gateway.upstream import READ_BYTES, Upstreams
@@ -29,9 +30,9 @@ from stoker.settings import Settings
 log = structlog.get_logger(__name__)
 
 TICK_S: Final = 0.25
-# In ticks: looking whether silent clients are still there, closing idle connections, writing the table.
+# In ticks: looking whether silent clients are still there, sweeping connections, writing the table.
 _LOOK_EVERY: Final = 2
-_SWEEP_EVERY: Final = 20
+_SWEEP_EVERY: Final = 4
 _SAVE_EVERY: Final = 4
 _CONTROL_LIMITS: Final = ControlLimits()
 
@@ -168,7 +169,7 @@ class Gateway:
             if swept in self.live:
                 swept.sweep(now, look=look)
         self._reporter.report(self.admissions, self.time(), self.table.seq)
-        if self._ticks % _SWEEP_EVERY == 0:
+        if self.draining or self._ticks % _SWEEP_EVERY == 0:
             for client in tuple(self.clients):
                 client.sweep(now)
             self.upstreams.sweep(now)

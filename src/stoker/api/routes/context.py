@@ -24,6 +24,11 @@ class Context:
     principal: Principal
     services: Services
 
+    @property
+    def reveals(self) -> bool:
+        """May the caller see what it could also set?"""
+        return self.principal.may(Scope.DEPLOY)
+
     async def endpoint(self, reference: str) -> Endpoint:
         """The endpoint that a path names. Raises `NotFound`."""
         return await self.services.views.find(reference, self.principal)

@@ -15,7 +15,7 @@ router = APIRouter(route_class=OnceRoute, tags=["endpoints"])
 
 def _changed(context: Context, endpoint: Endpoint, operation: Operation | None) -> wire.Changed:
     return wire.Changed(
-        endpoint=wire.EndpointOut.of(context.services.views.endpoint(endpoint)),
+        endpoint=wire.EndpointOut.of(context.services.views.endpoint(endpoint), reveal=True),
         operation=None if operation is None else wire.OperationOut.of(operation),
     )
 
@@ -31,7 +31,7 @@ async def create_endpoint(body: wire.SpecIn, context: Deployer) -> wire.Changed:
 async def list_endpoints(context: Reader, limit: Limit = 100, cursor: Cursor = None) -> wire.Page[wire.EndpointOut]:
     """All endpoints of the project, oldest first."""
     views, last = await context.services.views.page(context.principal, after=after_of(cursor), limit=limit)
-    return wire.Page(items=[wire.EndpointOut.of(view) for view in views], next=cursor_of(last))
+    return wire.Page(items=[wire.EndpointOut.of(view, reveal=context.reveals) for view in views], next=cursor_of(last))
 
 
 @router.post("/endpoints/{ref}:start", status_code=202)
@@ -62,7 +62,7 @@ async def scale_endpoint(ref: str, body: wire.ScaleIn, context: Deployer) -> wir
 async def get_endpoint(ref: str, context: Reader) -> wire.EndpointOut:
     """An endpoint by id, slug, number or name."""
     endpoint = await context.endpoint(ref)
-    return wire.EndpointOut.of(context.services.views.endpoint(endpoint))
+    return wire.EndpointOut.of(context.services.views.endpoint(endpoint), reveal=context.reveals)
 
 
 @router.put("/endpoints/{ref}")
