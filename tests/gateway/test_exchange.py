@@ -467,3 +467,45 @@ def test_reports_come_for_what_was_touched_and_for_everything_after_a_reconnecti
             assert s.reports("id-chat")[-1].completions == 2
 
     run(main)
+
+
+def test_a_request_to_control_that_changes_something_is_never_sent_twice(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                asked.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[0])
+                if len(asked) % 2 == 0:
+                    break
+                writer.write(answer())
+        writer.close()
+
+    async def main() -> None:
+        async with site(tmp_path) as s:
+            server = await asyncio.start_unix_server(control, str(s.settings.paths.control_socket))
+            assert (await s.ask("GET", "/api/1")).status == 200
+            assert (await s.ask("POST", "/api/2")).status == 503
+            assert (await s.ask("GET", "/api/3")).status == 200
+            assert (await s.ask("GET", "/api/4")).status == 200
+            assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
+            server.close()
+
+    run(main)
+
+
+def test_a_connection_to_a_worker_is_read_again_after_a_client_that_fell_behind(tmp_path: Path) -> None:
+    async def script(asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"x" * 300_000))
+
+    async def main() -> None:
+        async with worker(script) as w, site(tmp_path, endpoint(w.entry())) as s:
+            client = await s.connect()
+            for _ in range(20):
+                await client.send("GET", "/e/chat/x")
+            for _ in range(20):
+                assert len((await client.reply()).body) == 300_000
+            assert w.connections == 1
+            await idle(s)
+
+    run(main)

@@ -76,6 +76,7 @@ def test_a_reference_is_an_id_a_slug_or_a_number_but_no_name() -> None:
         assert entry.id == "id-a"
     assert table.by_reference("Seven") is None
     assert [entry.id for entry in table.named("a")] == ["id-a", "id-b"]
+    assert not list(table.named("7"))
 
 
 def test_hosts_are_compared_without_port_and_case() -> None:

@@ -242,7 +242,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._since = self._router.now
         if not request.complete:
             self._linger()
-        elif self._close_after:
+        elif self._close_after or (self._router.draining and not self._requests):
             if request.keep_alive or request.error is not None:
                 self._linger()
             else:

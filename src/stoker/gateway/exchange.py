@@ -18,6 +18,8 @@ from stoker.gateway.upstream import Pool, Upstream
 # What of a body is held while nobody takes it, and what is kept for sending it a second time.
 BODY_HELD_BYTES_MAX: Final = 64 * 1024
 
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
 _WAITING: Final = 0
 _CONNECTING: Final = 1
 _SENDING: Final = 2
@@ -83,7 +85,9 @@ class Exchange:
         # The last byte of the body has gone up.
         self._whole = False
         # The body as sent so far, for a second try; `None` once it is too long or an answer has begun.
-        self._sent: list[bytes] | None = []
+        # A request to control that changes something is never sent twice.
+        again = admission is not None or request.method in _IDEMPOTENT
+        self._sent: list[bytes] | None = [] if again else None
         self._sent_bytes = 0
         self._active_at = gateway.now
         self._started_at: float | None = None
@@ -177,6 +181,8 @@ class Exchange:
             upstream.write(self._head + b"\r\n")
             return
         self._whole = request.complete
+        # Before the write, which may find the upstream full and stop the body again.
+        self.downstream.resume_body()
         parts = [*(self._sent or ()), *self._take_body()]
         if request.length is None and not request.complete:
             upstream.write(b"".join((self._head, b"Transfer-Encoding: chunked\r\n\r\n", *map(_chunk, parts))))
@@ -186,7 +192,6 @@ class Exchange:
                 request.length = sum(map(len, parts))
                 request.chunked = False
             upstream.write(b"".join((self._head, b"Content-Length: %d\r\n\r\n" % request.length, *parts)))
-        self.downstream.resume_body()
 
     def _take_body(self) -> list[bytes]:
         self._sent_bytes += self.request.pending_bytes
@@ -344,6 +349,8 @@ class Exchange:
         if upstream is not None:
             upstream.abort()
         self._sent = None
+        # A turn that has left the queue may lie in it as a blank for a while, and this exchange with it.
+        self.request.take()
         turn, self._turn = self._turn, None
         if turn is not None and self._admission is not None:
             now = self._gateway.time()

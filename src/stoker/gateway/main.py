@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import logging
 import os
 import resource
 import secrets
@@ -25,7 +24,9 @@ import uvloop
 from stoker import settings as settings_module
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.proxy import TICK_S, Gateway
+from stoker.roles import Lifeline
 from stoker.settings import Settings
+from stoker.telemetry.logs import log_to_stderr
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lifeline-fd", type=int, required=True)
     options = parser.parse_args(arguments)
     settings = settings_module.read(os.environ, data_dir=options.data_dir)
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
     listening = socket.socket(fileno=options.listen_fd)
     uvloop.run(serve(settings, listening, options.lifeline_fd))
     return 0
@@ -54,18 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> None:
     """Serve on the socket until the pipe `lifeline` ends or says `drain` or SIGTERM comes; then finish what goes on."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    line = Lifeline.open(lifeline)
+    loop.add_signal_handler(signal.SIGTERM, line.end)
     gateway = Gateway(settings, incarnation=secrets.token_hex(8), time=loop.time, clients_max=_clients_max())
     gateway.load()
-    pipe, _ = await loop.connect_read_pipe(lambda: _Lifeline(stop), os.fdopen(lifeline, "rb", 0))
     link = loop.create_task(gateway.link.run())
     ticking = loop.create_task(_tick(gateway))
     server = await loop.create_server(lambda: ClientConnection(gateway), sock=listening, backlog=BACKLOG)
     _settle_memory()
     log.info("gateway_serving", address=str(listening.getsockname()))
     try:
-        await stop.wait()
+        # Whatever the order: the gateway has no workers to end, and always finishes what it has begun.
+        await line.next()
     finally:
         server.close()
         gateway.drain()
@@ -74,27 +75,7 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> 
             task.cancel()
         await asyncio.gather(link, ticking, return_exceptions=True)
         gateway.close()
-        pipe.close()
     log.info("gateway_stopped")
-
-
-class _Lifeline(asyncio.Protocol):
-    """The pipe that the supervisor holds the other end of."""
-
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
-        self._line = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._line = (self._line + data)[-64:]
-        if b"drain\n" in self._line:
-            self._stop.set()
-
-    def eof_received(self) -> None:
-        self._stop.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop.set()
 
 
 async def _tick(gateway: Gateway) -> None:
@@ -130,20 +111,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def _log_to_stderr(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ class _Body(msgspec.Struct):
 _decoder: msgspec.json.Decoder[_Body] = msgspec.json.Decoder(_Body)
 
 
-def invocable(table: Table, caller: Caller, entries: Iterable[EndpointEntry]) -> list[EndpointEntry]:
-    """Those that the caller may invoke: the own ones, or, without any, those open to everybody."""
+def invocable(caller: Caller, entries: Iterable[EndpointEntry]) -> list[EndpointEntry]:
+    """Those that the caller may invoke: its project's and those it is attached to, or else those open to everybody."""
     allowed = [entry for entry in entries if caller.may_call(entry) is Verdict.ALLOWED]
     key = caller.key
     if key is None:
@@ -56,11 +56,11 @@ def by_header(table: Table, caller: Caller, reference: bytes) -> EndpointEntry |
 
 def by_model(table: Table, caller: Caller, model: str) -> EndpointEntry | Answer:
     """The endpoint that a model's name means to this caller."""
-    found = invocable(table, caller, table.named(model))
+    found = invocable(caller, table.named(model))
     if found and (found[0].slug == model or len(found) == 1):
         return found[0]
     if not found:
-        found = invocable(table, caller, table.serving(model))
+        found = invocable(caller, table.serving(model))
         if len(found) == 1:
             return found[0]
     if found:
@@ -74,7 +74,7 @@ def by_model(table: Table, caller: Caller, model: str) -> EndpointEntry | Answer
 
 
 def _not_found(table: Table, caller: Caller, model: str) -> Answer:
-    known = sorted(entry.slug for entry in invocable(table, caller, table.endpoints.values()))
+    known = sorted(entry.slug for entry in invocable(caller, table.endpoints.values()))
     listed = ", ".join(known[:_KNOWN_SHOWN_MAX]) or "none"
     more = f" and {len(known) - _KNOWN_SHOWN_MAX} more" if len(known) > _KNOWN_SHOWN_MAX else ""
     detail = f"no model {model[:200]!r} for this key; there are: {listed}{more}"
@@ -100,7 +100,7 @@ def show_model(table: Table, caller: Caller, model: str) -> Answer:
 
 
 def _models(table: Table, caller: Caller) -> dict[str, object]:
-    entries = sorted(invocable(table, caller, table.endpoints.values()), key=lambda entry: entry.number)
+    entries = sorted(invocable(caller, table.endpoints.values()), key=lambda entry: entry.number)
     names: dict[str, EndpointEntry] = {entry.slug: entry for entry in entries}
     for entry in entries:
         for model in entry.models:

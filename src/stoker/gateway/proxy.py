@@ -202,7 +202,7 @@ class Gateway:
         path = request.target.partition(b"?")[0]
         host = host_of(request.host)
         table = self.table
-        if not path.startswith(b"/e/") and not table.is_host(host):
+        if not (path.startswith(b"/e/") or table.is_host(host) or self._is_inference_host(host)):
             if path in (b"/healthz", b"/readyz"):
                 client.answer(self._health(path))
                 return

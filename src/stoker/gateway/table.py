@@ -147,20 +147,22 @@ class Table:
 
     def by_reference(self, text: str) -> EndpointEntry | None:
         """The endpoint with this id, slug or number."""
-        found = self.endpoints.get(text)
-        if found is not None:
-            return found
-        for entry in self._named.get(text, {}).values():
-            if entry.slug == text or str(entry.number) == text:
-                return entry
+        entries = self._named.get(text, {}).values()
+        for names in (_id, _slug, _number):
+            for entry in entries:
+                if names(entry) == text:
+                    return entry
         return None
 
     def named(self, text: str) -> Iterable[EndpointEntry]:
-        """Endpoints whose slug, name, id or number this is; the slug's owner first."""
+        """Endpoints whose slug, name or id this is; the slug's owner first."""
         entries = self._named.get(text)
         if not entries:
             return ()
-        return sorted(entries.values(), key=lambda entry: entry.slug != text)
+        return sorted(
+            (entry for entry in entries.values() if text in (entry.slug, entry.name, entry.id)),
+            key=lambda entry: entry.slug != text,
+        )
 
     def serving(self, model: str) -> Iterable[EndpointEntry]:
         """Endpoints whose workers answer to this model's name."""
@@ -212,8 +214,20 @@ class Table:
         return self._hosts.setdefault(_host(host), _Rows())
 
 
+def _id(entry: EndpointEntry) -> str:
+    return entry.id
+
+
+def _slug(entry: EndpointEntry) -> str:
+    return entry.slug
+
+
+def _number(entry: EndpointEntry) -> str:
+    return str(entry.number)
+
+
 def _names(entry: EndpointEntry) -> set[str]:
-    return {entry.slug, entry.name, entry.id, str(entry.number)}
+    return {entry.id, entry.slug, str(entry.number), entry.name}
 
 
 def _host(text: str) -> bytes:

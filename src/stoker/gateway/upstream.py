@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 READ_BYTES: Final = 64 * 1024
 # Longer than most servers keep an idle connection: those close it first, and the close is seen before the next use.
 IDLE_S_MAX: Final = 60.0
+# Control's server closes after five; a request that must not be sent twice cannot be saved by a second try.
+UNIX_IDLE_S_MAX: Final = 2.0
 IDLE_CONNECTIONS_MAX: Final = 256
 
 
@@ -65,6 +67,7 @@ class Upstream(asyncio.BufferedProtocol):
         "_interim",
         "_keep_alive",
         "_parser",
+        "_paused",
         "_transport",
         "_until_close",
         "_view",
@@ -83,6 +86,7 @@ class Upstream(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self._view = view
         self._transport: asyncio.Transport | None = None
+        self._paused = False
         self._parser = httptools.HttpResponseParser(self)
         self._reset(head_request=False)
 
@@ -113,11 +117,13 @@ class Upstream(asyncio.BufferedProtocol):
     def pause_reading(self) -> None:
         """Stop reading the answer: the client does not keep up."""
         if self._transport is not None:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on reading."""
-        if self._transport is not None:
+        if self._paused and self._transport is not None:
+            self._paused = False
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -130,6 +136,8 @@ class Upstream(asyncio.BufferedProtocol):
         """The exchange is over and the connection can serve another."""
         self.user = None
         self.fresh = False
+        # The last of the answer may have come together with the client's falling behind.
+        self.resume_reading()
         self.idle_since = now
         self.pool.keep(self)
 
@@ -255,10 +263,11 @@ def _reason(exc: Exception) -> str:
 class Pool:
     """The connections to one address: a host and port, or the path of a Unix socket."""
 
-    __slots__ = ("_address", "_closed", "_idle", "_upstreams")
+    __slots__ = ("_address", "_closed", "_idle", "_idle_s_max", "_upstreams")
 
-    def __init__(self, upstreams: Upstreams, address: tuple[str, int] | Path) -> None:
+    def __init__(self, upstreams: Upstreams, address: tuple[str, int] | Path, *, idle_s_max: float) -> None:
         self._upstreams = upstreams
+        self._idle_s_max = idle_s_max
         self._address = address
         self._idle: list[Upstream] = []
         self._closed = False
@@ -311,9 +320,9 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """Close connections that were idle for long."""
-        stale = [upstream for upstream in self._idle if now - upstream.idle_since > IDLE_S_MAX]
+        stale = [upstream for upstream in self._idle if now - upstream.idle_since > self._idle_s_max]
         if stale:
-            self._idle = [upstream for upstream in self._idle if now - upstream.idle_since <= IDLE_S_MAX]
+            self._idle = [upstream for upstream in self._idle if now - upstream.idle_since <= self._idle_s_max]
             self._close(stale)
 
     def _close(self, upstreams: list[Upstream]) -> None:
@@ -348,12 +357,12 @@ class Upstreams:
         key = (worker.id, worker.host, worker.port)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(self, (worker.host, worker.port))
+            pool = self._pools[key] = Pool(self, (worker.host, worker.port), idle_s_max=IDLE_S_MAX)
         return pool
 
     def unix_pool(self, path: Path) -> Pool:
         """A pool for a Unix socket, which the caller keeps."""
-        return Pool(self, path)
+        return Pool(self, path, idle_s_max=UNIX_IDLE_S_MAX)
 
     def drop(self, worker: Addressed) -> None:
         """The worker has gone, or moved: its idle connections with it. Exchanges go on."""

@@ -82,6 +82,7 @@ class LinkClient:
             try:
                 reader, writer = await asyncio.open_unix_connection(str(self._path), limit=LINE_BYTES_MAX)
             except OSError:
+                # Control is not there, which is no event worth a line every second.
                 pass
             else:
                 if await self._converse(reader, writer):
