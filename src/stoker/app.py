@@ -29,7 +29,7 @@ from stoker import __version__
 from stoker.api import face as native
 from stoker.control import ids
 from stoker.control.endpoints import Endpoints, Limits
-from stoker.control.fleet import Fleet
+from stoker.control.fleet import Fleet, Watch
 from stoker.control.keys import Keys
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
@@ -91,7 +91,7 @@ class Stoker:
         self.gateway = Gateway(self.fleet, TrafficMeter(), clock=clock, attached=lambda e: self.keys.attached_to(e))
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
         self.publisher = Publisher(self.link, domains=settings.domains)
-        self.keys = Keys(store, self.link, clock=clock)
+        self.keys = Keys(store, self.link, clock=clock, changed=lambda e: self.gateway.publish_again(e))
         self.prober = Prober(
             check,
             ready=lambda worker: self.reconciler.worker_ready(worker),
@@ -178,6 +178,13 @@ class Stoker:
         for endpoint in self.fleet.endpoints():
             self.gateway.publish(endpoint)
         self.reconciler.wake_all()
+        with self.fleet.watching() as watch:
+            await self._drained(watch, hurry)
+        # What providers still keep of ended workers is looked at once more, so that no folder or container stays.
+        for managed in self.providers.all():
+            await managed.observer.observe()
+
+    async def _drained(self, watch: Watch, hurry: asyncio.Event) -> None:
         hurried, said = False, 0
         while live := [worker for worker in self.fleet.all_workers() if not worker.gone]:
             if hurry.is_set() and not hurried:
@@ -186,10 +193,7 @@ class Stoker:
             if len(live) != said:
                 said = len(live)
                 log.info("draining", workers=said)
-            await self.fleet.changed(timeout_s=0.5)
-        # What providers still keep of ended workers is looked at once more, so that no folder or container stays.
-        for managed in self.providers.all():
-            await managed.observer.observe()
+            await watch.changed(timeout_s=0.5)
 
     async def close(self) -> None:
         """Stop all loops; workers go on."""
@@ -211,6 +215,14 @@ class Stoker:
             Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
         ]
         return Starlette(routes=[Mount(native.PREFIX, app=app), *documents])
+
+
+def steady_clock() -> Callable[[], float]:
+    """Seconds since the epoch, as they were at the start plus the time since: steps of the wall clock, which would
+    make old lists look new and idle endpoints busy, change nothing.
+    """
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()
 
 
 async def admin_key(stoker: Stoker, paths: Paths) -> None:
@@ -259,7 +271,7 @@ async def opened(settings: Settings) -> AsyncIterator[Stoker]:
         for name in PROVIDERS
     }
     check = NetworkCheck()
-    stoker = Stoker(settings, store, providers, term=term, clock=time.time, check=check)
+    stoker = Stoker(settings, store, providers, term=term, clock=steady_clock(), check=check)
     try:
         yield stoker
     finally:

@@ -200,7 +200,12 @@ class Supervisor:
         ready = asyncio.create_task(self._tell_ready())
         interrupted = asyncio.create_task(self._interrupts.get())
         terminated = asyncio.create_task(self._terminated.wait())
-        await asyncio.wait([interrupted, terminated], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([interrupted, terminated, *keeping.values()], return_when=asyncio.FIRST_COMPLETED)
+        for name, keeper in keeping.items():
+            if keeper.done():
+                # Roles cannot even be started: no memory, no descriptors. Workers go on; the next start finds them.
+                self._say(f"stoker: cannot keep the {name} running: {keeper.exception()}")
+                self._terminated.set()
         await _cancel(ready, interrupted, terminated, keeping["control"])
         if self._terminated.is_set():
             self._say("stoker: stopping; workers go on and are taken over by the next start")
@@ -303,7 +308,8 @@ def run(settings: Settings, *, say: Say = _say) -> int:
     paths = settings.paths
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        with hold(paths.supervisor_lock):
+        # A moment's patience: whoever asks for the holder holds it as well, for microseconds.
+        with hold(paths.supervisor_lock, wait_s=0.3):
             sockets = bind(settings, os.environ)
             try:
                 paths.address.write_text(settings.url + "\n", encoding="ascii")

@@ -61,6 +61,9 @@ class Actions:
         async def run() -> None:
             try:
                 await call
+            except Exception as exc:
+                # A pass finds the worker unacknowledged and settled, and asks again.
+                log.error("action_failed", worker=worker, error=str(exc), exc_info=True)
             finally:
                 if self._tasks.get(worker) is asyncio.current_task():
                     del self._tasks[worker]

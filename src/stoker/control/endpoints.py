@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -89,35 +90,32 @@ class Endpoints:
         if len(self._fleet.endpoints()) >= self._limits.endpoints_max:
             raise Conflict(f"there are {self._limits.endpoints_max} endpoints already, which is the most")
         self._check_hardware(spec)
-        endpoint = await self._add(principal.project, spec)
-        async with self._fleet.lock(endpoint.id):
-            now = self._clock()
-            operation = self._operation(OperationKind.CREATE, endpoint, spec.pool.bounds.min)
-            created = EventDraft(at=now, kind="endpoint_created", message=f"created as {endpoint.slug}")
-            change = Change(endpoint=endpoint, new_operations=[operation], events=[created])
-            _, operations = await self._fleet.commit(change)
-            await self._publish(endpoint)
-        return endpoint, operations[0]
+        endpoint, operation = await self._add(principal.project, spec)
+        self._gateway.publish(endpoint)
+        self._reconciler.wake(endpoint.id)
+        await self._known(endpoint)
+        return endpoint, operation
 
-    async def _add(self, project: ProjectId, spec: EndpointSpec) -> Endpoint:
+    async def _add(self, project: ProjectId, spec: EndpointSpec) -> tuple[Endpoint, Operation]:
         # The launch names the slug, and takes too long to resolve within the transaction that settles the slug: so it
         # is guessed first, and guessed again when somebody else took it meanwhile.
         for _ in range(SLUG_TRIES_MAX):
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
             launch = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
             try:
-                return await self._fleet.add(self._insert(project, spec, launch, slug))
+                endpoint, operations = await self._fleet.add(self._insert(project, spec, launch, slug))
+                return endpoint, operations[0]
             except _SlugTaken:
                 continue
         raise Conflict("other endpoints of a like name are being created all the time; try again")
 
     def _insert(
         self, project: ProjectId, spec: EndpointSpec, launch: Launch, slug: str
-    ) -> Callable[[Connection], Endpoint]:
+    ) -> Callable[[Connection], Change]:
         now, new_id = self._clock(), EndpointId(self._new_id())
 
-        def insert(tx: Connection) -> Endpoint:
-            _check_name(tx, spec.name, project)
+        def insert(tx: Connection) -> Change:
+            _check_name(tx, name=spec.name, project=project)
             number = installation.next_number(tx, "endpoint")
             if rows.free_slug(tx, spec.name, number) != slug:
                 raise _SlugTaken
@@ -134,8 +132,9 @@ class Endpoints:
                 created_at=now,
                 updated_at=now,
             )
-            rows.add(tx, endpoint)
-            return endpoint
+            operation = self._operation(OperationKind.CREATE, endpoint, spec.pool.bounds.min)
+            created = EventDraft(at=now, kind="endpoint_created", message=f"created as {endpoint.slug}")
+            return Change(endpoint=endpoint, new_operations=[operation], events=[created])
 
         return insert
 
@@ -150,14 +149,17 @@ class Endpoints:
             endpoint = self._changeable(principal, endpoint_id)
             if spec == endpoint.spec:
                 return endpoint, None
-            if spec.name != endpoint.spec.name:
-                await self._fleet.store.read(lambda tx: _check_name(tx, spec.name, endpoint.project))
             launch = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
             self._check_hardware(spec)
             changed = replace(endpoint, spec=spec, launch=launch, updated_at=self._clock())
             if _runs(changed) != _runs(endpoint):
                 changed = replace(changed, revision=endpoint.revision + 1, failures=Failures())
-            return await self._change(OperationKind.UPDATE, changed, workers=spec.pool.bounds.min)
+            check: Callable[[Connection], None] | None = None
+            if spec.name != endpoint.spec.name:
+                check = partial(_check_name, name=spec.name, project=endpoint.project)
+            result = await self._change(OperationKind.UPDATE, changed, workers=spec.pool.bounds.min, check=check)
+        await self._known(changed)
+        return result
 
     async def scale(
         self, principal: Principal, endpoint_id: EndpointId, workers: int | None, *, for_s: float | None = None
@@ -178,7 +180,9 @@ class Endpoints:
             if workers is not None:
                 override = Override(workers=workers, until=None if for_s is None else now + for_s)
             changed = replace(endpoint, override=override, failures=Failures(), updated_at=now)
-            return await self._change(OperationKind.SCALE, changed, workers=workers)
+            result = await self._change(OperationKind.SCALE, changed, workers=workers)
+        await self._known(changed)
+        return result
 
     async def start(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
         """Let it run again after `stop`; harmless when it does."""
@@ -186,7 +190,9 @@ class Endpoints:
             endpoint = self._changeable(principal, endpoint_id)
             floor = endpoint.spec.pool.bounds.min
             changed = replace(endpoint, phase=Phase.ACTIVE, failures=Failures(), updated_at=self._clock())
-            return await self._change(OperationKind.START, changed, workers=floor)
+            result = await self._change(OperationKind.START, changed, workers=floor)
+        await self._known(changed)
+        return result
 
     async def stop(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
         """Refuse requests, drain its workers and start none, until `start`."""
@@ -194,7 +200,9 @@ class Endpoints:
             endpoint = self._changeable(principal, endpoint_id)
             # Nothing is wanted when it starts again, but for what requests or bounds ask then.
             changed = replace(endpoint, phase=Phase.STOPPED, desired=0, override=None, updated_at=self._clock())
-            return await self._change(OperationKind.STOP, changed, workers=0)
+            result = await self._change(OperationKind.STOP, changed, workers=0)
+        await self._known(changed)
+        return result
 
     async def delete(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
         """Refuse requests, drain its workers, then forget it."""
@@ -204,10 +212,17 @@ class Endpoints:
             if pending:
                 return endpoint, pending[-1]
             changed = replace(endpoint, phase=Phase.DELETING, updated_at=self._clock())
-            return await self._change(OperationKind.DELETE, changed, workers=0)
+            result = await self._change(OperationKind.DELETE, changed, workers=0)
+        await self._known(changed)
+        return result
 
     async def _change(
-        self, kind: OperationKind, endpoint: Endpoint, *, workers: int | None
+        self,
+        kind: OperationKind,
+        endpoint: Endpoint,
+        *,
+        workers: int | None,
+        check: Callable[[Connection], None] | None = None,
     ) -> tuple[Endpoint, Operation]:
         now = self._clock()
         said = {OperationKind.SCALE: "scaled by hand", OperationKind.DELETE: "deletion asked for"}
@@ -218,9 +233,11 @@ class Endpoints:
             endpoint=endpoint,
             new_operations=[self._operation(kind, endpoint, workers)],
             events=[EventDraft(at=now, kind=f"endpoint_{kind}", message=message)],
+            check=check,
         )
         _, operations = await self._fleet.commit(change)
-        await self._publish(endpoint)
+        self._gateway.publish(endpoint)
+        self._reconciler.wake(endpoint.id)
         return endpoint, operations[0]
 
     def _operation(self, kind: OperationKind, endpoint: Endpoint, workers: int | None) -> Operation:
@@ -237,11 +254,9 @@ class Endpoints:
             workers=workers,
         )
 
-    async def _publish(self, endpoint: Endpoint) -> None:
-        seq = self._gateway.publish(endpoint)
-        self._reconciler.wake(endpoint.id)
-        # A gateway that is away gets the table when it comes back: nobody waits longer than this for it.
-        await self._link.wait_acked(seq, timeout_s=ACK_WAIT_S)
+    async def _known(self, endpoint: Endpoint) -> None:
+        """Wait until the gateway knows. One that is away gets its table when it comes back: nobody waits for long."""
+        await self._link.wait_acked(self._gateway.seq(endpoint.id), timeout_s=ACK_WAIT_S)
 
     def _changeable(self, principal: Principal, endpoint_id: EndpointId, *, deleting: bool = False) -> Endpoint:
         endpoint = self._fleet.endpoint(endpoint_id)
@@ -277,11 +292,11 @@ def _runs(endpoint: Endpoint) -> object:
     return endpoint.launch, endpoint.slots, endpoint.probe, pool.provider, pool.hardware
 
 
-def _check_name(tx: Connection, name: str, project: ProjectId) -> None:
+def _check_name(tx: Connection, *, name: str, project: ProjectId) -> None:
     if rows.name_taken(tx, name, project=project):
         raise Conflict(f"the name {name!r} is taken; choose another, or change the endpoint: stoker apply -f FILE")
 
 
 def _peek_slug(tx: Connection, spec: EndpointSpec, project: ProjectId) -> str:
-    _check_name(tx, spec.name, project)
+    _check_name(tx, name=spec.name, project=project)
     return rows.free_slug(tx, spec.name, installation.peek_number(tx, "endpoint"))

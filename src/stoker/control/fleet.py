@@ -7,7 +7,8 @@ Loaded once at the start. There is one control, so memory is as good as the stor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -38,7 +39,7 @@ class EventDraft:
 @dataclass(slots=True, kw_only=True)
 class Change:
     """What one step alters of one endpoint: written in one transaction. New workers and operations get their numbers
-    when they are written; those given here do not count.
+    when they are written; those given here do not count. `check` runs first and may refuse it all by raising.
     """
 
     endpoint: Endpoint
@@ -49,6 +50,7 @@ class Change:
     new_operations: list[Operation] = field(default_factory=list)
     events: list[EventDraft] = field(default_factory=list)
     decision: Decision | None = None
+    check: Callable[[Connection], None] | None = None
 
 
 class Fleet:
@@ -62,7 +64,7 @@ class Fleet:
         self._endpoint_of: dict[WorkerId, EndpointId] = {}
         self._locks: dict[EndpointId, asyncio.Lock] = {}
         self._reserved: dict[WorkerId, tuple[str, Placement]] = {}
-        self._watchers: set[asyncio.Event] = set()
+        self._watchers: set[Watch] = set()
 
     async def load(self, *, now: float) -> None:
         """Read everything from the store."""
@@ -133,26 +135,28 @@ class Fleet:
 
     # Changing
 
-    async def add(self, make: Callable[[Connection], Endpoint]) -> Endpoint:
-        """Record a new endpoint: `make` inserts it within the transaction, or raises."""
-        endpoint = await self.store.write(make)
+    async def add(self, make: Callable[[Connection], Change]) -> tuple[Endpoint, list[Operation]]:
+        """Record a new endpoint with its operations and events, as `make` says within the transaction, or raises."""
+
+        def write(tx: Connection) -> tuple[Endpoint, list[Operation]]:
+            change = make(tx)
+            endpoint_rows.add(tx, change.endpoint)
+            return change.endpoint, _write(tx, change)[1]
+
+        endpoint, operations = await self.store.write(write)
         self._endpoints[endpoint.id] = endpoint
-        return endpoint
+        self._operations[endpoint.id] = operations
+        self._tell()
+        return endpoint, operations
 
     async def commit(self, change: Change) -> tuple[list[Worker], list[Operation]]:
         """Write a change and then remember it. The new workers and operations, with their numbers."""
         endpoint = change.endpoint
 
         def write(tx: Connection) -> tuple[list[Worker], list[Operation]]:
-            workers, operations = _numbered(tx, change)
-            for worker in workers:
-                worker_rows.add(tx, worker)
-            for operation in operations:
-                operation_rows.add(tx, operation, project=endpoint.project)
-            worker_rows.save(tx, change.workers.values())
-            for operation in change.operations:
-                operation_rows.save(tx, operation)
-            _write_journal(tx, change)
+            if change.check is not None:
+                change.check(tx)
+            workers, operations = _write(tx, change)
             if change.removed:
                 worker_rows.remove_of_endpoint(tx, endpoint.id)
                 endpoint_rows.remove(tx, endpoint.id)
@@ -174,9 +178,12 @@ class Fleet:
             self._forget(endpoint.id)
         else:
             self._endpoints[endpoint.id] = endpoint
+        self._tell()
+        return workers, operations
+
+    def _tell(self) -> None:
         for watcher in self._watchers:
             watcher.set()
-        return workers, operations
 
     async def release(self, workers: Iterable[Worker], *, now: float) -> None:
         """The gateway has forgotten these ended workers: the quarantine of their ports begins."""
@@ -194,8 +201,9 @@ class Fleet:
         self._operations.pop(endpoint, None)
         self._locks.pop(endpoint, None)
 
-    def forget_released(self, *, now: float) -> None:
-        """Drop ended workers whose port is free again, and what belonged to deleted endpoints."""
+    def forget_released(self, *, now: float) -> list[EndpointId]:
+        """Drop ended workers whose port is free again. The deleted endpoints of which nothing is left now."""
+        forgotten = []
         for endpoint, workers in tuple(self._workers.items()):
             for worker in tuple(workers.values()):
                 if worker.gone and worker.released_at is not None and now - worker.released_at >= PORT_QUARANTINE_S:
@@ -203,19 +211,43 @@ class Fleet:
                     del self._endpoint_of[worker.id]
             if not workers and endpoint not in self._endpoints:
                 del self._workers[endpoint]
+                forgotten.append(endpoint)
+        return forgotten
 
     # Watching
 
-    async def changed(self, *, timeout_s: float) -> None:
-        """Wait for the next commit, or until the time is over."""
-        event = asyncio.Event()
-        self._watchers.add(event)
+    @contextmanager
+    def watching(self) -> Iterator[Watch]:
+        """For waiting on commits: a look taken after this began and before `Watch.changed` misses none."""
+        watch = Watch()
+        self._watchers.add(watch)
         try:
-            await asyncio.wait_for(event.wait(), timeout_s)
-        except TimeoutError:
-            return
+            yield watch
         finally:
-            self._watchers.discard(event)
+            self._watchers.discard(watch)
+
+
+class Watch(asyncio.Event):
+    """Set by every commit."""
+
+    async def changed(self, *, timeout_s: float) -> None:
+        """Wait for a commit since the last call, or until the time is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.wait(), timeout_s)
+        self.clear()
+
+
+def _write(tx: Connection, change: Change) -> tuple[list[Worker], list[Operation]]:
+    workers, operations = _numbered(tx, change)
+    for worker in workers:
+        worker_rows.add(tx, worker)
+    for operation in operations:
+        operation_rows.add(tx, operation, project=change.endpoint.project)
+    worker_rows.save(tx, change.workers.values())
+    for operation in change.operations:
+        operation_rows.save(tx, operation)
+    _write_journal(tx, change)
+    return workers, operations
 
 
 def _numbered(tx: Connection, change: Change) -> tuple[list[Worker], list[Operation]]:

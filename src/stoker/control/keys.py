@@ -29,10 +29,19 @@ ACK_WAIT_S = 1.0
 class Keys:
     """See the module. `load` before use."""
 
-    def __init__(self, store: Store, link: LinkServer, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        link: LinkServer,
+        *,
+        clock: Callable[[], float],
+        changed: Callable[[EndpointId], None],
+    ) -> None:
+        """`changed(endpoint)` is called for every endpoint that a new or dropped key names."""
         self._store = store
         self._link = link
         self._clock = clock
+        self._changed = changed
         self._usable: dict[str, ApiKey] = {}
 
     async def load(self) -> None:
@@ -100,9 +109,14 @@ class Keys:
 
         key = await self._store.write(add)
         self._usable[key.digest] = key
-        seq = self._link.put_key(key_entry_of(key))
-        await self._link.wait_acked(seq, timeout_s=ACK_WAIT_S)
+        self._link.put_key(key_entry_of(key))
+        await self._tell(key)
         return key, secret
+
+    async def _tell(self, key: ApiKey) -> None:
+        for endpoint in key.endpoints or ():
+            self._changed(endpoint)
+        await self._link.wait_acked(self._link.seq, timeout_s=ACK_WAIT_S)
 
     async def revoke(self, reference: str, *, project: ProjectId) -> ApiKey:
         """Make a key useless, here and at the gateway. Raises `NotFound`."""
@@ -116,8 +130,8 @@ class Keys:
 
     async def _drop(self, key: ApiKey) -> None:
         self._usable.pop(key.digest, None)
-        seq = self._link.drop_key(key.digest)
-        await self._link.wait_acked(seq, timeout_s=ACK_WAIT_S)
+        self._link.drop_key(key.digest)
+        await self._tell(key)
 
     async def expire(self) -> None:
         """Drop the keys whose time is over. Called every second."""

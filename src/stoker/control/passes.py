@@ -292,7 +292,8 @@ class Pass:
     def next_at(self) -> float | None:
         """When the endpoint must be looked at again though nothing happens; `None` when never."""
         endpoint, now = self.endpoint, self._facts.now
-        times = [operation.deadline_at for operation in self._operations]
+        ended = {operation.id for operation in self.change.operations}
+        times = [operation.deadline_at for operation in self._operations if operation.id not in ended]
         earliest = retry_at(endpoint.failures)
         if earliest is not None:
             times.append(earliest)

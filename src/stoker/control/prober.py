@@ -7,9 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
+import structlog
 
 from stoker.domain.endpoint import Probe
+from stoker.domain.errors import StokerError
 from stoker.domain.worker import Address, WorkerId
+
+log = structlog.get_logger(__name__)
 
 # Pauses between probes of a starting worker: short at first, since every one of them is added to a cold start.
 STARTING_FIRST_S = 0.05
@@ -64,7 +68,7 @@ class Prober:
         pause_s = STARTING_FIRST_S
         while True:
             # The answer counts only when it is this worker's own: another program may sit on its port.
-            if await self._check(address, probe) is None and await listens(worker, address.port):
+            if await self._check(address, probe) is None and await _listens(listens, worker, address.port):
                 self._ready(worker)
                 return
             await asyncio.sleep(pause_s)
@@ -89,6 +93,14 @@ class Prober:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def _listens(listens: Listens, worker: WorkerId, port: int) -> bool:
+    try:
+        return await listens(worker, port)
+    except (OSError, StokerError) as exc:
+        log.warning("listener_unknown", worker=worker, error=str(exc))
+        return False
+
+
 class NetworkCheck:
     """The real check: an HTTP GET or a TCP connection, on a connection of its own."""
 
@@ -105,7 +117,7 @@ class NetworkCheck:
                 return await self._get(f"http://{address.host}:{address.port}{probe.path}")
         except TimeoutError:
             return f"no answer within {probe.timeout_s:g} s"
-        except (OSError, aiohttp.ClientError) as exc:
+        except (OSError, ValueError, aiohttp.ClientError) as exc:
             return str(exc) or type(exc).__name__
 
     async def _get(self, url: str) -> str | None:

@@ -127,8 +127,9 @@ class Reconciler:
         for worker_id in changed:
             self._wake_worker(worker_id)
         for worker in self._fleet.all_workers():
-            # An absence is no change in the list, but may have become proof.
-            if worker.provider == provider and not worker.gone and worker.id not in snapshot.workers:
+            # An absence is no change in the list, but may have become proof; a start may have to be asked for again.
+            unproven = worker.id not in snapshot.workers or _unacknowledged(worker)
+            if worker.provider == provider and not worker.gone and unproven:
                 self.wake(worker.endpoint)
 
     # Passes
@@ -238,9 +239,10 @@ class Reconciler:
 
     def _carry_out(self, step: Pass, new: list[Worker]) -> None:
         endpoint = step.endpoint
-        for worker in (*step.change.workers.values(), *new):
-            if worker.state is WorkerState.STARTING and worker.acknowledged_at is None:
+        for worker in self._fleet.live(endpoint.id):
+            if _unacknowledged(worker):
                 self._start(endpoint, worker)
+        for worker in (*step.change.workers.values(), *new):
             if worker.state is not WorkerState.STARTING:
                 self._ready.discard(worker.id)
                 self._refused.pop(worker.id, None)
@@ -288,7 +290,7 @@ class Reconciler:
         """After a start of control: ask again for every start that was not acknowledged, and probe what runs."""
         for endpoint in self._fleet.endpoints():
             for worker in self._fleet.live(endpoint.id):
-                if worker.state is WorkerState.STARTING and worker.acknowledged_at is None:
+                if _unacknowledged(worker):
                     self._start(endpoint, worker)
                 elif worker.state is WorkerState.STOPPING:
                     self._stop(worker)
@@ -312,6 +314,11 @@ class Reconciler:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+
+def _unacknowledged(worker: Worker) -> bool:
+    """Was its start asked for, or about to be, without an answer so far?"""
+    return worker.state is WorkerState.STARTING and worker.acknowledged_at is None
 
 
 def worker_spec(endpoint: Endpoint, worker: Worker, managed: Managed) -> WorkerSpec:

@@ -144,6 +144,16 @@ class Gateway:
         attached = frozenset(self._attached(endpoint.id))
         return self._publisher.publish(endpoint, workers, attached=attached, now=self._clock())
 
+    def publish_again(self, endpoint_id: EndpointId) -> None:
+        """The same by id, when something beside the endpoint has changed; unknown ones change nothing."""
+        endpoint = self._fleet.endpoint(endpoint_id)
+        if endpoint is not None:
+            self.publish(endpoint)
+
+    def seq(self, endpoint: EndpointId) -> int:
+        """The number of the endpoint's last change in the gateway's table."""
+        return self._publisher.seq(endpoint)
+
     def withdraw(self, endpoint: EndpointId) -> None:
         """The endpoint is gone."""
         self._publisher.withdraw(endpoint)
@@ -159,4 +169,5 @@ class Gateway:
         ]
         if released:
             await self._fleet.release(released, now=now)
-        self._fleet.forget_released(now=now)
+        for endpoint in self._fleet.forget_released(now=now):
+            self._publisher.forget(endpoint)

@@ -120,6 +120,10 @@ class Publisher:
         self._seqs[endpoint] = self._link.drop_endpoint(endpoint)
         return self._seqs[endpoint]
 
+    def forget(self, endpoint: EndpointId) -> None:
+        """Nothing is left of it."""
+        self._seqs.pop(endpoint, None)
+
     def seq(self, endpoint: EndpointId) -> int:
         """The number of the endpoint's last change."""
         return self._seqs.get(endpoint, self._link.seq)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from stoker import __version__
-from stoker.control.fleet import Fleet
+from stoker.control.fleet import Fleet, Watch
 from stoker.control.managed import Providers
 from stoker.control.signals import Gateway
 from stoker.domain.access import ApiKey, Principal, Scope
@@ -157,6 +157,12 @@ class Views:
     async def operation(self, operation: OperationId, principal: Principal, *, wait_s: float) -> Operation:
         """The operation, once it has ended or `wait_s` is over. Raises `NotFound`."""
         deadline = self._clock() + wait_s
+        with self._fleet.watching() as watch:
+            return await self._operation(operation, principal, deadline, watch)
+
+    async def _operation(
+        self, operation: OperationId, principal: Principal, deadline: float, watch: Watch
+    ) -> Operation:
         while True:
             found = await self._fleet.store.read(
                 lambda tx: operation_rows.get(tx, operation, project=principal.project)
@@ -166,7 +172,7 @@ class Views:
             left_s = deadline - self._clock()
             if found.ended_at is not None or left_s <= 0:
                 return found
-            await self._fleet.changed(timeout_s=left_s)
+            await watch.changed(timeout_s=left_s)
 
     async def keys(self, principal: Principal, *, after: int, limit: int) -> tuple[tuple[ApiKey, ...], int | None]:
         """Keys of the project that are not revoked, and the number to go on after, if there are more."""

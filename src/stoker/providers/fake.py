@@ -6,6 +6,7 @@ that lag or break, ends that take time, workers that crash.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,12 +16,16 @@ from stoker.domain.hardware import Offer, PortRange
 from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers.base import LogLine, ProviderOptions
 
+LINES_MAX = 10_000
+LOOK_S = 0.1
 DEFAULT_OFFERS = (Offer(host="fake", vcpu=1_000_000, ram_gib=1_000_000, ports=PortRange(20_000, 59_999)),)
 
 
 @dataclass(slots=True)
 class FakeWorker:
-    """One worker. It is listed from `visible_at` on, and ends at `ends_at` when it was asked to."""
+    """One worker. It is listed from `visible_at` on, and ends at `ends_at` when it was asked to. `said` counts all that
+    it ever printed, `output` has the last of it.
+    """
 
     spec: WorkerSpec
     started_at: float
@@ -28,6 +33,7 @@ class FakeWorker:
     ends_at: float | None = None
     exit: Exit | None = None
     output: list[LogLine] = field(default_factory=list)
+    said: int = 0
 
 
 class FakeProvider:
@@ -85,19 +91,36 @@ class FakeProvider:
         )
 
     async def listens(self, worker: WorkerId, port: int) -> bool:
-        found = self.workers.get(worker)
-        return found is not None and found.exit is None and found.spec.port == port
+        found = self._running(worker)
+        return found is not None and found.spec.port == port
 
     async def offers(self) -> tuple[Offer, ...]:
         return self._offers
 
     async def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
         found = self.workers.get(worker)
-        for line in found.output[-tail:] if found is not None and tail > 0 else ():
+        if found is None:
+            return
+        said = found.said
+        for line in found.output[-tail:] if tail > 0 else ():
             yield line
+        while follow:
+            running = self._running(worker) is found
+            new, said = found.said - said, found.said
+            for line in found.output[-new:] if new else ():
+                yield line
+            if not running:
+                return
+            await asyncio.sleep(LOOK_S)
 
     async def close(self) -> None:
         return
+
+    def _running(self, worker: WorkerId) -> FakeWorker | None:
+        found = self.workers.get(worker)
+        if found is None or found.exit is not None:
+            return None
+        return found if found.ends_at is None or self._clock() < found.ends_at else None
 
     def crash(self, worker: WorkerId, *, code: int = 1) -> None:
         """The worker ends by itself, with this exit code."""
@@ -109,7 +132,10 @@ class FakeProvider:
 
     def say(self, worker: WorkerId, text: str) -> None:
         """The worker prints a line."""
-        self.workers[worker].output.append(LogLine(self._clock(), "stdout", text))
+        found = self.workers[worker]
+        found.output.append(LogLine(self._clock(), "stdout", text))
+        found.said += 1
+        del found.output[:-LINES_MAX]
 
     def healthy(self, address: Address) -> bool:
         """Does a worker answer at this address?"""

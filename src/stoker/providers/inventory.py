@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
+from typing import Any, Protocol
 
 import psutil
 import pynvml
@@ -19,13 +21,30 @@ _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
-def local_offer(ports: PortRange) -> Offer:
-    """This machine, whole, with the part of `ports` that the kernel does not use for outgoing connections."""
+class Nvml(Protocol):
+    """What is used of NVIDIA's library. Every function may raise `NVMLError`."""
+
+    NVMLError: type[Exception]
+
+    def nvmlInit(self) -> None: ...
+    def nvmlShutdown(self) -> None: ...
+    def nvmlDeviceGetCount(self) -> int: ...
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...
+    def nvmlDeviceGetUUID(self, handle: Any) -> str | bytes: ...
+    def nvmlDeviceGetName(self, handle: Any) -> str | bytes: ...
+    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
+        """Something with a `total`, in bytes."""
+
+
+def local_offer(ports: PortRange, nvml: Nvml = pynvml) -> Offer:
+    """This machine, whole, with the part of `ports` that the kernel does not use for outgoing connections. A card that
+    does not answer is left out. Raises `Invalid` when no port is left.
+    """
     return Offer(
         host=socket.gethostname(),
         vcpu=_vcpu(),
         ram_gib=_ram_gib(),
-        gpus=_gpus(),
+        gpus=_gpus(nvml),
         ports=outside_ephemeral(ports, _ephemeral()),
     )
 
@@ -34,15 +53,16 @@ def outside_ephemeral(ports: PortRange, ephemeral: PortRange | None) -> PortRang
     """The larger part of `ports` outside the ephemeral range. Raises `Invalid` when nothing is left of it."""
     if ephemeral is None or ports.last < ephemeral.first or ports.first > ephemeral.last:
         return ports
-    below = PortRange(ports.first, min(ports.last, ephemeral.first - 1))
-    above = PortRange(max(ports.first, ephemeral.last + 1), ports.last)
-    best = max((below, above), key=len)
-    if len(best) < 1:
+    # As pairs, since a range cannot be empty.
+    below = (ports.first, min(ports.last, ephemeral.first - 1))
+    above = (max(ports.first, ephemeral.last + 1), ports.last)
+    first, last = max(below, above, key=lambda part: part[1] - part[0])
+    if first > last:
         raise Invalid(
             f"worker_ports {ports.first}-{ports.last} lie within the kernel's own range for outgoing connections, "
             f"{ephemeral.first}-{ephemeral.last}; choose ports outside of it"
         )
-    return best
+    return PortRange(first, last)
 
 
 def _ephemeral() -> PortRange | None:
@@ -72,29 +92,35 @@ def _ram_gib() -> float:
     return total / _GIB
 
 
-def _gpus() -> tuple[GpuDevice, ...]:
+def _gpus(nvml: Nvml) -> tuple[GpuDevice, ...]:
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
         # No driver, or none that answers: no cards.
         return ()
     try:
-        return tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
+        found = (_gpu(index, nvml) for index in range(nvml.nvmlDeviceGetCount()))
+        return tuple(gpu for gpu in found if gpu is not None)
+    except nvml.NVMLError:
         return ()
     finally:
-        pynvml.nvmlShutdown()
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
 
 
-def _gpu(index: int) -> GpuDevice:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return GpuDevice(
-        index=index,
-        id=_text(pynvml.nvmlDeviceGetUUID(handle)),
-        family=family_of(_text(pynvml.nvmlDeviceGetName(handle))),
-        vram_gib=round(memory.total / _GIB, 1),
-    )
+def _gpu(index: int, nvml: Nvml) -> GpuDevice | None:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        return GpuDevice(
+            index=index,
+            id=_text(nvml.nvmlDeviceGetUUID(handle)),
+            family=family_of(_text(nvml.nvmlDeviceGetName(handle))),
+            vram_gib=round(memory.total / _GIB, 1),
+        )
+    except nvml.NVMLError:
+        # One that has fallen off its bus must not take the others with it.
+        return None
 
 
 def _text(value: str | bytes) -> str:

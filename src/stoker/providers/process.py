@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,11 +25,12 @@ from stoker.domain.hardware import Offer, PortRange
 from stoker.domain.worker import Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers import inventory, shim, worker_log
 from stoker.providers.base import LogLine, ProviderOptions
-from stoker.roles import holder
 
 # A shim answers within milliseconds; on a machine that swaps it may take seconds.
 SHIM_WAIT_S = 20.0
 PID_WAIT_S = 1.0
+# What survived its shim may be making children while it is looked for.
+SURVIVOR_PASSES, SURVIVOR_PAUSE_S = 50, 0.01
 GONE = ".gone"
 # What a worker takes over of Stoker's own environment: what programs need to find files, never what Stoker was told.
 PASSED_ON = (
@@ -56,20 +60,35 @@ class ProcessProvider:
     """
 
     def __init__(self, folder: Path, *, ports: PortRange, log_bytes: int, workers_kept: int) -> None:
-        self._folder = folder
+        # One spelling of the path for good: what is left of a worker is known by it.
+        self._folder = folder.resolve()
         self._ports = ports
         self._log_bytes = log_bytes
         self._workers_kept = workers_kept
-        self._gone = folder / GONE
+        self._tidying = threading.Lock()
+        self._gone = self._folder / GONE
         self._gone.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for aside in self._gone.glob(".*"):
+            # Somebody died while it was being removed.
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _folder_of(self, worker: WorkerId) -> Path:
+        if not worker or worker.startswith(".") or "/" in worker or "\0" in worker:
+            raise Invalid(f"{worker!r} cannot be a worker's id")
+        return self._folder / worker
 
     # Starting
 
     async def start(self, spec: WorkerSpec) -> None:
-        if not spec.command:
-            raise Invalid("the process provider runs commands, not images")
-        folder = self._folder / spec.id
-        await asyncio.to_thread(self._prepare, folder, spec)
+        folder = self._folder_of(spec.id)
+        _check(spec)
+        try:
+            if await asyncio.to_thread(self._prepare, folder, spec):
+                await self._spawn(folder)
+        except OSError as exc:
+            raise Unavailable(f"cannot start the worker: {exc}") from exc
+
+    async def _spawn(self, folder: Path) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
@@ -85,15 +104,21 @@ class ProcessProvider:
         try:
             _, said = await asyncio.wait_for(process.communicate(), SHIM_WAIT_S)
         except TimeoutError as exc:
-            # Harmless if it comes through after all: the next start finds the lock held.
-            process.kill()
+            # Harmless if it comes through after all: the next start finds that it has run.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
             raise Unavailable(f"the worker's shim did not answer within {SHIM_WAIT_S:g} s") from exc
+        if process.returncode == shim.HELD and await asyncio.to_thread(_observe, folder) is None:
+            raise Unavailable("somebody else was about to start or remove the worker")
         if process.returncode not in (0, shim.HELD, shim.ENDED):
             lines = said.decode(errors="replace").strip().splitlines()
             raise Unavailable(f"the worker's shim failed: {lines[-1] if lines else process.returncode}")
 
-    def _prepare(self, folder: Path, spec: WorkerSpec) -> None:
+    def _prepare(self, folder: Path, spec: WorkerSpec) -> bool:
+        """Lay down what the shim needs. False when the worker runs or has run, and is listed as such."""
+        if (folder / "started").exists():
+            return False
         folder.mkdir(exist_ok=True, mode=0o700)
         work = folder / "work"
         work.mkdir(exist_ok=True, mode=0o700)
@@ -104,6 +129,7 @@ class ProcessProvider:
             "log_bytes": self._log_bytes,
         }
         _write_private(folder / "spec.json", json.dumps(content))
+        return True
 
     def _environ(self, folder: Path, spec: WorkerSpec) -> dict[str, str]:
         environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -126,42 +152,42 @@ class ProcessProvider:
     # Stopping
 
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
-        await asyncio.to_thread(self._stop, self._folder / worker, grace_s)
+        try:
+            await asyncio.to_thread(self._stop, self._folder_of(worker), grace_s)
+        except OSError as exc:
+            raise Unavailable(f"cannot stop the worker: {exc}") from exc
 
     def _stop(self, folder: Path, grace_s: float) -> None:
-        if not folder.is_dir():
-            return
-        if _held(folder):
+        # Without its folder it is unknown, or somebody else puts it away at this moment.
+        with contextlib.suppress(FileNotFoundError):
+            with _kept_free(folder) as free:
+                if free:
+                    _end_survivors(folder)
+                    self._put_away(folder)
+                    return
             _write_private(folder / "stop.json", json.dumps({"grace_s": grace_s}))
-            pid = self._shim_pid(folder)
+            pid = _shim_pid(folder)
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
-            return
-        _end_survivors(folder)
-        self._put_away(folder)
-
-    def _shim_pid(self, folder: Path) -> int | None:
-        """The process that holds the lock; `None` when nobody does any more."""
-        deadline = time.monotonic() + PID_WAIT_S
-        while True:
-            pid = holder(folder / "lock")
-            # Held without an id in it: it was taken this moment.
-            if pid is not None or not _held(folder) or time.monotonic() >= deadline:
-                return pid
-            time.sleep(0.01)
 
     def _put_away(self, folder: Path) -> None:
         """Keep the output of an ended worker, and nothing else of it."""
-        kept = self._gone / folder.name
-        for name in ("log.1", "log"):
-            if (folder / name).exists():
-                kept.mkdir(exist_ok=True, mode=0o700)
-                (folder / name).replace(kept / name)
-        shutil.rmtree(folder, ignore_errors=True)
-        old = sorted(self._gone.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[self._workers_kept :]
-        for path in old:
-            shutil.rmtree(path, ignore_errors=True)
+        kept, aside = self._gone / folder.name, self._gone / f".{folder.name}"
+        with self._tidying:
+            for name in ("log.1", "log"):
+                # A silent worker must not take the place of one that said something.
+                if (folder / name).exists() and (folder / name).stat().st_size:
+                    kept.mkdir(exist_ok=True, mode=0o700)
+                    (folder / name).replace(kept / name)
+            # At one stroke, so that nobody ever lists half of a folder.
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            outputs = [path for path in self._gone.iterdir() if not path.name.startswith(".")]
+            outputs.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            for path in outputs[self._workers_kept :]:
+                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
     # Looking
 
@@ -170,76 +196,154 @@ class ProcessProvider:
 
     def _list(self) -> tuple[Observed, ...]:
         try:
-            folders = [entry.path for entry in os.scandir(self._folder) if entry.is_dir() and entry.name != GONE]
+            with os.scandir(self._folder) as entries:
+                folders = [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+            seen = [_observe(folder) for folder in folders]
         except OSError as exc:
-            raise Unavailable(f"cannot read {self._folder}: {exc.strerror}") from exc
-        seen = (self._observe(Path(folder)) for folder in folders)
+            raise Unavailable(f"cannot read {self._folder}: {exc}") from exc
         return tuple(observed for observed in seen if observed is not None)
 
-    def _observe(self, folder: Path) -> Observed | None:
-        worker = WorkerId(folder.name)
-        if _held(folder):
-            return Observed(id=worker, running=True)
-        if not (folder / "started").exists():
-            # Prepared by a control that died before it spawned the shim: nothing has ever run.
-            return None
-        return Observed(id=worker, running=False, exit=_exit(folder))
-
     async def listens(self, worker: WorkerId, port: int) -> bool:
-        return await asyncio.to_thread(self._listens, self._folder / worker, port)
-
-    def _listens(self, folder: Path, port: int) -> bool:
-        pid = holder(folder / "lock")
-        if pid is None:
-            return False
-        inodes = set(_listening_inodes(port))
-        wanted = {f"socket:[{inode}]" for inode in inodes}
-        return any(link in wanted for process in shim.descendants(pid) for link in _open_files(process))
+        return await asyncio.to_thread(_listens, self._folder_of(worker), port)
 
     async def offers(self) -> tuple[Offer, ...]:
         return (await asyncio.to_thread(inventory.local_offer, self._ports),)
 
-    async def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
-        folder, gone = self._folder / worker, self._gone / worker
-        async for line in worker_log.read(folder, gone, tail=tail, follow=follow, running=lambda: _held(folder)):
-            yield line
+    def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
+        folder = self._folder_of(worker)
+        places = (folder, self._gone / worker)
+        return worker_log.read(places, tail=tail, follow=follow, ended=lambda: _ended(folder))
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
+def _check(spec: WorkerSpec) -> None:
+    if not spec.command:
+        raise Invalid("the process provider runs commands, not images")
+    if any("\0" in text for text in (*spec.command, *spec.env, *spec.env.values())):
+        raise Invalid("a command and its environment cannot contain NUL characters")
+    for name in spec.env:
+        if not name or "=" in name:
+            raise Invalid(f"{name!r} cannot be the name of an environment variable")
+
+
+def _observe(folder: Path) -> Observed | None:
+    worker = WorkerId(folder.name)
+    # In this order: a shim that comes between the two questions must not be taken for one that has ended.
+    started = (folder / "started").exists()
+    if _held(folder):
+        return Observed(id=worker, running=True)
+    # Else prepared by a control that died before it spawned the shim: nothing has ever run.
+    found = _exit(folder) if started else None
+    return None if found is None else Observed(id=worker, running=False, exit=found)
+
+
+def _ended(folder: Path) -> bool:
+    """Has it run, and runs no more? Not so while it is only prepared."""
+    started = (folder / "started").exists()
+    return not _held(folder) and (started or not folder.is_dir())
+
+
 def _held(folder: Path) -> bool:
-    """Does a shim live in this folder?"""
-    return worker_log.locked(folder / "lock")
+    """Does a shim live in this folder? Only shims lock exclusively; a shared lock asks, for a moment."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_shared(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _kept_free(folder: Path) -> Iterator[bool]:
+    """Is there no shim in this folder? Then none can come as long as this lasts. Raises `FileNotFoundError`."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _try_shared(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_shared(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _shim_pid(folder: Path) -> int | None:
+    """The process that holds the lock; `None` when nobody does any more."""
+    deadline = time.monotonic() + PID_WAIT_S
+    while _held(folder) and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((folder / "lock").read_bytes())
+            # The lock may have gone since, and the number to somebody else.
+            if os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return pid
+        # Held without an id in it: it was taken this moment.
+        time.sleep(0.01)
+    return None
 
 
 def _write_private(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".aside")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    aside.replace(path)
+    """At one stroke, for its owner only. Several may write the same file at once; the last one wins."""
+    descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(aside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+        raise
 
 
-def _exit(folder: Path) -> Exit:
+def _exit(folder: Path) -> Exit | None:
+    """How the worker of a folder without a shim ended; `None` when it is just being put away."""
     try:
         recorded = json.loads((folder / "exit.json").read_bytes())
         return Exit(code=recorded["code"], at=recorded["at"], reason=recorded["reason"])
     except FileNotFoundError:
-        # The shim was killed. The kernel has ended the command with it; what the command had started is ended now.
-        _end_survivors(folder)
-        lost = Exit(code=None, at=time.time(), reason="its shim was killed, and the worker with it")
+        if not (folder / "started").exists():
+            return None
+        reason = "its shim was killed, and the worker with it"
+    except (ValueError, KeyError, TypeError):
+        # The machine went down before the file was on its disk.
+        reason = "the record of its end is damaged"
+    # With its shim the kernel has ended the command; what the command had started is ended now.
+    _end_survivors(folder)
+    lost = Exit(code=None, at=time.time(), reason=reason)
+    with contextlib.suppress(OSError):
         _write_private(folder / "exit.json", json.dumps({"code": None, "at": lost.at, "reason": lost.reason}))
-        return lost
+    return lost
 
 
 def _end_survivors(folder: Path) -> None:
     """Kill processes that carry the worker's mark but have no shim any more. Linux only."""
-    mark = f"STOKER_WORKER_FOLDER={folder}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
+    mark = b"STOKER_WORKER_FOLDER=" + os.fsencode(folder)
+    for _ in range(SURVIVOR_PASSES):
+        found = 0
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                if mark in file.read().split(b"\0"):
+                    os.kill(int(name), signal.SIGKILL)
+                    found += 1
+        if not found:
+            return
+        time.sleep(SURVIVOR_PAUSE_S)
+
+
+def _listens(folder: Path, port: int) -> bool:
+    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    if not wanted or not _held(folder):
+        return False
+    pid = _shim_pid(folder)
+    processes = () if pid is None else shim.descendants(pid)
+    return any(link in wanted for process in processes for link in _open_files(process))
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
@@ -255,9 +359,9 @@ def _listening_inodes(port: int) -> Iterator[str]:
 
 def _open_files(pid: int) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+        for name in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                yield os.readlink(entry.path)
+                yield os.readlink(f"/proc/{pid}/fd/{name}")
 
 
 def connect(options: ProviderOptions) -> ProcessProvider:

@@ -1,8 +1,8 @@
 """Owns one local worker, whatever becomes of Stoker: holds its lock and its pipes, stamps its output, records its end.
 
 Run as `python -I -S shim.py FOLDER` by the process provider. Standard library only, one thread, no polling. The folder:
-`spec.json` (what to run), `lock` (held while this lives; contains its process id), `started` (it has run), `log` and
-`log.1` (stamped output), `stop.json` (grace of a stop, read at SIGTERM), `exit.json` (how it ended).
+`spec.json` (what to run), `lock` (held while this lives; contains its process id), `started` (it has run: it never runs
+again), `log` and `log.1` (stamped output), `stop.json` (grace of a stop, read at SIGTERM), `exit.json` (how it ended).
 """
 
 from __future__ import annotations
@@ -27,12 +27,19 @@ NO_SPEC = 5
 LOCK_TRIES, LOCK_PAUSE_S = 50, 0.01
 # What a command leaves behind when it ends by itself gets this long after SIGTERM.
 LEFTOVER_GRACE_S = 1.0
-KILL_AGAIN_S = 0.1
+# When nobody said, or nothing that makes sense: what somebody else's SIGTERM means.
+GRACE_S, GRACE_MAX_S = 10.0, 86_400.0
+# Killed again, since a process may have been made meanwhile; ever less often, since one may hang in a driver.
+KILL_AGAIN_S, KILL_AGAIN_MAX_S = 0.05, 2.0
+# `select` refuses what the kernel's timers cannot hold.
+WAIT_MAX_S = 3600.0
 LINE_BYTES_MAX = 16 * 1024
 READ_BYTES = 64 * 1024
 DESCRIPTORS_MAX = 1_048_576
 # Somebody outside its descendants may hold the worker's output open: its end is not waited for any longer than this.
 DRAIN_S = 0.5
+# A rotated log must have room for the longest line.
+LOG_HALF_MIN = 2 * LINE_BYTES_MAX
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -57,23 +64,28 @@ def _write(folder: str, name: str, value: object) -> None:
 
 
 def _lock(folder: str) -> int | None:
-    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = os.path.join(folder, "lock")
     for _ in range(LOCK_TRIES):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(descriptor)
             time.sleep(LOCK_PAUSE_S)
             continue
-        return descriptor
+        # The folder may have been put away in between: a lock on a file without a name keeps nobody out.
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+        os.close(descriptor)
     return None
 
 
 class Log:
-    """Stamped lines in `log`, moved to `log.1` at half of the limit."""
+    """Stamped lines in `log`, which becomes `log.1` when it would outgrow half of the limit (at least 64 KiB)."""
 
     def __init__(self, folder: str, bytes_max: int) -> None:
         self._path = os.path.join(folder, "log")
-        self._half = max(4096, bytes_max // 2)
+        self._half = max(LOG_HALF_MIN, bytes_max // 2)
         self._descriptor = self._open()
         self._size = os.fstat(self._descriptor).st_size
         self._rest = {"stdout": b"", "stderr": b""}
@@ -101,26 +113,42 @@ class Log:
     def _append(self, stream: str, lines: list[bytes]) -> None:
         stamp = f"{time.time():.3f} {stream} ".encode()
         out = bytearray()
-        for line in lines:
-            for start in range(0, max(1, len(line)), LINE_BYTES_MAX):
-                out += stamp + line[start : start + LINE_BYTES_MAX].rstrip(b"\r") + b"\n"
         # A full disk must not end the worker: the lines are lost, it goes on.
         with contextlib.suppress(OSError):
-            view = memoryview(bytes(out))
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-            self._size += len(out)
-            if self._size >= self._half:
-                self._rotate()
+            for line in lines:
+                for start in range(0, max(1, len(line)), LINE_BYTES_MAX):
+                    piece = stamp + line[start : start + LINE_BYTES_MAX].rstrip(b"\r") + b"\n"
+                    if self._size + len(out) + len(piece) > self._half:
+                        self._write(out)
+                        out.clear()
+                        self._rotate()
+                    out += piece
+            self._write(out)
+
+    def _write(self, out: bytearray) -> None:
+        rest = bytes(out)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            # Half a line would spoil the next one as well.
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += len(out)
 
     def _rotate(self) -> None:
-        os.replace(self._path, self._path + ".1")
+        # Missing when the last rotation came only half the way.
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self._path, self._path + ".1")
+        descriptor = self._open()
         os.close(self._descriptor)
-        self._descriptor, self._size = self._open(), 0
+        self._descriptor, self._size = descriptor, 0
 
 
-def _spawn(spec: dict[str, object], stdout: int, stderr: int) -> tuple[int, int | None]:
-    """Start the command in a session of its own. Its process id, and the error number when it could not be executed."""
+def _spawn(spec: dict[str, object], stdout: int, stderr: int) -> tuple[int, str]:
+    """Start the command in a session of its own. Its process id; and why it could not be executed, as an error number
+    and a text, else nothing.
+    """
     argv, env, cwd = spec["argv"], spec["env"], spec["cwd"]
     assert isinstance(argv, list)
     assert isinstance(env, dict)
@@ -133,42 +161,48 @@ def _spawn(spec: dict[str, object], stdout: int, stderr: int) -> tuple[int, int 
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != shim:
                 os._exit(1)
-            for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-                signal.signal(number, signal.SIG_DFL)
+            _default_signals()
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)
             os.chdir(str(cwd))
             os.execvpe(argv[0], argv, env)
-        except OSError as exc:
-            os.write(writing, str(exc.errno).encode())
+        except (OSError, ValueError) as exc:
+            number = getattr(exc, "errno", None) or 0
+            os.write(writing, f"{number} {os.strerror(number) if number else exc}".encode(errors="replace")[:512])
         finally:
             os._exit(127)
     os.close(writing)
-    error = os.read(reading, 16)
+    error = os.read(reading, 512)
     os.close(reading)
-    return pid, int(error) if error else None
+    return pid, error.decode(errors="replace")
 
 
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-        return [int(child) for child in file.read().split()]
-    return []
+def _default_signals() -> None:
+    """As a program expects them, whatever was ignored by those who started this one."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below this one, parents first. Linux only; elsewhere none are found."""
-    found: list[int] = []
-    todo = [pid]
-    while todo:
-        for child in _children(todo.pop()):
-            found.append(child)
-            todo.append(child)
+    """All processes below this one, nearest first. Linux only; elsewhere none are found."""
+    # By the parents that all processes name: a process's list of children has a part for each of its threads.
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc") if sys.platform == "linux" else ():
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(name))
+    found = list(children.get(pid, ()))
+    for child in found:
+        found.extend(children.get(child, ()))
     return found
 
 
 class Shim:
-    """The life of one worker."""
+    """The life of one worker: `start`, then `live`. From the moment that this is made, SIGTERM means to stop it."""
 
     def __init__(self, folder: str, spec: dict[str, object]) -> None:
         self._folder = folder
@@ -177,11 +211,10 @@ class Shim:
         self._main: int | None = None
         self._status: int | None = None
         self._kill_at: float | None = None
+        self._kill_again_s = KILL_AGAIN_S
         self._stopping = False
+        self._ended_by_stop = False
         self._spec = spec
-
-    def run(self, acknowledge: int) -> None:
-        """Start the command, say so, and live until nothing of it is left."""
         wake_reading, wake_writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_writing, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -189,6 +222,9 @@ class Shim:
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self._selector.register(wake_reading, selectors.EVENT_READ, None)
+
+    def start(self) -> None:
+        """Run the command; one that cannot be executed has ended. Raises `OSError` when nothing has run."""
         ends = {}
         for stream in ("stdout", "stderr"):
             reading, ends[stream] = os.pipe2(os.O_CLOEXEC)
@@ -197,71 +233,75 @@ class Shim:
         pid, error = _spawn(self._spec, ends["stdout"], ends["stderr"])
         for end in ends.values():
             os.close(end)
-        if error is not None:
+        if error:
             os.waitpid(pid, 0)
             self._not_executed(error)
-            os.write(acknowledge, b"1")
-            return
-        self._main = pid
-        os.write(acknowledge, b"1")
-        os.close(acknowledge)
-        while not self._turn():
-            pass
-        self._drain()
-        self._record()
+        else:
+            self._main = pid
 
-    def _not_executed(self, error: int) -> None:
+    def _not_executed(self, error: str) -> None:
         argv = self._spec["argv"]
         assert isinstance(argv, list)
-        reason = f"cannot run {argv[0]!r}: {os.strerror(error)}"
-        self._log.take("stderr", f"{reason}\n".encode())
-        code = 127 if error == errno.ENOENT else 126
-        _write(self._folder, "exit.json", {"code": code, "at": time.time(), "reason": reason})
+        number, _, text = error.partition(" ")
+        reason = f"cannot run {argv[0]!r}: {text}"
+        self._log.take("stderr", f"{reason}\n".encode(errors="replace"))
+        self._record(127 if int(number) == errno.ENOENT else 126, reason)
+
+    def live(self) -> None:
+        """Until nothing of the worker is left."""
+        if self._main is None:
+            return
+        try:
+            while not self._turn():
+                pass
+            self._drain()
+            self._record(*self._outcome())
+        except Exception as exc:
+            self._signal_all(signal.SIGKILL)
+            self._record(None, f"its shim failed: {exc}")
+            raise
 
     def _turn(self) -> bool:
         """Wait for something and deal with it. True when nothing of the worker is left."""
-        wait_s = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+        wait_s = None if self._kill_at is None else min(WAIT_MAX_S, max(0.0, self._kill_at - time.monotonic()))
         for key, _ in self._selector.select(wait_s):
-            if key.data is None:
-                self._signals(os.read(key.fd, 4096))
-            else:
+            if key.data is not None:
                 self._read(key.fd, key.data)
+            elif signal.SIGTERM in os.read(key.fd, 4096):
+                self._stop()
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._signal_all(signal.SIGKILL)
-            self._kill_at = time.monotonic() + KILL_AGAIN_S
+            self._kill_at = time.monotonic() + self._kill_again_s
+            self._kill_again_s = min(2 * self._kill_again_s, KILL_AGAIN_MAX_S)
         return self._reap()
 
-    def _signals(self, numbers: bytes) -> None:
-        if signal.SIGTERM in numbers:
-            self._stop()
-
     def _stop(self) -> None:
-        grace_s = 10.0
-        with contextlib.suppress(OSError, ValueError, KeyError), open(os.path.join(self._folder, "stop.json")) as file:
-            grace_s = float(json.load(file)["grace_s"])
-        kill_at = time.monotonic() + grace_s
+        kill_at = time.monotonic() + self._grace_s()
         # Asked again: a shorter grace counts, a longer one comes too late.
         self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
         if not self._stopping:
             self._stopping = True
             # A process that was paused would not see its SIGTERM.
-            self._signal_group(signal.SIGCONT)
-            self._signal_group(signal.SIGTERM)
+            for number in (signal.SIGCONT, signal.SIGTERM):
+                if self._main is None or self._status is not None:
+                    self._signal_all(number)
+                else:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.killpg(self._main, number)
 
-    def _signal_group(self, number: int) -> None:
-        if self._main is not None and self._status is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._main, number)
-        else:
-            self._signal_all(number)
+    def _grace_s(self) -> float:
+        try:
+            with open(os.path.join(self._folder, "stop.json"), "rb") as file:
+                grace_s = float(json.load(file)["grace_s"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return GRACE_S
+        return min(grace_s, GRACE_MAX_S) if grace_s >= 0 else GRACE_S
 
-    def _signal_all(self, number: int) -> None:
+    def _signal_all(self, number: int, *, group_too: bool = True) -> None:
         for pid in descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-        if self._main is not None and self._status is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._main, number)
+                if group_too or os.getpgid(pid) != self._main:
+                    os.kill(pid, number)
 
     def _reap(self) -> bool:
         while True:
@@ -273,9 +313,10 @@ class Shim:
                 return False
             if pid == self._main:
                 self._status = status
+                self._ended_by_stop = self._stopping
+                # The worker is over; whatever it started goes with it. The group was told by a stop, and has its grace.
+                self._signal_all(signal.SIGTERM, group_too=not self._stopping)
                 if self._kill_at is None:
-                    # The worker is over; whatever it started goes with it.
-                    self._signal_all(signal.SIGTERM)
                     self._kill_at = time.monotonic() + LEFTOVER_GRACE_S
 
     def _read(self, descriptor: int, stream: str) -> bool:
@@ -293,63 +334,79 @@ class Shim:
 
     def _drain(self) -> None:
         """Take what is left in the pipes."""
-        deadline = time.monotonic() + DRAIN_S
         for key in list(self._selector.get_map().values()):
+            deadline = time.monotonic() + DRAIN_S
             if key.data is not None:
                 while time.monotonic() < deadline and self._read(int(key.fd), key.data):
                     pass
-        self._log.finish()
 
-    def _record(self) -> None:
+    def _outcome(self) -> tuple[int, str]:
         assert self._status is not None
         code = os.waitstatus_to_exitcode(self._status)
         reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code} ({_name(-code)})"
-        if self._stopping:
-            reason = f"stopped: {reason}"
+        return code, f"stopped: {reason}" if self._ended_by_stop else reason
+
+    def _record(self, code: int | None, reason: str) -> None:
+        self._log.finish()
         _write(self._folder, "exit.json", {"code": code, "at": time.time(), "reason": reason})
 
 
 def _name(number: int) -> str:
     # Real-time signals have no names.
-    return signal.Signals(number).name if number in signal.Signals.__members__.values() else "unnamed"
+    return signal.Signals(number).name if number in list(signal.Signals) else "unnamed"
 
 
 def _own(folder: str, lock: int, spec: dict[str, object], acknowledge: int) -> None:
     """The part that goes on in the background, holding the lock."""
     os.setsid()
+    os.chdir("/")
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    shim = Shim(folder, spec)
+    # Only now, since whoever reads it may signal it.
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    _write(folder, "started", time.time())
+    try:
+        shim.start()
+    except OSError:
+        # No process could be made: nothing has run, and it may be tried again.
+        os.unlink(os.path.join(folder, "started"))
+        raise
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    _write(folder, "started", time.time())
-    Shim(folder, spec).run(acknowledge)
+    # Whoever waits for it may have lost patience; the worker runs all the same.
+    with contextlib.suppress(OSError):
+        os.write(acknowledge, b"1")
+    os.close(acknowledge)
+    shim.live()
 
 
 def main(folder: str) -> int:
-    """Returns in the process that was called; the worker's owner is another one by then."""
+    """Returns in the process that was called when the worker's owner, another process by then, has started it."""
     # Whoever started this may have left descriptors open; held here they would outlive it by the life of a worker.
     os.closerange(3, DESCRIPTORS_MAX)
-    lock = _lock(folder)
-    if lock is None:
-        return HELD
-    if os.path.exists(os.path.join(folder, "started")):
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    started = os.path.join(folder, "started")
+    # Before the lock, which means to everybody that a worker runs.
+    if os.path.exists(started):
         return ENDED
     try:
+        lock = _lock(folder)
+        if lock is None:
+            return HELD
+        if os.path.exists(started):
+            return ENDED
+        os.ftruncate(lock, 0)
         with open(os.path.join(folder, "spec.json"), "rb") as file:
             spec = json.load(file)
-    except FileNotFoundError:
+    except FileNotFoundError as exc:
+        sys.stderr.write(f"the worker's folder is gone: {exc}\n")
         return NO_SPEC
     reading, writing = os.pipe2(os.O_CLOEXEC)
     if os.fork() == 0:
-        code = 1
-        try:
-            os.close(reading)
-            _own(folder, lock, spec, writing)
-            code = 0
-        finally:
-            os._exit(code)
+        os.close(reading)
+        _own(folder, lock, spec, writing)
+        return 0
     os.close(writing)
     return 0 if os.read(reading, 1) else 1
 

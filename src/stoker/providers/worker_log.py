@@ -1,139 +1,161 @@
-"""Reads what a shim has written: the tail of a worker's output, and what comes after it. Never writes."""
+"""Reads what a shim has written: the tail of a worker's output, and what comes after it. Never writes.
+
+No file stays open between two looks, so that a reader who goes away leaves nothing behind.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from stoker.providers.base import LogLine
 
 LOOK_S = 0.1
-READ_BYTES = 64 * 1024
+BLOCK_BYTES = 64 * 1024
+# Of what has come since the last look, this much at once.
+READ_BYTES_MAX = 1024 * 1024
+# The files may be rotated while they are being opened.
+OPEN_TRIES = 5
 
 
-def locked(path: Path) -> bool:
-    """Does somebody hold an exclusive lock on this file? A shared lock asks, for a moment."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """How far a reader has come: in which file, and where in it. The file is known by its inode, not by its name."""
+
+    inode: int
+    offset: int
 
 
 def parse(line: bytes) -> LogLine | None:
     """A stamped line; `None` for what is none (the end of a file that was cut)."""
     stamp, _, rest = line.partition(b" ")
     stream, _, text = rest.partition(b" ")
+    if stream not in (b"stdout", b"stderr"):
+        return None
     try:
-        return LogLine(float(stamp), stream.decode("ascii"), text.decode(errors="replace"))
+        return LogLine(float(stamp), stream.decode(), text.decode(errors="replace"))
     except ValueError:
         return None
 
 
 async def read(
-    folder: Path, gone: Path, *, tail: int, follow: bool, running: Callable[[], bool]
+    places: tuple[Path, ...], *, tail: int, follow: bool, ended: Callable[[], bool]
 ) -> AsyncIterator[LogLine]:
-    """The last `tail` lines of a worker, in `folder` or, after its end, in `gone`; with `follow` those that come, until
-    it is no longer `running` and all is read.
+    """The last `tail` lines of a worker, from the first of the folders `places` that has any; with `follow` those that
+    come, until it has `ended` and all is read.
     """
-    lines, file = await asyncio.to_thread(_tail, folder, gone, tail)
-    try:
+    lines, position = await asyncio.to_thread(_tail, places, max(0, tail))
+    for line in lines:
+        yield line
+    while follow:
+        over, lines, position = await asyncio.to_thread(_look, places, position, ended)
         for line in lines:
             yield line
-        if not follow:
-            return
-        follower = _Follower(folder, file)
-        file = None
-        try:
-            while True:
-                ended = not await asyncio.to_thread(running)
-                found = await asyncio.to_thread(follower.read)
-                for line in found:
-                    yield line
-                if ended and not found:
-                    return
-                if not found:
-                    await asyncio.sleep(LOOK_S)
-        finally:
-            follower.close()
-    finally:
-        if file is not None:
-            os.close(file)
+        if not lines:
+            if over:
+                return
+            await asyncio.sleep(LOOK_S)
 
 
-def _tail(folder: Path, gone: Path, count: int) -> tuple[list[LogLine], int | None]:
-    """The last lines, and the current file at the end of what was read."""
-    if not folder.is_dir():
-        folder = gone
-    kept: deque[LogLine] = deque(maxlen=count)
-    current: int | None = None
-    for name in ("log.1", "log"):
-        try:
-            descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        kept.extend(_lines(descriptor))
-        if name == "log":
-            current = descriptor
-        else:
-            os.close(descriptor)
-    return list(kept), current
+def _look(
+    places: tuple[Path, ...], position: _Position | None, ended: Callable[[], bool]
+) -> tuple[bool, list[LogLine], _Position | None]:
+    # Asked before it is read: what a worker said at last is there by then.
+    over = ended()
+    lines, position = _since(places, position)
+    return over, lines, position
 
 
-def _lines(descriptor: int) -> Iterator[LogLine]:
-    """Whole lines from where the file stands; it is left standing at the end of the last one."""
-    rest = b""
-    while data := os.read(descriptor, READ_BYTES):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            parsed = parse(line)
-            if parsed is not None:
-                yield parsed
-    if rest:
-        os.lseek(descriptor, -len(rest), os.SEEK_CUR)
+def _tail(places: tuple[Path, ...], count: int) -> tuple[list[LogLine], _Position | None]:
+    """The last lines, and where they end."""
+    lines: list[bytes] = []
+    position: _Position | None = None
+    with _opened(places) as descriptors:
+        for descriptor in reversed(descriptors):
+            before, end = _last_lines(descriptor, count - len(lines))
+            lines = before + lines
+            position = position or _Position(os.fstat(descriptor).st_ino, end)
+    return list(_parsed(lines)), position
 
 
-class _Follower:
-    """Reads on in a file, and in the one that takes its place when it is moved away."""
+def _since(places: tuple[Path, ...], position: _Position | None) -> tuple[list[LogLine], _Position | None]:
+    """What has come since then, up to a limit, and where that ends."""
+    with _opened(places) as descriptors:
+        for descriptor, offset in _unread(descriptors, position):
+            lines, end = _whole_lines(descriptor, offset)
+            if lines:
+                return list(_parsed(lines)), _Position(os.fstat(descriptor).st_ino, end)
+    return [], position
 
-    def __init__(self, folder: Path, descriptor: int | None) -> None:
-        self._path = folder / "log"
-        self._descriptor = descriptor
 
-    def read(self) -> list[LogLine]:
-        """What has come since."""
-        if self._descriptor is None:
-            with contextlib.suppress(FileNotFoundError):
-                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        if self._descriptor is None:
-            return []
-        moved = self._moved()
-        found = list(_lines(self._descriptor))
-        if moved:
-            # Looked at before the last read: nothing is written to the old file any more.
-            os.close(self._descriptor)
-            self._descriptor = None
-            found += self.read()
-        return found
+def _unread(descriptors: list[int], position: _Position | None) -> list[tuple[int, int]]:
+    """The files that may hold something new, oldest first, and from where on."""
+    unread: list[tuple[int, int]] = []
+    for descriptor in reversed(descriptors):
+        status = os.fstat(descriptor)
+        # An inode may come back as that of a later file, which is then shorter.
+        if position is not None and status.st_ino == position.inode and status.st_size >= position.offset:
+            return [(descriptor, position.offset), *unread]
+        unread.insert(0, (descriptor, 0))
+    return unread
 
-    def _moved(self) -> bool:
-        assert self._descriptor is not None
-        try:
-            return os.stat(self._path).st_ino != os.fstat(self._descriptor).st_ino
-        except FileNotFoundError:
-            return False
 
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+@contextlib.contextmanager
+def _opened(places: tuple[Path, ...]) -> Iterator[list[int]]:
+    """The files there are, the older one first, as they stood at one moment."""
+    for attempt in range(1, OPEN_TRIES + 1):
+        with ExitStack() as files:
+            current = _open("log", places, files)
+            older = _open("log.1", places, files)
+            found = [descriptor for descriptor in (older, current) if descriptor is not None]
+            # Otherwise it was rotated or put away between the two.
+            steady = not found or (current is not None and _named(current, places))
+            if steady or attempt == OPEN_TRIES:
+                yield found
+                return
+
+
+def _open(name: str, places: tuple[Path, ...], files: ExitStack) -> int | None:
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(place / name, os.O_RDONLY | os.O_CLOEXEC)
+            files.callback(os.close, descriptor)
+            return descriptor
+    return None
+
+
+def _named(descriptor: int, places: tuple[Path, ...]) -> bool:
+    """Is this still the file that is called `log`?"""
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(descriptor), (place / "log").stat())
+    return False
+
+
+def _last_lines(descriptor: int, count: int) -> tuple[list[bytes], int]:
+    """The last whole lines of a file, read from its end, and where the last one ends."""
+    size = start = os.fstat(descriptor).st_size
+    blocks: list[bytes] = []
+    ends = 0
+    while start > 0 and ends <= count:
+        length = min(BLOCK_BYTES, start)
+        start -= length
+        blocks.append(os.pread(descriptor, length, start))
+        ends += blocks[-1].count(b"\n")
+    *lines, rest = b"".join(reversed(blocks)).split(b"\n")
+    return lines[-count:] if count else [], size - len(rest)
+
+
+def _whole_lines(descriptor: int, offset: int) -> tuple[list[bytes], int]:
+    """Whole lines from there on, and where they end."""
+    *lines, rest = (data := os.pread(descriptor, READ_BYTES_MAX, offset)).split(b"\n")
+    return lines, offset + len(data) - len(rest)
+
+
+def _parsed(lines: list[bytes]) -> Iterator[LogLine]:
+    return (line for line in map(parse, lines) if line is not None)

@@ -56,11 +56,15 @@ class TrafficMeter:
         self._traffic.pop(endpoint, None)
 
     def update(self, report: Report, *, now: float, windows: Mapping[EndpointId, float]) -> None:
-        """Take in a report. `windows` says how long each endpoint's peaks are remembered, in seconds."""
+        """Take in a report. `windows` says how long each endpoint's peaks are remembered, in seconds; what a report
+        says of endpoints without one, which are deleted, is nobody's business any more.
+        """
         self._heard_at = now
         self.gateway_uptime_s = report.uptime_s
         for entry in report.endpoints:
             endpoint = EndpointId(entry.id)
+            if endpoint not in windows:
+                continue
             demand = entry.in_flight + entry.waiting
             known = self._traffic.get(endpoint)
             if known is None:
@@ -69,7 +73,7 @@ class TrafficMeter:
             elif demand > 0 or entry.arrivals != known.report.arrivals:
                 known.busy_at = now
             known.report, known.seq, known.at = entry, report.seq, now
-            _note_peak(known.peaks, now, float(demand), window_s=windows.get(endpoint, 0.0))
+            _note_peak(known.peaks, now, float(demand), window_s=windows[endpoint])
 
     def wake(self, endpoint: EndpointId, waiting: int, *, now: float) -> None:
         """A request waits, said ahead of the next report."""
