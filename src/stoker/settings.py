@@ -133,20 +133,29 @@ def read(
     values: dict[str, object] = {}
     path = Paths(folder).settings
     if path.exists():
-        loaded = _yaml(path.read_text(encoding="utf-8"), str(path))
+        # One in which nothing is set is as good as none.
+        loaded = _yaml(_text_of(path), str(path)) or {}
         if not isinstance(loaded, Mapping):
             raise Invalid(f"{path}: expected a mapping of settings")
-        values.update(loaded)
+        values.update({str(key): value for key, value in loaded.items()})
     names = {f.name for f in fields(Settings)} - {"data_dir"}
     for name in names:
         text = environ.get(f"STOKER_{name.upper()}")
         if text is not None:
-            values[name] = _yaml(text, f"STOKER_{name.upper()}")
+            # Text is taken as it is: as YAML, `::` would be a mapping and `1` a number.
+            values[name] = text if _PARSERS[name] in (_text, _level) else _yaml(text, f"STOKER_{name.upper()}")
     values.update({key: value for key, value in (overrides or {}).items() if value is not None})
     unknown = sorted(set(values) - names)
     if unknown:
         raise Invalid(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(names))}")
     return Settings(data_dir=folder, **{name: _value(name, value) for name, value in values.items()})
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Invalid(f"{path} cannot be read: {exc}") from exc
 
 
 def _yaml(text: str, source: str) -> object:
@@ -212,10 +221,9 @@ def _ports(value: object) -> PortRange:
     if isinstance(value, PortRange):
         return value
     first, _, last = str(value).partition("-")
-    ports = PortRange(int(first), int(last))
-    if not 1024 <= ports.first <= ports.last <= 65_535:
-        raise ValueError("expected FIRST-LAST within 1024-65535")
-    return ports
+    if first.isdecimal() and last.isdecimal() and 1024 <= int(first) <= int(last) <= 65_535:
+        return PortRange(int(first), int(last))
+    raise ValueError("expected FIRST-LAST within 1024-65535")
 
 
 def _level(value: object) -> str:

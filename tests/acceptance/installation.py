@@ -175,6 +175,10 @@ class Installation:
         }
         return self.api("POST", "/endpoints", spec)["endpoint"]
 
+    def traffic(self, what: str, name: str = "e") -> Any:
+        """A number of the endpoint's last report; `None` before the first."""
+        return (self.api("GET", f"/endpoints/{name}")["traffic"] or {}).get(what)
+
     def ready_workers(self, name: str = "e") -> list[Any]:
         return [w for w in self.api("GET", f"/endpoints/{name}/workers")["items"] if w["state"] == "ready"]
 

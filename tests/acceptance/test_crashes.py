@@ -97,9 +97,9 @@ def test_a_killed_worker_is_replaced_and_waiting_requests_go_to_the_new_one(inst
     [pid] = installation.worker_pids()
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(installation.get, "/e/e/slow?s=60")
-        until(lambda: installation.api("GET", "/endpoints/e")["traffic"]["in_flight"] == 1, what="a request in flight")
+        until(lambda: installation.traffic("in_flight") == 1, what="a request in flight")
         waiting = pool.submit(installation.get, "/e/e/who")
-        until(lambda: installation.api("GET", "/endpoints/e")["traffic"]["waiting"] == 1, what="a request waiting")
+        until(lambda: installation.traffic("waiting") == 1, what="a request waiting")
         os.kill(pid, signal.SIGKILL)
         status, body = waiting.result(30)
         assert status == 200

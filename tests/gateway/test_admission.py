@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.loopback import endpoint
-from stoker.gateway.admission import Admission, Refusal, Turn, Worker
+from stoker.gateway.admission import REST_S, Admission, Refusal, Turn, Worker
 from stoker.link.messages import EndpointEntry, WorkerEntry
 
 
@@ -86,6 +86,18 @@ def test_a_slot_is_released_once() -> None:
     room.it.release(turn, 2.0, failed=True)
     report = room.it.report(3.0)
     assert (report.in_flight, report.completions, report.errors, report.workers) == (1, 1, 0, {"w": 1})
+
+
+def test_a_worker_that_cut_a_request_gets_nothing_for_a_moment() -> None:
+    room = Room(endpoint(entry_of("w", slots=2)))
+    cut, _ = room.enter("a")
+    room.enter("b")
+    assert room.enter("c")[1] == "waits"
+    room.it.rest(cut, 1.0)
+    room.it.release(cut, 1.0, failed=True)
+    assert room.told == [], "it may be dying: its other sockets are perhaps not closed yet"
+    room.it.rested(1.0 + REST_S)
+    assert room.told == ["c:w"]
 
 
 def test_the_room_is_bounded_in_number() -> None:

@@ -20,6 +20,7 @@ from stoker.link.messages import (
     Report,
     Snapshot,
     Wake,
+    WorkerDown,
     WorkerEntry,
     decode_to_gateway,
     encode,
@@ -81,7 +82,9 @@ class _Endpoint:
 
 
 class SimulatedGateway:
-    """Connect it with `connect`; `silence` makes it deaf and dumb without closing the connection."""
+    """Connect it with `connect`; `silent` makes it deaf and dumb without closing the connection; `reconnect` is what it
+    does after that, or to a new control, its requests going on.
+    """
 
     def __init__(self, link: LinkServer) -> None:
         self._link = link
@@ -90,6 +93,7 @@ class SimulatedGateway:
         self._seq = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._pipe = _Pipe(self)
+        self._down: set[str] = set()
         self.silent = False
         self.touched: set[str] = set()
         self.requests: list[Request] = []
@@ -102,10 +106,20 @@ class SimulatedGateway:
         self._tasks.append(loop.create_task(self._report()))
 
     async def close(self) -> None:
+        """The connection ends; requests go on."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._pipe.close()
         self._link.gone(self._pipe)  # type: ignore[arg-type]
+
+    async def reconnect(self, link: LinkServer) -> None:
+        """Connect again, perhaps to another control. Everything that was missed meanwhile is in its snapshot."""
+        await self.close()
+        self._link, self._reader, self._pipe = link, asyncio.StreamReader(), _Pipe(self)
+        self.silent = False
+        self.connect()
 
     def say(self, message: Message) -> None:
         if not self.silent:
@@ -116,7 +130,7 @@ class SimulatedGateway:
             return
         message = decode_to_gateway(line)
         if isinstance(message, Snapshot):
-            self._endpoints = {entry.id: _Endpoint(entry) for entry in message.endpoints}
+            self._replace(message.endpoints)
         if isinstance(message, Delta):
             for entry in message.endpoints:
                 known = self._endpoints.setdefault(entry.id, _Endpoint(entry))
@@ -129,6 +143,16 @@ class SimulatedGateway:
             self._seq = message.seq
             self.touched.update(self._endpoints if isinstance(message, Snapshot) else ())
             asyncio.get_running_loop().call_soon(self.say, Ack(message.seq))
+
+    def _replace(self, entries: tuple[EndpointEntry, ...]) -> None:
+        before, self._endpoints = self._endpoints, {}
+        for entry in entries:
+            known = self._endpoints[entry.id] = before.pop(entry.id, _Endpoint(entry))
+            known.entry = entry
+            self._pump(known)
+        for gone in before.values():
+            while gone.waiting:
+                gone.waiting.popleft().end("refused")
 
     def workers(self, endpoint: str) -> tuple[WorkerEntry, ...]:
         return self._endpoints[endpoint].entry.workers if endpoint in self._endpoints else ()
@@ -160,7 +184,11 @@ class SimulatedGateway:
                 known.refusals += 1
                 known.waiting.popleft().end("refused")
         while known.waiting:
-            free = [w for w in known.entry.workers if not w.draining and len(known.running.get(w.id, ())) < w.slots]
+            free = [
+                w
+                for w in known.entry.workers
+                if not w.draining and w.id not in self._down and len(known.running.get(w.id, ())) < w.slots
+            ]
             if not free:
                 return
             worker = min(free, key=lambda w: (len(known.running.get(w.id, ())), w.order))
@@ -178,12 +206,20 @@ class SimulatedGateway:
         self.touched.add(known.entry.id)
         self._pump(known)
 
+    def on(self, worker: str) -> list[Request]:
+        """The requests in flight on this worker."""
+        return [r for r in self.requests if r.worker == worker and r.outcome is None]
+
     def cut(self, worker: str) -> None:
-        """This worker is dead: its requests end, visibly."""
+        """This worker is dead: its requests end, visibly, and it gets no more."""
+        self._down.add(worker)
+        for request in self.on(worker):
+            request.end("cut")
         for known in self._endpoints.values():
-            for request in known.running.pop(worker, []):
-                request.end("cut")
+            if known.running.pop(worker, []):
                 self.touched.add(known.entry.id)
+            if any(w.id == worker for w in known.entry.workers):
+                self.say(WorkerDown(known.entry.id, worker, "connection refused"))
 
     async def _report(self) -> None:
         began = asyncio.get_running_loop().time()

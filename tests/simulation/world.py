@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from stoker.domain.endpoint import (
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.operation import Operation
 from stoker.domain.worker import Address, Worker, WorkerState
+from stoker.providers.base import Provider
 from stoker.providers.fake import FakeProvider
 from stoker.settings import Settings
 from stoker.store import installation
@@ -66,27 +67,31 @@ def spec(
 class World:
     """One installation. `load_s` is how long a worker takes from start to its first good probe."""
 
-    def __init__(self, store: Store, provider: FakeProvider) -> None:
+    def __init__(self, store: Store, provider: FakeProvider, others: Mapping[str, Provider]) -> None:
         self.store = store
         self.provider = provider
+        self.providers: Mapping[str, Provider] = {"fake": provider, **others}
+        self.settings = replace(Settings(data_dir=Path("/nonexistent")), operation_timeout_s=600)
         self.load_s = 2.0
         self.sick: set[int] = set()
         self.stoker: Stoker
         self.gateway: SimulatedGateway
 
-    async def boot(self) -> None:
-        """Start control, and a gateway beside it."""
+    async def boot(self, *, gateway: SimulatedGateway | None = None) -> None:
+        """Start control, and a gateway beside it, unless one is there that has survived."""
 
         term = await self.store.write(installation.next_term)
-        settings = replace(Settings(data_dir=Path("/nonexistent")), operation_timeout_s=600)
-        self.stoker = Stoker(settings, self.store, {"fake": self.provider}, term=term, clock=wall, check=self._check)
-        self.gateway = SimulatedGateway(self.stoker.link)
-        self.gateway.connect()
+        self.stoker = Stoker(self.settings, self.store, self.providers, term=term, clock=wall, check=self._check)
+        if gateway is not None:
+            await gateway.reconnect(self.stoker.link)
+        else:
+            self.gateway = SimulatedGateway(self.stoker.link)
+            self.gateway.connect()
         await asyncio.sleep(0)
         await self.stoker.start()
 
     async def crash(self) -> None:
-        """Control dies: nothing of it goes on, and nothing is said to anybody."""
+        """Control dies: nothing of it goes on, and nothing is said to anybody. The gateway loses its connection."""
         stoker = self.stoker
         for task in stoker._tasks:
             task.cancel()
@@ -121,11 +126,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(provider: FakeProvider | None = None) -> AsyncIterator[World]:
-    """A world, booted; taken down at the end."""
+async def world(
+    provider: FakeProvider | None = None, *, others: Mapping[str, Provider] | None = None
+) -> AsyncIterator[World]:
+    """A world, booted; taken down at the end. `others` are providers beside the one called `fake`."""
     store = InlineSqliteStore()
     await store.write(lambda tx: installation.add_default_project(tx, now=wall()))
-    made = World(store, provider or FakeProvider(clock=wall))
+    made = World(store, provider or FakeProvider(clock=wall), others or {})
     await made.boot()
     try:
         yield made

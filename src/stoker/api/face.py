@@ -5,6 +5,7 @@ Made by `stoker.app` with the services; reached below `/api/v1`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -30,6 +31,16 @@ from stoker.domain.errors import (
 from stoker.web import Services
 
 PREFIX = "/api/v1"
+# What Python calls otherwise than JSON does.
+_KINDS = {
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "tuple_type": "a list",
+    "frozen_set_type": "a list",
+}
+# Names in a body are the caller's, and may be as long as the body.
+POINTER_CHARS_MAX = 1_024
 _STATUS: tuple[tuple[type[StokerError], int], ...] = (
     (Invalid, 422),
     (NotFound, 404),
@@ -42,7 +53,13 @@ _STATUS: tuple[tuple[type[StokerError], int], ...] = (
 )
 
 
-def problem(status: int, detail: str, *, problems: tuple[Problem, ...] = ()) -> JSONResponse:
+def problem(
+    status: int,
+    detail: str,
+    *,
+    problems: tuple[Problem, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """A problem document. `errors` names the places in the body, as JSON pointers."""
     body: dict[str, Any] = {
         "type": "about:blank",
@@ -52,8 +69,8 @@ def problem(status: int, detail: str, *, problems: tuple[Problem, ...] = ()) -> 
     }
     if problems:
         body["errors"] = [{"pointer": p.pointer, "detail": p.detail} for p in problems]
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+    more = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse(body, status, headers={**more, **(headers or {})}, media_type="application/problem+json")
 
 
 async def _stoker_error(_request: Request, exc: Exception) -> Response:
@@ -74,7 +91,9 @@ async def _validation_error(_request: Request, exc: Exception) -> Response:
 
 def _pointer(location: tuple[int | str, ...]) -> str:
     where = location[1:] if location and location[0] in ("body", "query", "path", "header") else location
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in where)
+    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in where)
+    # A name in the body may have half a character in it, which no answer can be written with.
+    return pointer[:POINTER_CHARS_MAX].encode("utf-8", "replace").decode()
 
 
 def _sentence(error: Any) -> str:
@@ -82,6 +101,8 @@ def _sentence(error: Any) -> str:
         return "there is no such field"
     if error["type"] == "missing":
         return "this is required"
+    if error["type"] in _KINDS:
+        return f"this must be {_KINDS[error['type']]}"
     message = str(error["msg"])
     return message[:1].lower() + message[1:]
 
@@ -91,7 +112,12 @@ async def _http_error(_request: Request, exc: Exception) -> Response:
     detail = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else "there is nothing at this address"
     if exc.status_code == 405:
         detail = "this address does not take that method"
-    return problem(exc.status_code, detail)
+    return problem(exc.status_code, detail, headers=exc.headers)
+
+
+async def _server_error(_request: Request, _exc: Exception) -> Response:
+    # The server logs what it was; the caller learns that it is not theirs to mend.
+    return problem(500, "something went wrong inside Stoker; its log says what")
 
 
 def make(services: Services) -> FastAPI:
@@ -110,6 +136,7 @@ def make(services: Services) -> FastAPI:
     app.add_exception_handler(StokerError, _stoker_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _server_error)
     for module in (endpoints, records, keys, installation):
         app.include_router(module.router)
     return app

@@ -1,8 +1,10 @@
-"""How native routes take requests: bodies are bounded, and a POST with an `Idempotency-Key` runs once."""
+"""How native routes take requests: with a key, bodies bounded, and a POST with an `Idempotency-Key` once."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,24 +13,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stoker.domain.access import Principal
 from stoker.web import Answer, principal_of, services_of
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
+# Half of a character outside the basic plane, in JSON's spelling.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class OnceRoute(APIRoute):
-    """A route that bounds its body and honours `Idempotency-Key` on POST."""
+    """A route that asks for a key before anything else, bounds its body and honours `Idempotency-Key` on POST."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         route = f"{self.path}"
 
         async def bounded(request: Request) -> Response:
+            # First of all: nobody's body is read, and no mistake in it explained, without a key.
+            caller = principal_of(request)
             await _bound_body(request)
             key = request.headers.get("idempotency-key")
             if key is None or request.method != "POST":
                 return await handle(request)
-            return await _once(request, route, key, handle)
+            return await _once(request, caller, route, key, handle)
 
         return bounded
 
@@ -44,17 +51,41 @@ async def _bound_body(request: Request) -> None:
             raise HTTPException(413, f"a body has at most {BODY_BYTES_MAX} bytes")
         chunks.append(chunk)
     # Where `Request.body` keeps what it has read.
-    request._body = b"".join(chunks)
+    request._body = body = b"".join(chunks)
+    if body and not _says_json(request.headers.get("content-type", "")):
+        raise HTTPException(415, "a body is JSON: send it with `Content-Type: application/json`")
+    if _HALF.search(body):
+        _check_halves(body)
+
+
+def _says_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _check_halves(body: bytes) -> None:
+    """JSON can spell half a character alone, which can be neither stored nor shown."""
+    with contextlib.suppress(ValueError, RecursionError):
+        # What is no JSON at all is told by whoever reads it.
+        value = json.loads(body)
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as exc:
+            raise HTTPException(400, "the body has half of a surrogate pair in it, which is no character") from exc
 
 
 async def _once(
-    request: Request, route: str, key: str, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+    request: Request,
+    caller: Principal,
+    route: str,
+    key: str,
+    handle: Callable[[Request], Coroutine[Any, Any, Response]],
 ) -> Response:
     once = services_of(request).once
-    project = principal_of(request).project
-    # The path is part of what is compared: the same key for another endpoint is another request.
-    compared = request.url.path.encode() + b"\0" + await request.body()
-    begun = await once.begin(project, route, key, compared)
+    # The path is part of what is compared: the same key for another endpoint is another request. So is the caller: an
+    # answer is for whom it was made, as others may not be allowed to see it.
+    compared = b"\0".join((caller.key.encode(), request.url.path.encode(), await request.body()))
+    begun = await once.begin(caller.project, route, key, compared)
     if isinstance(begun, Answer):
         headers = {"Idempotent-Replayed": "true"}
         return Response(begun.body, begun.status, media_type="application/json", headers=headers)

@@ -233,7 +233,8 @@ class Watch(asyncio.Event):
     async def changed(self, *, timeout_s: float) -> None:
         """Wait for a commit since the last call, or until the time is over."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self.wait()
         self.clear()
 
 

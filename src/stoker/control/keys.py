@@ -5,7 +5,7 @@ Usable keys are kept in memory by digest, for the gateway's table and for every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -24,6 +24,8 @@ NAME_CHARS_MAX = 255
 # Longer than any key; a longer text is refused before it is hashed.
 SECRET_CHARS_MAX = 512
 ACK_WAIT_S = 1.0
+# A hundred years; beyond some thousand there is no date for it.
+EXPIRES_S_MAX = 3_153_600_000.0
 
 
 class Keys:
@@ -61,9 +63,11 @@ class Keys:
         return Principal(key=key.id, project=key.project, scopes=key.scopes, endpoints=key.endpoints)
 
     def attached_to(self, endpoint: EndpointId) -> Iterable[str]:
-        """Digests of the usable keys that name this endpoint."""
+        """Digests of the usable keys that name this endpoint and may call it."""
         return (
-            digest for digest, key in self._usable.items() if key.endpoints is not None and endpoint in key.endpoints
+            digest
+            for digest, key in self._usable.items()
+            if key.endpoints is not None and endpoint in key.endpoints and Scope.INVOKE in reach(key.scopes)
         )
 
     async def create(
@@ -84,8 +88,8 @@ class Keys:
             raise Invalid.at("/name", f"a key's name has between 1 and {NAME_CHARS_MAX} printable characters")
         if not scopes:
             raise Invalid.at("/scopes", f"name at least one scope of {', '.join(Scope)}")
-        if expires_in_s is not None and expires_in_s <= 0:
-            raise Invalid.at("/expires_in_s", "a key expires after some seconds, more than 0")
+        if expires_in_s is not None and not 0 < expires_in_s <= EXPIRES_S_MAX:
+            raise Invalid.at("/expires_in_s", f"expires_in_s must be above 0 and at most {EXPIRES_S_MAX:.0f}")
         if granted_by is not None:
             _check_grant(granted_by, scopes, endpoints)
         now = self._clock()
@@ -110,11 +114,11 @@ class Keys:
         key = await self._store.write(add)
         self._usable[key.digest] = key
         self._link.put_key(key_entry_of(key))
-        await self._tell(key)
+        await self._tell([key])
         return key, secret
 
-    async def _tell(self, key: ApiKey) -> None:
-        for endpoint in key.endpoints or ():
+    async def _tell(self, keys: Iterable[ApiKey]) -> None:
+        for endpoint in {endpoint for key in keys for endpoint in key.endpoints or ()}:
             self._changed(endpoint)
         await self._link.wait_acked(self._link.seq, timeout_s=ACK_WAIT_S)
 
@@ -125,19 +129,21 @@ class Keys:
         if key is None:
             raise NotFound(f"no key {reference[:64]!r}")
         await self._store.write(lambda tx: rows.revoke(tx, key.id, now=now))
-        await self._drop(key)
+        await self._drop([key])
         return replace(key, revoked_at=key.revoked_at or now)
 
-    async def _drop(self, key: ApiKey) -> None:
-        self._usable.pop(key.digest, None)
-        self._link.drop_key(key.digest)
-        await self._tell(key)
+    async def _drop(self, keys: Sequence[ApiKey]) -> None:
+        for key in keys:
+            self._usable.pop(key.digest, None)
+            self._link.drop_key(key.digest)
+        await self._tell(keys)
 
     async def expire(self) -> None:
         """Drop the keys whose time is over. Called every second."""
         now = self._clock()
-        for key in [key for key in self._usable.values() if not key.usable(now)]:
-            await self._drop(key)
+        # All at once: with no gateway to acknowledge, each would keep the next one waiting in its table.
+        if expired := [key for key in self._usable.values() if not key.usable(now)]:
+            await self._drop(expired)
 
 
 def _check_grant(by: Principal, scopes: frozenset[Scope], endpoints: frozenset[EndpointId] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stoker.domain.endpoint import EndpointSpec, Launch, Probe
+from stoker.domain.errors import Invalid
 from stoker.engines import base as engines
 from stoker.engines import catalogue
 
@@ -20,7 +21,10 @@ def resolve(spec: EndpointSpec, slug: str, *, models: Mapping[str, str]) -> Laun
     wanted = spec.launch
     hardware = spec.pool.hardware
     if wanted.model is not None:
-        model = catalogue.resolve(wanted.model, models, engine=wanted.engine)
+        try:
+            model = catalogue.resolve(wanted.model, models, engine=wanted.engine)
+        except OSError as exc:
+            raise Invalid.at("/launch/model", f"cannot look for the model: {exc.strerror}") from exc
         engine = engines.load(catalogue.choose(wanted, model, hardware))
         names = tuple(dict.fromkeys((spec.name, slug)))
         return engine.launch(wanted, model, hardware, names=names, slots=spec.slots)

@@ -16,6 +16,8 @@ from stoker.store import workers as worker_rows
 WORKERS_MERGED_MAX = 20
 # Lines between the workers and a slow reader; when it is full the workers' files wait, nothing is lost.
 QUEUE_LINES_MAX = 1_000
+# How often somebody who follows an endpoint looks for new workers.
+LOOK_S = 0.5
 
 
 class Logs:
@@ -39,31 +41,40 @@ class Logs:
         that start later as well, until the reader goes or the endpoint is deleted.
         """
         workers = await self._workers(endpoint)
-        lines = [line for worker in workers async for line in self.of_worker(worker, tail=tail, follow=False)]
+        # They have said all they will. The others may end while their lines are read.
+        ended = frozenset(worker.id for worker in (*workers, *self._fleet.workers(endpoint)) if worker.gone)
+        # One line at least of each: where following them begins.
+        least = max(tail, 1)
+        lines = [line for worker in workers async for line in self.of_worker(worker, tail=least, follow=False)]
         lines.sort(key=lambda line: line.at)
         for line in lines[-tail:] if tail else []:
             yield line
         if follow:
             last = {worker.id: max((e.at for e in lines if e.worker == worker.id), default=0.0) for worker in workers}
-            async for line in self._following(endpoint, last):
+            async for line in self._following(endpoint, last, ended):
                 yield line
 
-    async def _following(self, endpoint: EndpointId, last: dict[WorkerId, float]) -> AsyncIterator[LogEntry]:
+    async def _following(
+        self, endpoint: EndpointId, last: dict[WorkerId, float], ended: frozenset[WorkerId]
+    ) -> AsyncIterator[LogEntry]:
         queue: asyncio.Queue[LogEntry] = asyncio.Queue(QUEUE_LINES_MAX)
         tasks: dict[WorkerId, asyncio.Task[None]] = {}
-        # Ended workers have said all they will.
-        ended = {worker for worker in last if (known := self._fleet.worker(worker)) is None or known.gone}
         try:
             while self._fleet.endpoint(endpoint) is not None or not queue.empty():
-                for worker in self._fleet.live(endpoint):
+                # Those that came and went between two looks have said something too.
+                workers = self._fleet.workers(endpoint)
+                for worker in workers:
                     if worker.id not in tasks and worker.id not in ended:
                         # A worker that was in the tail goes on after its last line there.
                         after = last.get(worker.id)
                         tasks[worker.id] = asyncio.create_task(self._feed(worker, after, queue))
+                _drop_finished(tasks, {worker.id for worker in workers})
                 try:
-                    yield await asyncio.wait_for(queue.get(), 0.5)
+                    async with asyncio.timeout(LOOK_S):
+                        entry = await queue.get()
                 except TimeoutError:
                     continue
+                yield entry
         finally:
             for task in tasks.values():
                 task.cancel()
@@ -73,3 +84,9 @@ class Logs:
         async for line in self.of_worker(worker, tail=QUEUE_LINES_MAX, follow=True):
             if after is None or line.at > after:
                 await queue.put(line)
+
+
+def _drop_finished(tasks: dict[WorkerId, asyncio.Task[None]], known: set[WorkerId]) -> None:
+    """Forget the readers of workers that are forgotten themselves and so do not come again."""
+    for worker in [worker for worker, task in tasks.items() if task.done() and worker not in known]:
+        del tasks[worker]

@@ -6,6 +6,7 @@ One failure never ends the loop, and a stopped loop leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
@@ -44,10 +45,10 @@ class Loop:
                 await asyncio.sleep(pause_s)
                 continue
             failures = 0
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._period_s)
-            except TimeoutError:
-                continue
+            # Not `wait_for`, which in Python 3.11 loses a cancellation that comes together with the wake.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._period_s):
+                    await self._wake.wait()
 
 
 def backoff_s(failures: int) -> float:

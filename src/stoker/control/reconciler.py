@@ -82,14 +82,16 @@ class Reconciler:
 
     def worker_ready(self, worker: WorkerId) -> None:
         """Its probe has passed."""
-        self._ready.add(worker)
-        self._wake_worker(worker)
+        known = self._fleet.worker(worker)
+        if known is not None and not known.gone:
+            self._ready.add(worker)
+            self.wake(known.endpoint)
 
     def worker_unhealthy(self, worker: WorkerId, why: str) -> None:
         """Its probes fail, or it refuses the gateway's connections."""
-        self._unhealthy[worker] = why
         known = self._fleet.worker(worker)
-        if known is not None:
+        if known is not None and not known.gone:
+            self._unhealthy[worker] = why
             self._providers.get(known.provider).observer.loop.wake()
             self.wake(known.endpoint)
 
@@ -165,6 +167,7 @@ class Reconciler:
         async with self._fleet.lock(endpoint_id):
             endpoint = self._fleet.endpoint(endpoint_id)
             if endpoint is None:
+                self._wake_at(endpoint_id, None)
                 return
             workers = self._fleet.live(endpoint_id)
             tails = await self._tails(workers)
@@ -182,7 +185,7 @@ class Reconciler:
             if not step.empty:
                 new, _ = await self._fleet.commit(step.change)
             self._carry_out(step, new)
-            self._wake_at(endpoint_id, step.next_at())
+            self._wake_at(endpoint_id, None if step.change.removed else step.next_at())
 
     def _facts(self, endpoint: Endpoint, workers: tuple[Worker, ...], tails: dict[WorkerId, str], now: float) -> Facts:
         sights = {worker.id: sight for worker in workers if (sight := self._sight(worker)) is not None}
@@ -302,12 +305,15 @@ class Reconciler:
         """From now on wait for no request: draining workers are ended whatever they still do."""
         self._hurried = True
         now = self._clock()
-        for endpoint in self._fleet.endpoints():
-            async with self._fleet.lock(endpoint.id):
-                draining = [w for w in self._fleet.live(endpoint.id) if w.state is WorkerState.DRAINING]
+        for endpoint_id in [endpoint.id for endpoint in self._fleet.endpoints()]:
+            async with self._fleet.lock(endpoint_id):
+                # As it is now, under its lock: what it was before must not be written back over it.
+                endpoint = self._fleet.endpoint(endpoint_id)
+                draining = [w for w in self._fleet.live(endpoint_id) if w.state is WorkerState.DRAINING]
                 workers = {worker.id: replace(worker, drain_deadline=now) for worker in draining}
-                await self._fleet.commit(Change(endpoint=endpoint, workers=workers))
-            self.wake(endpoint.id)
+                if endpoint is not None and workers:
+                    await self._fleet.commit(Change(endpoint=endpoint, workers=workers))
+            self.wake(endpoint_id)
 
     async def close(self) -> None:
         """Set no more timers."""

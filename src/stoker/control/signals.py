@@ -12,7 +12,7 @@ import structlog
 
 from stoker.control.fleet import Fleet
 from stoker.control.table import Publisher
-from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.endpoint import Endpoint, EndpointId, Phase
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.link.messages import Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
@@ -118,6 +118,8 @@ class Gateway:
         )
 
     def _wants_change(self, endpoint: Endpoint, now: float) -> bool:
+        if endpoint.phase is not Phase.ACTIVE:
+            return False
         decision = decide(
             endpoint.spec.scaling,
             endpoint.spec.pool.bounds,

@@ -45,7 +45,10 @@ class Phase(StrEnum):
 
 def _within(pointer: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise Invalid.at(pointer, f"{pointer.rsplit('/', 1)[-1]} must be between {low:g} and {high:g}, not {value:g}")
+        # Cut, since a whole number may have thousands of digits.
+        raise Invalid.at(
+            pointer, f"{pointer.rsplit('/', 1)[-1]} must be between {low:g} and {high:g}, not {str(value)[:20]}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,10 @@ from typing import Protocol
 
 from stoker.link.messages import EndpointEntry, EndpointReport, WorkerEntry
 
+# A worker that cut a request may be dying: its sockets close one after the other, and what is sent to it in between is
+# lost. A new connection after this long is either taken by a living worker or refused.
+REST_S = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -27,15 +31,16 @@ class Refusal:
 class Worker:
     """One worker as admission sees it. `down`: it refused a connection, and the table has not mentioned it since.
 
-    `gone`: no longer in the table, kept until its last request has ended.
+    `gone`: no longer in the table, kept until its last request has ended. `rests_until`: it gets nothing before.
     """
 
-    __slots__ = ("down", "draining", "gone", "host", "id", "in_flight", "order", "port", "slots")
+    __slots__ = ("down", "draining", "gone", "host", "id", "in_flight", "order", "port", "rests_until", "slots")
 
     def __init__(self, entry: WorkerEntry) -> None:
         self.id = entry.id
         self.in_flight = 0
         self.gone = False
+        self.rests_until = 0.0
         self.take(entry)
 
     def take(self, entry: WorkerEntry) -> None:
@@ -205,6 +210,17 @@ class Admission:
         worker.down = True
         return not known
 
+    def rest(self, turn: Turn, now: float) -> None:
+        """The worker has cut this turn's request: nothing new for it for `REST_S`; then `rested` is due."""
+        if turn.worker is not None:
+            turn.worker.rests_until = now + REST_S
+
+    def rested(self, now: float) -> None:
+        """Some worker's rest may be over: its slots go to those who wait."""
+        self._accrue(now, touch=False)
+        if self.waiting:
+            self._pump()
+
     def expire(self, now: float) -> None:
         """Refuse the requests whose wait has lasted long enough."""
         if not self.waiting:
@@ -286,6 +302,8 @@ class Admission:
         for worker in self.workers:
             load = worker.in_flight
             if load < worker.slots and not worker.down and (pin is None or worker.id == pin):
+                if worker.rests_until > self._at:
+                    continue
                 if load == 0:
                     # Workers are in the order of their age: nothing further on can be better than an idle one.
                     return worker

@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 from stoker.gateway import answers
-from stoker.gateway.admission import Admission, Refusal, Turn, Worker
+from stoker.gateway.admission import REST_S, Admission, Refusal, Turn, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.head import Headers, Request, read_response
 from stoker.gateway.parties import Downstream, Hub, Limits
@@ -270,6 +270,8 @@ class Exchange:
     def upstream_lost(self, detail: str) -> None:
         """The connection ended before the answer did."""
         upstream, self._upstream = self._upstream, None
+        if self._admission is not None and self._turn is not None:
+            self._rest(self._admission, self._turn)
         if self._state == _ANSWERING:
             self._over(failed=True)
             self.downstream.abort()
@@ -281,6 +283,12 @@ class Exchange:
             self._connect(self._pool)
             return
         self._fail(502, "worker_failed", f"the worker did not answer: {detail}")
+
+    def _rest(self, admission: Admission, turn: Turn) -> None:
+        admission.rest(turn, self._gateway.time())
+        loop = asyncio.get_running_loop()
+        # A little later than the rest itself: timers may fire a clock's tick early.
+        loop.call_later(REST_S + 0.005, lambda: admission.rested(self._gateway.time()))
 
     def _fail(self, status: int, reason: str, detail: str) -> None:
         if self._admission is None:

@@ -144,12 +144,10 @@ class LinkServer:
     async def wait_acked(self, seq: int, *, timeout_s: float) -> bool:
         """Wait until the gateway has taken over `seq`. False when it did not within `timeout_s`, or none is there."""
 
-        async def wait() -> None:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self.acked >= seq)
-
         try:
-            await asyncio.wait_for(wait(), timeout_s)
+            # Not `wait_for`, which in Python 3.11 loses a cancellation that comes together with the acknowledgement.
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: self.acked >= seq)
         except TimeoutError:
             return False
         return True
@@ -193,7 +191,8 @@ class LinkServer:
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Talk to one gateway until it goes, or a newer one takes its place. Raises what breaks the conversation."""
         writer.write(encode(self._hello))
-        line = await asyncio.wait_for(reader.readline(), HELLO_TIMEOUT_S)
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            line = await reader.readline()
         if not line:
             return
         hello = decode_to_control(line)

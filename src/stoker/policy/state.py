@@ -43,7 +43,7 @@ def outcome_of(
     """How a pending operation stands: its state now, and a sentence.
 
     An operation that wants workers succeeds when that many of its revision are ready and no older ones are left; it
-    fails when starts of its revision keep failing, and times out at its deadline.
+    fails when that many are no longer wanted or starts of its revision keep failing, and times out at its deadline.
     """
     live = [w for w in workers if not w.gone]
     if operation.kind in (OperationKind.STOP, OperationKind.DELETE):
@@ -58,6 +58,8 @@ def outcome_of(
         ready = [w for w in live if w.revision == operation.revision and w.state is WorkerState.READY]
         old = [w for w in live if w.revision != operation.revision]
         exact = operation.kind is OperationKind.SCALE and operation.workers is not None
+        if wanted > endpoint.desired or (exact and wanted < endpoint.desired):
+            return OperationState.FAILURE, f"overtaken by a later change: {endpoint.desired} workers are wanted now"
         excess = len(live) - wanted if exact else 0
         if len(ready) >= wanted and not old and excess <= 0:
             return OperationState.SUCCESS, f"{len(ready)} workers are ready" if wanted else "done"

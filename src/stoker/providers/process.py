@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
@@ -65,7 +66,7 @@ class ProcessProvider:
         self._ports = ports
         self._log_bytes = log_bytes
         self._workers_kept = workers_kept
-        self._tidying = threading.Lock()
+        self._tidying, self._stopping = threading.Lock(), threading.Lock()
         self._gone = self._folder / GONE
         self._gone.mkdir(parents=True, exist_ok=True, mode=0o700)
         for aside in self._gone.glob(".*"):
@@ -165,7 +166,10 @@ class ProcessProvider:
                     _end_survivors(folder)
                     self._put_away(folder)
                     return
-            _write_private(folder / "stop.json", json.dumps({"grace_s": grace_s}))
+            with self._stopping:
+                # The shim may not have read what an earlier stop wrote, and of two graces the shorter one counts.
+                least_s = min(grace_s, _grace_s(folder))
+                _write_private(folder / "stop.json", json.dumps({"grace_s": least_s}))
             pid = _shim_pid(folder)
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -300,6 +304,14 @@ def _write_private(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(aside)
         raise
+
+
+def _grace_s(folder: Path) -> float:
+    """What an earlier stop granted; endless when there was none."""
+    try:
+        return float(json.loads((folder / "stop.json").read_bytes())["grace_s"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _exit(folder: Path) -> Exit | None:

@@ -19,9 +19,7 @@ import sys
 import time
 
 # Exit codes of the starting process, which its caller understands. 0: the worker is owned, and runs or has ended.
-HELD = 3
-ENDED = 4
-NO_SPEC = 5
+HELD, ENDED, NO_SPEC = 3, 4, 5
 
 # Whoever lists workers may hold a shared lock for a moment.
 LOCK_TRIES, LOCK_PAUSE_S = 50, 0.01
@@ -33,16 +31,14 @@ GRACE_S, GRACE_MAX_S = 10.0, 86_400.0
 KILL_AGAIN_S, KILL_AGAIN_MAX_S = 0.05, 2.0
 # `select` refuses what the kernel's timers cannot hold.
 WAIT_MAX_S = 3600.0
-LINE_BYTES_MAX = 16 * 1024
-READ_BYTES = 64 * 1024
+LINE_BYTES_MAX, READ_BYTES = 16 * 1024, 64 * 1024
 DESCRIPTORS_MAX = 1_048_576
 # Somebody outside its descendants may hold the worker's output open: its end is not waited for any longer than this.
 DRAIN_S = 0.5
 # A rotated log must have room for the longest line.
 LOG_HALF_MIN = 2 * LINE_BYTES_MAX
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def _prctl(option: int, value: int) -> None:
@@ -65,23 +61,20 @@ def _write(folder: str, name: str, value: object) -> None:
 
 def _lock(folder: str) -> int | None:
     path = os.path.join(folder, "lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for _ in range(LOCK_TRIES):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
             time.sleep(LOCK_PAUSE_S)
             continue
-        # The folder may have been put away in between: a lock on a file without a name keeps nobody out.
-        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            return descriptor
-        os.close(descriptor)
+        # The folder may have been put away in between: a lock on a file that is not there keeps nobody out.
+        return descriptor if os.path.samestat(os.fstat(descriptor), os.stat(path)) else None
     return None
 
 
 class Log:
-    """Stamped lines in `log`, which becomes `log.1` when it would outgrow half of the limit (at least 64 KiB)."""
+    """Stamped lines in `log`, which becomes `log.1` before it outgrows half of the limit (and 32 KiB)."""
 
     def __init__(self, folder: str, bytes_max: int) -> None:
         self._path = os.path.join(folder, "log")
@@ -161,29 +154,24 @@ def _spawn(spec: dict[str, object], stdout: int, stderr: int) -> tuple[int, str]
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != shim:
                 os._exit(1)
-            _default_signals()
+            signal.set_wakeup_fd(-1)
+            # All, since who started this may have ignored some.
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                signal.signal(number, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)
             os.chdir(str(cwd))
             os.execvpe(argv[0], argv, env)
         except (OSError, ValueError) as exc:
-            number = getattr(exc, "errno", None) or 0
-            os.write(writing, f"{number} {os.strerror(number) if number else exc}".encode(errors="replace")[:512])
+            code = getattr(exc, "errno", None) or 0
+            os.write(writing, f"{code} {os.strerror(code) if code else exc}".encode(errors="replace")[:512])
         finally:
             os._exit(127)
     os.close(writing)
     error = os.read(reading, 512)
     os.close(reading)
     return pid, error.decode(errors="replace")
-
-
-def _default_signals() -> None:
-    """As a program expects them, whatever was ignored by those who started this one."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError):
-            signal.signal(number, signal.SIG_DFL)
 
 
 def descendants(pid: int) -> list[int]:
@@ -343,17 +331,14 @@ class Shim:
     def _outcome(self) -> tuple[int, str]:
         assert self._status is not None
         code = os.waitstatus_to_exitcode(self._status)
-        reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code} ({_name(-code)})"
+        # Real-time signals have no names.
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else "unnamed"
+        reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code} ({name})"
         return code, f"stopped: {reason}" if self._ended_by_stop else reason
 
     def _record(self, code: int | None, reason: str) -> None:
         self._log.finish()
         _write(self._folder, "exit.json", {"code": code, "at": time.time(), "reason": reason})
-
-
-def _name(number: int) -> str:
-    # Real-time signals have no names.
-    return signal.Signals(number).name if number in list(signal.Signals) else "unnamed"
 
 
 def _own(folder: str, lock: int, spec: dict[str, object], acknowledge: int) -> None:

@@ -19,16 +19,30 @@ LOOK_S = 0.1
 BLOCK_BYTES = 64 * 1024
 # Of what has come since the last look, this much at once.
 READ_BYTES_MAX = 1024 * 1024
+# Enough to have a time in it, which no other file begins with.
+HEAD_BYTES = 64
 # The files may be rotated while they are being opened.
 OPEN_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """How far a reader has come: in which file, and where in it. The file is known by its inode, not by its name."""
+    """How far a reader has come: in which file, and where in it. The file's name does not tell, since it is rotated;
+    nor does its inode alone, which may come back as that of a later file.
+    """
 
     inode: int
     offset: int
+    head: bytes
+
+    @classmethod
+    def at(cls, descriptor: int, offset: int) -> _Position:
+        """There in that file."""
+        return cls(os.fstat(descriptor).st_ino, offset, os.pread(descriptor, min(offset, HEAD_BYTES), 0))
+
+    def within(self, descriptor: int) -> bool:
+        """Is it a place in this file?"""
+        return os.fstat(descriptor).st_ino == self.inode and os.pread(descriptor, len(self.head), 0) == self.head
 
 
 def parse(line: bytes) -> LogLine | None:
@@ -79,7 +93,7 @@ def _tail(places: tuple[Path, ...], count: int) -> tuple[list[LogLine], _Positio
         for descriptor in reversed(descriptors):
             before, end = _last_lines(descriptor, count - len(lines))
             lines = before + lines
-            position = position or _Position(os.fstat(descriptor).st_ino, end)
+            position = position or _Position.at(descriptor, end)
     return list(_parsed(lines)), position
 
 
@@ -89,7 +103,7 @@ def _since(places: tuple[Path, ...], position: _Position | None) -> tuple[list[L
         for descriptor, offset in _unread(descriptors, position):
             lines, end = _whole_lines(descriptor, offset)
             if lines:
-                return list(_parsed(lines)), _Position(os.fstat(descriptor).st_ino, end)
+                return list(_parsed(lines)), _Position.at(descriptor, end)
     return [], position
 
 
@@ -97,9 +111,7 @@ def _unread(descriptors: list[int], position: _Position | None) -> list[tuple[in
     """The files that may hold something new, oldest first, and from where on."""
     unread: list[tuple[int, int]] = []
     for descriptor in reversed(descriptors):
-        status = os.fstat(descriptor)
-        # An inode may come back as that of a later file, which is then shorter.
-        if position is not None and status.st_ino == position.inode and status.st_size >= position.offset:
+        if position is not None and position.within(descriptor):
             return [(descriptor, position.offset), *unread]
         unread.insert(0, (descriptor, 0))
     return unread

@@ -126,9 +126,11 @@ def name_taken(tx: Connection, name: str, *, project: ProjectId) -> bool:
 
 
 def free_slug(tx: Connection, name: str, number: int) -> str:
-    """A DNS label for a new endpoint: of its name when that is free, else the name and its number."""
+    """A DNS label for a new endpoint: of its name when that is free, else the name and its number. Never digits alone,
+    which would be taken for another endpoint's number, nor another endpoint's id.
+    """
     suggested = slug_of(name)
-    if suggested is not None and not _slug_taken(tx, suggested):
+    if suggested is not None and not suggested.isdigit() and not _slug_taken(tx, suggested):
         return suggested
     suffix = f"-{number}"
     slug = (suggested or "endpoint")[: 63 - len(suffix)].rstrip("-") + suffix
@@ -137,4 +139,5 @@ def free_slug(tx: Connection, name: str, number: int) -> str:
 
 
 def _slug_taken(tx: Connection, slug: str) -> bool:
-    return tx.execute(select(endpoints.c.id).where(endpoints.c.slug == slug)).first() is not None
+    query = select(endpoints.c.id).where(or_(endpoints.c.slug == slug, endpoints.c.id == slug))
+    return tx.execute(query).first() is not None

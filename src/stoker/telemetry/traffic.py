@@ -5,6 +5,7 @@ A silent gateway leaves signals that age and then vanish: `None` is never zero r
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,17 +18,25 @@ from stoker.policy.scaling import Signals
 # The gateway says something at least once a second. Three seconds of silence mean that it is gone or stuck.
 STALE_S = 3.0
 # Peaks are kept by the second, so that a day of memory costs at most 86,400 numbers for an endpoint that asks for it.
-_PEAK_STEP_S = 1.0
+# A peak counts to the end of its second.
+PEAK_STEP_S = 1.0
 
 
 @dataclass(slots=True)
 class _Traffic:
+    """`valid`: said by the gateway that is there now."""
+
     report: EndpointReport
     seq: int
     at: float
     busy_at: float
-    # (when, demand), demand falling: the first is the highest of the window.
-    peaks: deque[tuple[float, float]] = field(default_factory=deque)
+    valid: bool = True
+    # (until when it counts, demand), demand falling: the first is the highest of the window.
+    peaks: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @property
+    def demand(self) -> int:
+        return self.report.in_flight + self.report.waiting
 
 
 class TrafficMeter:
@@ -50,6 +59,7 @@ class TrafficMeter:
         self.gateway_uptime_s = None
         for traffic in self._traffic.values():
             traffic.seq = -1
+            traffic.valid = False
 
     def forget(self, endpoint: EndpointId) -> None:
         """The endpoint is deleted."""
@@ -65,23 +75,27 @@ class TrafficMeter:
             endpoint = EndpointId(entry.id)
             if endpoint not in windows:
                 continue
-            demand = entry.in_flight + entry.waiting
             known = self._traffic.get(endpoint)
             if known is None:
                 # Unknown until now: taken as busy just now, so that a restart does not look like a long idle time.
                 known = self._traffic[endpoint] = _Traffic(entry, report.seq, now, now)
-            elif demand > 0 or entry.arrivals != known.report.arrivals:
+            # No report in between: until now there was what the one before said.
+            held = known.demand if known.valid else 0
+            _note_peak(known.peaks, now, held, window_s=windows[endpoint])
+            arrived = entry.arrivals != known.report.arrivals
+            known.report, known.seq, known.at, known.valid = entry, report.seq, now, True
+            if held > 0 or known.demand > 0 or arrived:
                 known.busy_at = now
-            known.report, known.seq, known.at = entry, report.seq, now
-            _note_peak(known.peaks, now, float(demand), window_s=windows[endpoint])
+            _note_peak(known.peaks, now, known.demand, window_s=windows[endpoint])
 
     def wake(self, endpoint: EndpointId, waiting: int, *, now: float) -> None:
         """A request waits, said ahead of the next report."""
         self._heard_at = now
         known = self._traffic.get(endpoint)
-        if known is None:
+        if known is None or not known.valid:
+            peaks = deque[tuple[float, int]]() if known is None else known.peaks
             empty = EndpointReport(endpoint, 0, waiting, 0.0, 0, 0, 0, 0, 0.0, 0.0, {})
-            self._traffic[endpoint] = _Traffic(empty, -1, now, now)
+            self._traffic[endpoint] = _Traffic(empty, -1, now, now, peaks=peaks)
             return
         known.busy_at = now
         if waiting > known.report.waiting:
@@ -91,11 +105,11 @@ class TrafficMeter:
     def signals(self, endpoint: EndpointId, *, now: float, window_s: float) -> Signals | None:
         """What is known of the endpoint's demand; `None` when the gateway is silent or has not mentioned it yet."""
         known = self._traffic.get(endpoint)
-        if known is None or self._lost or self._heard_at is None or now - self._heard_at > STALE_S:
+        if known is None or self._lost or not known.valid or self._heard_at is None or now - self._heard_at > STALE_S:
             return None
         in_flight, waiting = known.report.in_flight, known.report.waiting
         _forget_peaks(known.peaks, now, window_s)
-        peak = max(known.peaks[0][1] if known.peaks else 0.0, float(in_flight + waiting))
+        peak = float(max(known.peaks[0][1] if known.peaks else 0, in_flight + waiting))
         return Signals(
             in_flight=in_flight,
             waiting=waiting,
@@ -119,17 +133,18 @@ class TrafficMeter:
         return None if known is None else (known.report, known.at)
 
 
-def _note_peak(peaks: deque[tuple[float, float]], now: float, demand: float, *, window_s: float) -> None:
+def _note_peak(peaks: deque[tuple[float, int]], now: float, demand: int, *, window_s: float) -> None:
     _forget_peaks(peaks, now, window_s)
     while peaks and peaks[-1][1] <= demand:
         peaks.pop()
-    if peaks and now - peaks[-1][0] < _PEAK_STEP_S and len(peaks) > 1:
-        # Within one step the higher value stands for both, at the later time.
-        peaks[-1] = (now, peaks[-1][1])
-        return
-    peaks.append((now, demand))
+    step_ends_at = (math.floor(now / PEAK_STEP_S) + 1) * PEAK_STEP_S
+    # Within one step the higher value stands for both.
+    if window_s > 0 and (not peaks or peaks[-1][0] < step_ends_at):
+        peaks.append((step_ends_at, demand))
 
 
-def _forget_peaks(peaks: deque[tuple[float, float]], now: float, window_s: float) -> None:
+def _forget_peaks(peaks: deque[tuple[float, int]], now: float, window_s: float) -> None:
+    if window_s <= 0:
+        peaks.clear()
     while peaks and now - peaks[0][0] > window_s:
         peaks.popleft()

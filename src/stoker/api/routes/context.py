@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -34,8 +34,9 @@ class Context:
         return await self.services.views.find(reference, self.principal)
 
 
-def _needing(scope: Scope) -> Callable[[Request], Context]:
-    def context(request: Request) -> Context:
+def _needing(scope: Scope) -> Callable[[Request], Awaitable[Context]]:
+    # Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
+    async def context(request: Request) -> Context:
         principal = principal_of(request)
         if not principal.may(scope):
             raise Forbidden(f"this needs a key of scope {scope}")

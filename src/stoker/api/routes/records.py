@@ -20,7 +20,10 @@ router = APIRouter(route_class=OnceRoute, tags=["records"])
 
 TAIL_LINES_MAX = 10_000
 WAIT_S_MAX = 60.0
+# What the store can hold as a number.
+NUMBER_MAX = 2**63 - 1
 Tail = Annotated[int, Query(ge=0, le=TAIL_LINES_MAX)]
+After = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
 
 
 @router.get("/endpoints/{ref}/workers")
@@ -68,9 +71,7 @@ def _lines(entries: AsyncIterator[LogEntry]) -> StreamingResponse:
 
 
 @router.get("/endpoints/{ref}/events")
-async def list_events(
-    ref: str, context: Reader, after: Annotated[int | None, Query(ge=0)] = None, limit: Limit = 100
-) -> wire.Page[wire.EventOut]:
+async def list_events(ref: str, context: Reader, after: After = None, limit: Limit = 100) -> wire.Page[wire.EventOut]:
     """The endpoint's events, oldest first: those after a number, or the newest ones."""
     endpoint = await context.endpoint(ref)
     events = await context.services.views.events(endpoint.id, after=after, limit=limit)

@@ -1,0 +1,203 @@
+"""What happens to endpoints, as the native API tells it: workers, logs, events, decisions, operations."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from api.client import Api, Exchange, run, spec
+
+
+async def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_an_operation_is_answered_when_it_ends_or_when_the_wait_is_over() -> None:
+    async def body(api: Api) -> None:
+        api.world.load_s = 7.0
+        made = (await api.call("POST", "/endpoints", spec(min=1))).json["operation"]
+        assert (made["kind"], made["state"]) == ("create", "pending")
+        path = f"/operations/{made['id']}"
+        began = await now()
+        assert (await api.call("GET", path)).json["state"] == "pending"
+        assert await now() == began
+        assert (await api.call("GET", f"{path}?wait_s=3")).json["state"] == "pending"
+        assert await now() - began == 3
+        ended = (await api.call("GET", f"{path}?wait_s=60")).json
+        assert (ended["state"], ended["message"]) == ("success", "1 workers are ready")
+        assert 7 <= await now() - began < 9, "at once, not when the wait is over"
+        for query in ("wait_s=61", "wait_s=-1", "wait_s=nan", "wait_s=x"):
+            assert (await api.call("GET", f"{path}?{query}")).status == 422, query
+        assert (await api.call("GET", "/operations/nothing?wait_s=60")).status == 404
+
+    run(body)
+
+
+def test_a_wait_misses_no_end_that_comes_while_it_looks() -> None:
+    async def body(api: Api) -> None:
+        made = (await api.call("POST", "/endpoints", spec(min=1))).json["operation"]
+        read = api.world.store.read
+
+        async def slow(query: Any) -> Any:
+            found = await read(query)
+            await asyncio.sleep(4)
+            return found
+
+        api.world.store.read = slow  # type: ignore[method-assign]
+        began = await now()
+        ended = await api.call("GET", f"/operations/{made['id']}?wait_s=60")
+        assert ended.json["state"] == "success"
+        assert await now() - began < 10
+
+    run(body)
+
+
+def test_events_are_read_on_from_a_number_or_from_the_end() -> None:
+    async def body(api: Api) -> None:
+        await api.create(min=1)
+        await asyncio.sleep(10)
+        everything = (await api.call("GET", "/endpoints/e/events?after=0&limit=500")).json["items"]
+        kinds = [event["kind"] for event in everything]
+        assert kinds[0] == "endpoint_created"
+        assert {"worker_starting", "worker_ready", "create_success"} <= set(kinds)
+        numbers = [event["number"] for event in everything]
+        assert numbers == sorted(set(numbers))
+        newest = (await api.call("GET", "/endpoints/e/events?limit=2")).json["items"]
+        assert newest == everything[-2:]
+        first = (await api.call("GET", "/endpoints/e/events?after=0&limit=1")).json["items"]
+        rest = (await api.call("GET", f"/endpoints/e/events?after={numbers[0]}")).json["items"]
+        assert first + rest == everything
+        assert (await api.call("GET", f"/endpoints/e/events?after={2**63 - 1}")).json["items"] == []
+        for query in ("after=-1", f"after={2**63}", "after=" + "9" * 4_000, "limit=0", "limit=501"):
+            assert (await api.call("GET", f"/endpoints/e/events?{query}")).status == 422, query[:30]
+
+    run(body)
+
+
+def test_decisions_come_newest_first_with_reason_and_inputs() -> None:
+    async def body(api: Api) -> None:
+        made = await api.create(scaling={"idle_timeout_s": 20, "scale_down_delay_s": 5})
+        await api.world.gateway.request(made["id"], 1.0).ended.wait()
+        await asyncio.sleep(40)
+        decisions = (await api.call("GET", "/endpoints/e/decisions")).json["items"]
+        assert [(d["current"], d["workers"]) for d in decisions] == [(1, 0), (0, 1)]
+        assert "idle for 20 s" in decisions[0]["reason"]
+        assert decisions[1]["inputs"]["waiting"] == 1
+        assert len((await api.call("GET", "/endpoints/e/decisions?limit=1")).json["items"]) == 1
+
+    run(body)
+
+
+def test_workers_are_shown_newest_first_and_ended_ones_stay_for_a_while() -> None:
+    async def body(api: Api) -> None:
+        await api.create(min=1)
+        await asyncio.sleep(10)
+        [old] = (await api.call("GET", "/endpoints/e/workers")).json["items"]
+        assert (old["state"], old["host"], old["start_s"] >= 2.0) == ("ready", "h", True)
+        assert old["address"] == "127.0.0.1:20000"
+        api.world.provider.crash(old["id"], code=137)
+        await asyncio.sleep(20)
+        new, ended = (await api.call("GET", "/endpoints/e/workers")).json["items"]
+        assert (new["state"], ended["state"], ended["exit_code"]) == ("ready", "failed", 137)
+        assert ended["id"] == old["id"]
+        assert [w["id"] for w in (await api.call("GET", "/workers")).json["items"]] == [new["id"]]
+        assert (await api.call("GET", f"/workers/{old['id']}")).json["state"] == "failed"
+        assert (await api.call("GET", "/workers/nobody")).status == 404
+
+    run(body)
+
+
+def test_the_log_of_a_worker_and_of_its_endpoint_is_one_json_object_a_line() -> None:
+    async def body(api: Api) -> None:
+        await api.create(min=2)
+        await asyncio.sleep(10)
+        first, second = list(api.world.provider.workers)
+        for index, worker in enumerate((first, second, first)):
+            api.world.provider.say(worker, f"line {index}\u2028\N{PILE OF POO}")
+            await asyncio.sleep(1)
+        whole = await api.call("GET", "/endpoints/e/logs")
+        assert whole.headers["content-type"] == "application/x-ndjson"
+        lines = [line async for line in api.begin("GET", "/endpoints/e/logs").lines()]
+        assert [line["text"][:6] for line in lines] == ["line 0", "line 1", "line 2"]
+        assert [line["worker"] for line in lines] == [first, second, first]
+        assert set(lines[0]) == {"at", "worker", "stream", "text"}
+        lines = [line async for line in api.begin("GET", "/endpoints/e/logs?tail=1").lines()]
+        assert [line["text"][:6] for line in lines] == ["line 2"]
+        assert (await api.call("GET", "/endpoints/e/logs?tail=0")).body == b""
+        lines = [line async for line in api.begin("GET", f"/workers/{second}/logs").lines()]
+        assert [line["text"][:6] for line in lines] == ["line 1"]
+        for query in ("tail=-1", "tail=10001", "tail=x", "follow=perhaps"):
+            assert (await api.call("GET", f"/endpoints/e/logs?{query}")).status == 422, query
+
+    run(body)
+
+
+class Reader:
+    """Somebody who follows a log."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.texts: list[str] = []
+        self.task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for line in self.exchange.lines():
+            self.texts.append(line["text"])
+
+    async def leave(self) -> None:
+        await self.exchange.leave()
+        self.task.cancel()
+
+
+def test_following_goes_on_with_the_worker_that_replaces_another() -> None:
+    async def body(api: Api) -> None:
+        provider = api.world.provider
+        await api.create(min=1)
+        await asyncio.sleep(10)
+        [old] = list(provider.workers)
+        provider.say(old, "before")
+        reader = Reader(api.begin("GET", "/endpoints/e/logs?follow=true"))
+        await asyncio.sleep(2)
+        provider.say(old, "while it runs")
+        await asyncio.sleep(2)
+        provider.say(old, "its last words")
+        provider.crash(old)
+        await asyncio.sleep(20)
+        [new] = list(provider.workers)
+        provider.say(new, "the new one")
+        await asyncio.sleep(2)
+        assert reader.texts == ["before", "while it runs", "its last words", "the new one"]
+        await reader.leave()
+        assert [t for t in asyncio.all_tasks() if "_feed" in repr(t)] == [], "nothing is left of it"
+
+    run(body)
+
+
+def test_following_with_no_tail_shows_nothing_of_before() -> None:
+    async def body(api: Api) -> None:
+        provider = api.world.provider
+        await api.create(min=1)
+        await asyncio.sleep(10)
+        [worker] = list(provider.workers)
+        provider.say(worker, "before")
+        await asyncio.sleep(1)
+        reader = Reader(api.begin("GET", "/endpoints/e/logs?follow=true&tail=0"))
+        await asyncio.sleep(2)
+        provider.say(worker, "after")
+        await asyncio.sleep(2)
+        assert reader.texts == ["after"]
+        await reader.leave()
+
+    run(body)
+
+
+def test_following_an_endpoint_ends_with_it() -> None:
+    async def body(api: Api) -> None:
+        await api.create(min=1)
+        await asyncio.sleep(10)
+        reader = Reader(api.begin("GET", "/endpoints/e/logs?follow=true"))
+        await asyncio.sleep(1)
+        await api.call("DELETE", "/endpoints/e")
+        await asyncio.wait_for(reader.task, 60)
+
+    run(body)

@@ -1,0 +1,309 @@
+"""What every provider must do, whatever it runs workers on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from providers.workers import (
+    LASTING,
+    PORTS,
+    clear,
+    command,
+    ended,
+    lines,
+    observed,
+    open_files,
+    owner,
+    processes,
+    run,
+    said,
+    shell,
+    spec,
+    texts,
+    until,
+)
+from stoker.domain.worker import WorkerId
+from stoker.providers.base import Provider, ProviderOptions, load
+from stoker.providers.fake import FakeProvider
+
+
+class Subject(Protocol):
+    """One provider, and how to make its workers do something."""
+
+    @property
+    def provider(self) -> Provider: ...
+
+    def again(self) -> Provider:
+        """What finds the same workers after a restart of Stoker."""
+
+    async def last(self, name: str) -> None:
+        """Start a worker that says `up` and goes on."""
+
+    async def end(self, name: str, code: int) -> None:
+        """Start a worker that says `up` and `bye` and ends with this code."""
+
+    def runs(self, name: str) -> int:
+        """How often its command has been run."""
+
+    def identity(self, name: str) -> object:
+        """The same as long as it is the same run."""
+
+
+@dataclass
+class Fake:
+    provider: FakeProvider
+
+    def again(self) -> Provider:
+        # Its memory is its machine.
+        return self.provider
+
+    async def last(self, name: str) -> None:
+        new = WorkerId(name) not in self.provider.workers
+        await self.provider.start(spec(name, "serve"))
+        if new:
+            self.provider.say(WorkerId(name), "up")
+
+    async def end(self, name: str, code: int) -> None:
+        new = WorkerId(name) not in self.provider.workers
+        await self.last(name)
+        if new:
+            self.provider.say(WorkerId(name), "bye")
+            self.provider.crash(WorkerId(name), code=code)
+
+    def runs(self, name: str) -> int:
+        return self.provider.starts.count(WorkerId(name))
+
+    def identity(self, name: str) -> object:
+        return self.provider.workers[WorkerId(name)].started_at
+
+
+@dataclass
+class Processes:
+    provider: Provider
+    folder: Path
+    connect: Callable[[], Provider]
+
+    def again(self) -> Provider:
+        return self.connect()
+
+    async def last(self, name: str) -> None:
+        await self._start(name, LASTING)
+
+    async def end(self, name: str, code: int) -> None:
+        await self._start(name, f"echo up; echo bye; exit {code}")
+
+    async def _start(self, name: str, script: str) -> None:
+        counter = self.folder / f"{name}.runs"
+        await self.provider.start(shell(name, f'echo >> "$COUNTER"; {script}', env={"COUNTER": str(counter)}))
+
+    def runs(self, name: str) -> int:
+        counter = self.folder / f"{name}.runs"
+        return counter.read_text().count("\n") if counter.exists() else 0
+
+    def identity(self, name: str) -> object:
+        return owner(self.folder, name), command(self.folder, name)
+
+
+Opened = Callable[[], AbstractAsyncContextManager[Subject]]
+
+
+@pytest.fixture(params=["fake", pytest.param("process", marks=pytest.mark.process)])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
+    @asynccontextmanager
+    async def fake() -> AsyncIterator[Subject]:
+        provider = FakeProvider()
+        yield Fake(provider)
+        await clear(provider)
+
+    @asynccontextmanager
+    async def process() -> AsyncIterator[Subject]:
+        async with processes(tmp_path) as provider:
+            yield Processes(provider, tmp_path, lambda: load("process", ProviderOptions(tmp_path, {"ports": PORTS})))
+
+    opens: dict[str, Opened] = {"fake": fake, "process": process}
+    return opens[request.param]
+
+
+def test_starting_twice_with_one_id_is_one_worker(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            await said(subject.provider, "a")
+            before = subject.identity("a")
+            await subject.last("a")
+            assert [found.id for found in await subject.provider.list()] == ["a"]
+            assert subject.identity("a") == before
+            assert subject.runs("a") == 1
+
+    run(main())
+
+
+def test_stopping_what_is_unknown_is_success(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.provider.stop(WorkerId("nobody"), grace_s=1.0)
+            assert await subject.provider.list() == ()
+
+    run(main())
+
+
+def test_a_started_worker_is_listed_as_running_without_an_exit(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            found = await observed(subject.provider, "a")
+            assert found is not None
+            assert (found.running, found.exit) == (True, None)
+
+    run(main())
+
+
+def test_another_instance_finds_and_owns_what_was_started(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            await subject.end("b", 0)
+            await ended(subject.provider, "b")
+            before = subject.identity("a")
+            await subject.provider.close()
+            again = subject.again()
+            assert {found.id: found.running for found in await again.list()} == {"a": True, "b": False}
+            assert subject.identity("a") == before
+            assert await texts(again, "b") == ["up", "bye"]
+            await again.stop(WorkerId("a"), grace_s=5.0)
+            await clear(again)
+            assert await subject.provider.list() == ()
+
+    run(main())
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_ended_worker_stays_listed_with_its_exit_until_it_is_stopped(opened: Opened, code: int) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.end("a", code)
+            end = await ended(subject.provider, "a")
+            assert (end.code, end.reason) == (code, f"exited with code {code}")
+            assert abs(end.at - time.time()) < 60
+            found = await observed(subject.provider, "a")
+            assert found is not None
+            assert (found.running, found.exit) == (False, end), "it looks the same every time"
+            await subject.provider.stop(WorkerId("a"), grace_s=5.0)
+            assert await observed(subject.provider, "a") is None
+            await subject.provider.stop(WorkerId("a"), grace_s=5.0)
+
+    run(main())
+
+
+def test_starting_an_ended_id_does_not_run_it_again(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.end("a", 3)
+            end = await ended(subject.provider, "a")
+            await subject.end("a", 3)
+            found = await observed(subject.provider, "a")
+            assert found is not None
+            assert found.exit == end
+            assert subject.runs("a") == 1
+
+    run(main())
+
+
+def test_a_stopped_worker_is_gone_after_stop_was_repeated(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            await subject.last("b")
+
+            async def gone() -> bool:
+                await subject.provider.stop(WorkerId("a"), grace_s=5.0)
+                return await observed(subject.provider, "a") is None
+
+            await until(gone, what="end of a")
+            assert [found.id for found in await subject.provider.list()] == ["b"]
+
+    run(main())
+
+
+def test_logs_are_the_last_lines_oldest_first(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.end("a", 0)
+            await ended(subject.provider, "a")
+            [up, bye] = await lines(subject.provider, "a")
+            assert (up.text, up.stream, bye.text) == ("up", "stdout", "bye")
+            assert up.at <= bye.at
+            assert abs(bye.at - time.time()) < 60
+            assert await texts(subject.provider, "a", tail=1) == ["bye"]
+            assert await texts(subject.provider, "a", tail=0) == []
+            assert await texts(subject.provider, "nobody") == []
+
+    run(main())
+
+
+def test_following_ends_with_the_worker(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            await said(subject.provider, "a")
+            following = subject.provider.logs(WorkerId("a"), tail=10, follow=True)
+            assert (await anext(following)).text == "up"
+            await subject.provider.stop(WorkerId("a"), grace_s=0.0)
+            assert [line.text async for line in following] == []
+            assert [line.text async for line in subject.provider.logs(WorkerId("nobody"), tail=10, follow=True)] == []
+
+    run(main())
+
+
+def test_a_worker_that_does_not_listen_is_not_said_to(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            assert not await subject.provider.listens(WorkerId("a"), 1)
+            assert not await subject.provider.listens(WorkerId("nobody"), 1)
+
+    run(main())
+
+
+def test_offers_name_hosts_with_room(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            [offer] = await subject.provider.offers()
+            assert offer.host
+            assert offer.vcpu > 0
+            assert offer.ram_gib > 0
+            assert offer.ports is not None
+            assert len(offer.ports) > 0
+
+    run(main())
+
+
+def test_twenty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            provider = subject.provider
+            await subject.end("first", 0)
+            await ended(provider, "first")
+            files = open_files()
+            names = [f"w{number}" for number in range(20)]
+            starts = [subject.last(name) if number % 4 else subject.end(name, 1) for number, name in enumerate(names)]
+            await asyncio.gather(*starts)
+            assert {found.id for found in await provider.list()} == {"first", *names}
+
+            async def gone() -> bool:
+                await asyncio.gather(*(provider.stop(WorkerId(name), grace_s=5.0) for name in names))
+                return [found.id for found in await provider.list()] == ["first"]
+
+            await until(gone, what="end of all")
+            assert [subject.runs(name) for name in names] == [1] * 20
+            assert open_files() == files
+
+    run(main())
