@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 # Two workers: what a small CI machine has; the process tests mind their neighbours' load.
 JOBS ?= 2
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check format docs lock clean
 
 demo: .venv/.demo
 	$(BIN)/stoker demo
@@ -15,14 +15,18 @@ test: .venv/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: .venv/.test
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests docs
+	$(BIN)/ruff check src tests docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: .venv/.test
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests docs
+	$(BIN)/ruff check --fix src tests docs
+
+# docs/reference/ is written from the code; a test keeps it so.
+docs: .venv/.test
+	$(BIN)/python docs/generate.py
 
 # What tests need contains what the demonstration needs, so a set-up for tests serves both.
 .venv/.test: requirements/test.txt requirements/model.txt requirements/uv.txt pyproject.toml

@@ -11,7 +11,8 @@ from stoker.cli import apply, chat, demo, deploy, doctor, endpoints, installatio
 from stoker.cli.errors import EXIT_CODES, CliError, Exit
 
 
-def _app() -> typer.Typer:
+def application() -> typer.Typer:
+    """All commands, put together."""
     app = typer.Typer(
         name="stoker",
         help="Keeps GPUs fed: elastic inference endpoints on machines of your own.",
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         split = given.index("--")
         given, command = given[:split], tuple(given[split + 1 :])
     try:
-        _app()(args=given, prog_name="stoker", obj=command)
+        application()(args=given, prog_name="stoker", obj=command)
     except CliError as exc:
         output.fail(exc)
         return int(exc.code)
