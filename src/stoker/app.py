@@ -63,6 +63,7 @@ PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
+PUT_AWAY_WAIT_S = 5.0
 ENDED_KEPT_S = 7 * 86_400.0
 # A previous control may still be on its way out.
 LOCK_WAIT_S = 30.0
@@ -183,6 +184,7 @@ class Stoker:
         # What providers still keep of ended workers is looked at once more, so that no folder or container stays.
         for managed in self.providers.all():
             await managed.observer.observe()
+            await managed.actions.finished(timeout_s=PUT_AWAY_WAIT_S)
 
     async def _drained(self, watch: Watch, hurry: asyncio.Event) -> None:
         hurried, said = False, 0

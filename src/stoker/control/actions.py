@@ -103,6 +103,11 @@ class Actions:
             break
         self._stopped()
 
+    async def finished(self, *, timeout_s: float) -> None:
+        """Wait until nothing is under way, or the time is over."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks.values()), timeout=timeout_s)
+
     async def close(self) -> None:
         """Give up what is under way; the next control asks again."""
         tasks = tuple(self._tasks.values())

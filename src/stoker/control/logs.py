@@ -64,7 +64,8 @@ class Logs:
                 # Those that came and went between two looks have said something too.
                 workers = self._fleet.workers(endpoint)
                 for worker in workers:
-                    if worker.id not in tasks and worker.id not in ended:
+                    # Until its start is acknowledged there may be nothing to follow, which would look like its end.
+                    if worker.acknowledged_at is not None and worker.id not in tasks and worker.id not in ended:
                         # A worker that was in the tail goes on after its last line there.
                         after = last.get(worker.id)
                         tasks[worker.id] = asyncio.create_task(self._feed(worker, after, queue))

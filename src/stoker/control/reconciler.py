@@ -21,13 +21,16 @@ from stoker.control.signals import Gateway
 from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.errors import StokerError
 from stoker.domain.hardware import HardwareRequest, Placement
-from stoker.domain.worker import Worker, WorkerId, WorkerSpec, WorkerState
+from stoker.domain.worker import Observed, Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.policy.lifecycle import Sight
 from stoker.policy.placement import Unplaceable, place
 
 log = structlog.get_logger(__name__)
 
 PASSES_AT_ONCE = 16
+STOP_AGAIN_S = 1.0
+# For workers that nobody remembers.
+UNWANTED_GRACE_S = 5.0
 # Output shown with a failure: enough for a traceback's end, not enough to drown the message.
 TAIL_LINES = 8
 TAIL_CHARS_MAX = 2_000
@@ -56,6 +59,8 @@ class Reconciler:
         self._ready: set[WorkerId] = set()
         self._unhealthy: dict[WorkerId, str] = {}
         self._refused: dict[WorkerId, str] = {}
+        # Provider, whether it ran, and when: of the last stop sent because of a list.
+        self._stops_sent: dict[WorkerId, tuple[str, bool, float]] = {}
         self._dirty: dict[EndpointId, None] = {}
         self._running: set[EndpointId] = set()
         self._some_dirty = asyncio.Event()
@@ -120,12 +125,16 @@ class Reconciler:
         managed = self._providers.get(provider)
         for observed in snapshot.workers.values():
             worker = self._fleet.worker(observed.id)
+            if not self._stop_due(observed, managed):
+                continue
             if worker is None or worker.gone:
                 # Left over from a start that was overtaken, or an ended one that the provider still keeps.
-                if managed.actions.settled(observed.id):
-                    managed.actions.stop(observed.id, grace_s=5.0)
+                managed.actions.stop(observed.id, grace_s=UNWANTED_GRACE_S)
             elif worker.state is WorkerState.STOPPING:
                 self._stop(worker)
+        for worker_id in [w for w, (name, _, _) in self._stops_sent.items() if name == provider]:
+            if worker_id not in snapshot.workers:
+                del self._stops_sent[worker_id]
         for worker_id in changed:
             self._wake_worker(worker_id)
         for worker in self._fleet.all_workers():
@@ -133,6 +142,22 @@ class Reconciler:
             unproven = worker.id not in snapshot.workers or _unacknowledged(worker)
             if worker.provider == provider and not worker.gone and unproven:
                 self.wake(worker.endpoint)
+
+    def _stop_due(self, observed: Observed, managed: Managed) -> bool:
+        """Is it time to ask (again) for the end of this listed worker, should it be unwanted? Every stop makes a list,
+        and must not with that list make the next stop.
+        """
+        worker = self._fleet.worker(observed.id)
+        if worker is not None and not worker.gone and worker.state is not WorkerState.STOPPING:
+            return False
+        if not managed.actions.settled(observed.id):
+            return False
+        now = self._clock()
+        sent = self._stops_sent.get(observed.id)
+        if sent is not None and sent[1] == observed.running and now - sent[2] < STOP_AGAIN_S:
+            return False
+        self._stops_sent[observed.id] = (managed.name, observed.running, now)
+        return True
 
     # Passes
 
