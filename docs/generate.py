@@ -152,8 +152,8 @@ def _api() -> str:
     lines += [
         f"Below `{face.PREFIX}`. `/api/openapi.json` has all of it, `/api/docs` shows it. Times are ISO 8601 in UTC;",
         "lists are `items` and a `next` cursor; errors are problem documents (RFC 9457), with JSON pointers to the",
-        "places in the body. `{ref}` is an id, a slug, a number or an exact name. A POST with an `Idempotency-Key` runs",
-        "once and is answered again for 24 hours.",
+        "places in the body. `{ref}` is an id, a slug, a number or an exact name. A POST with an `Idempotency-Key`",
+        "runs once and is answered again for 24 hours.",
         "",
         "| | | Needs | |",
         "| --- | --- | --- | --- |",

@@ -9,7 +9,6 @@ import pytest
 
 from api.client import Answer, Api, run, spec
 from stoker.domain.access import Scope
-from stoker.store import keys
 from stoker.store.tables import idempotency
 
 
@@ -132,20 +131,6 @@ def test_a_secret_is_not_stored_and_not_shown_again() -> None:
     run(body)
 
 
-def test_a_key_is_free_again_after_a_day() -> None:
-    async def body(api: Api) -> None:
-        await api.create("a")
-        first = await post(api, "/endpoints/a:stop", None, "k")
-        await asyncio.sleep(86_000)
-        assert (await post(api, "/endpoints/a:stop", None, "k")).headers.get("idempotent-replayed") == "true"
-        await asyncio.sleep(500)
-        later = await post(api, "/endpoints/a:stop", None, "k")
-        assert later.headers.get("idempotent-replayed") is None
-        assert later.json["operation"]["id"] != first.json["operation"]["id"]
-
-    run(body)
-
-
 def test_a_key_has_bounds_and_other_methods_have_no_use_for_one() -> None:
     async def body(api: Api) -> None:
         await api.create("a")
@@ -155,19 +140,5 @@ def test_a_key_has_bounds_and_other_methods_have_no_use_for_one() -> None:
             answer = await api.call(method, "/endpoints/a", value, headers={"idempotency-key": "k"})
             assert (answer.status, answer.headers.get("idempotent-replayed")) == (200, None)
         assert await remembered(api) == []
-
-    run(body)
-
-
-def test_a_control_that_starts_frees_the_keys_of_requests_that_died_with_the_one_before() -> None:
-    async def body(api: Api) -> None:
-        api.world.gateway.silent = True
-        running = asyncio.create_task(post(api, "/endpoints", spec(), "k"))
-        await asyncio.sleep(0.5)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await api.world.store.write(keys.forget_running)
-        assert (await post(api, "/endpoints", spec(), "k")).status in (201, 409)
-        assert [row for row in await remembered(api) if row[-2] is None] == []
 
     run(body)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from control.chaos import Chaos, Wanted, chaos
 from simulation import virtual
 from stoker.domain.errors import Invalid, Unavailable
+
+# Far more than any course of events takes: what is still going on then hangs.
+LIMIT_S = 50_000.0
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,15 @@ def test_whatever_happens_everything_comes_to_rest_and_no_request_is_lost() -> N
         max_examples=40,
         deadline=None,
         database=None,
+        # The same forty every time, and reported as they are: a failure here must be one that anybody can repeat.
+        derandomize=True,
+        phases=(Phase.explicit, Phase.generate),
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(wanted, st.lists(acts, min_size=5, max_size=15))
     def holds(first: Wanted, happenings: list[Act]) -> None:
-        virtual.run(_play([Act("create", (first,)), *happenings]))
+        random.seed(0)
+        virtual.run(_play([Act("create", (first,)), *happenings]), limit_s=LIMIT_S)
 
     holds()
 

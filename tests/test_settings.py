@@ -1,0 +1,158 @@
+"""Settings: where they come from, which wins, and what is said of those that make no sense."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoker.domain.errors import Invalid
+from stoker.domain.hardware import PortRange
+from stoker.settings import Paths, Settings, read
+
+# For each key: as it stands in the file, as it stands in the environment, and what both mean.
+KEYS: dict[str, tuple[str, str, Any]] = {
+    "host": ("0.0.0.0", "0.0.0.0", "0.0.0.0"),
+    "port": ("8080", "8080", 8080),
+    "external_url": ("https://x.test/", "https://x.test/", "https://x.test/"),
+    "domains": ("[a.test, b.test]", "[a.test, b.test]", ("a.test", "b.test")),
+    "models": ("{m: /m.gguf}", "{m: /m.gguf}", {"m": "/m.gguf"}),
+    "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
+    "worker_log_mib": ("1.5", "1.5", 1.5),
+    "workers_kept": ("7", "7", 7),
+    "operation_timeout_s": ("60", "60", 60.0),
+    "events_kept": ("500", "500", 500),
+    "decisions_kept": ("600", "600", 600),
+    "log_level": ("debug", "debug", "debug"),
+}
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / "stoker.yaml").write_text(text, encoding="utf-8")
+
+
+def test_every_key_can_be_set_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
+    assert set(KEYS) == {field.name for field in fields(Settings)} - {"data_dir"}
+    write(tmp_path, "\n".join(f"{name}: {text}" for name, (text, _, _) in KEYS.items()))
+    by_file = read({}, data_dir=tmp_path)
+    environ = {f"STOKER_{name.upper()}": text for name, (_, text, _) in KEYS.items()}
+    by_environment = read(environ, data_dir=tmp_path / "elsewhere")
+    for name, (_, _, value) in KEYS.items():
+        assert getattr(by_file, name) == getattr(by_environment, name) == value, name
+
+
+def test_an_argument_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "port: 1001\nlog_level: error")
+    environ = {"STOKER_PORT": "1002"}
+    assert read({}, data_dir=tmp_path).port == 1001
+    assert read(environ, data_dir=tmp_path).port == 1002
+    found = read(environ, data_dir=tmp_path, overrides={"port": 1003, "log_level": None})
+    assert (found.port, found.log_level) == (1003, "error"), "an argument that was not given is none"
+
+
+def test_the_data_folder_is_that_of_the_argument_or_the_environment_or_at_home(tmp_path: Path) -> None:
+    environ = {"STOKER_DATA_DIR": str(tmp_path / "a")}
+    assert read(environ).data_dir == tmp_path / "a"
+    assert read(environ, data_dir=tmp_path / "b").data_dir == tmp_path / "b"
+    assert read({"STOKER_DATA_DIR": "~/x"}).data_dir == Path.home() / "x"
+    assert read({"STOKER_DATA_DIR": "x"}).data_dir == Path.cwd() / "x"
+    assert read({"STOKER_DATA_DIR": ""}).data_dir == Path.home() / ".stoker"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# port: 1\n", "---\n", "{}"])
+def test_a_file_in_which_nothing_is_set_is_as_good_as_none(tmp_path: Path, text: str) -> None:
+    write(tmp_path, text)
+    assert read({}, data_dir=tmp_path) == Settings(data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "1", "on", "0x7f.1", "fe80::1%eth0"])
+def test_text_in_the_environment_is_taken_as_it_is(tmp_path: Path, host: str) -> None:
+    assert read({"STOKER_HOST": host}, data_dir=tmp_path).host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("port: [", r"stoker\.yaml is not YAML: .*line 1", id="no YAML"),
+        pytest.param("host: x\nport: 1\nport: 2", r"not YAML: .*line 3", id="twice"),
+        pytest.param("- port", "expected a mapping", id="a list"),
+        pytest.param("just text", "expected a mapping", id="text"),
+        pytest.param("prot: 1", "unknown setting 'prot'; there are .*port", id="unknown"),
+        pytest.param("5: 1\nx: 2", "unknown setting '5'", id="a number for a name"),
+        pytest.param("data_dir: /x", "unknown setting 'data_dir'", id="a folder within itself"),
+        pytest.param("port: http", "setting port cannot be 'http': expected a whole number", id="text for a number"),
+        pytest.param("port: true", "setting port cannot be 'True'", id="yes for a number"),
+        pytest.param("port: 0", "port .* between 1 and 65535", id="too small"),
+        pytest.param("port: 65536", "port .* between 1 and 65535", id="too large"),
+        pytest.param("port: 1.5", "port .* whole number", id="half a port"),
+        pytest.param("host: 5", "host .* expected text", id="a number for text"),
+        pytest.param("domains: a.test", "domains .* list of texts", id="text for a list"),
+        pytest.param("domains: [1]", "domains .* expected text", id="numbers in a list"),
+        pytest.param("models: [a]", "models .* mapping of texts", id="a list for a mapping"),
+        pytest.param("worker_ports: 20000", "worker_ports .* FIRST-LAST", id="one port for a range"),
+        pytest.param("worker_ports: 20000-", "worker_ports .* FIRST-LAST", id="half a range"),
+        pytest.param("worker_ports: 30000-20000", "worker_ports .* FIRST-LAST", id="a range backwards"),
+        pytest.param("worker_ports: 80-90", "worker_ports .* 1024", id="ports of the system"),
+        pytest.param("operation_timeout_s: .nan", "operation_timeout_s .* between", id="no number"),
+        pytest.param("operation_timeout_s: .inf", "operation_timeout_s .* between", id="for ever"),
+        pytest.param("workers_kept: -1", "workers_kept .* between", id="fewer than none"),
+        pytest.param("log_level: loud", "log_level .* debug, info, warning or error", id="no level"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named_with_what_is_expected(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(Invalid) as caught:
+        read({}, data_dir=tmp_path)
+    assert re.search(said, str(caught.value)), str(caught.value)
+
+
+def test_a_variable_that_makes_no_sense_is_named_too(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="setting port"):
+        read({"STOKER_PORT": "http"}, data_dir=tmp_path)
+    with pytest.raises(Invalid, match="STOKER_DOMAINS is not YAML"):
+        read({"STOKER_DOMAINS": "[a"}, data_dir=tmp_path)
+    with pytest.raises(Invalid, match="log_level"):
+        read({"STOKER_LOG_LEVEL": "loud"}, data_dir=tmp_path)
+    with pytest.raises(Invalid, match="unknown setting 'nothing'"):
+        read({}, data_dir=tmp_path, overrides={"nothing": 1})
+
+
+def test_a_file_that_cannot_be_read_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "stoker.yaml").write_bytes(b"host: \xff")
+    with pytest.raises(Invalid, match=r"stoker\.yaml cannot be read"):
+        read({}, data_dir=tmp_path)
+    (tmp_path / "stoker.yaml").unlink()
+    (tmp_path / "stoker.yaml").mkdir()
+    with pytest.raises(Invalid, match=r"stoker\.yaml cannot be read"):
+        read({}, data_dir=tmp_path)
+
+
+def test_sockets_lie_below_the_data_folder_unless_its_name_is_too_long_for_them(tmp_path: Path) -> None:
+    assert Paths(Path("/x")).control_socket == Path("/x/run/control.sock")
+    deep = Path("/" + "long-name/" * 20)
+    for paths in (Paths(deep), Paths(deep / "other")):
+        assert not paths.run.is_relative_to(paths.data_dir)
+        assert len(os.fsencode(paths.run.name)) < 60
+    assert Paths(deep).run == Paths(deep).run
+    assert Paths(deep).run != Paths(deep / "other").run, "two installations do not meet"
+    edge = Path("/" + "x" * 83)
+    assert Paths(edge).run == edge / "run"
+    assert len(os.fsencode(Paths(edge).control_socket)) < 104, "which is all that the strictest system takes"
+    assert not Paths(Path("/" + "x" * 84)).run.is_relative_to("/" + "x" * 84)
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        (Settings(), "http://127.0.0.1:7878"),
+        (Settings(host="::1", port=80), "http://[::1]:80"),
+        (Settings(external_url="https://x.test/"), "https://x.test"),
+        (Settings(external_url=""), "http://127.0.0.1:7878"),
+    ],
+)
+def test_the_address_that_is_handed_out(settings: Settings, url: str) -> None:
+    assert settings.url == url
