@@ -65,6 +65,10 @@ def run(main: Coroutine[Any, Any, T], *, limit_s: float = 1_000_000.0) -> T:
     try:
         return loop.run_until_complete(asyncio.wait_for(main, limit_s))
     finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
