@@ -294,7 +294,7 @@ def test_signals_that_stoker_ignores_are_not_ignored_by_workers(tmp_path: Path) 
             await provider.start(shell("a", "exec cat /proc/self/status"))
             await ended(provider, "a")
             status = dict(text.split(":\t", 1) for text in await texts(provider, "a") if ":\t" in text)
-            # Signals 32 and 33 are the C library's own: no program can set them, and they may be ignored from far above.
+            # Signals 32 and 33 are the C library's own, which no program can set.
             assert int(status["SigIgn"], 16) & ~(0b11 << 31) == 0
             assert int(status["SigBlk"], 16) == 0
 

@@ -65,12 +65,15 @@ def run(main: Coroutine[Any, Any, T], *, limit_s: float = 1_000_000.0) -> T:
     try:
         return loop.run_until_complete(asyncio.wait_for(main, limit_s))
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(_end(asyncio.all_tasks(loop)))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+async def _end(left: set[asyncio.Task[Any]]) -> None:
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def wall() -> float:
