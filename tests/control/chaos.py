@@ -200,6 +200,10 @@ class Chaos:
         machines.more_cards(64)
         self.world.sick.clear()
         await self.speak()
+        for endpoint in self.world.stoker.fleet.endpoints():
+            # None by hand means that requests wait until somebody says otherwise.
+            if endpoint.phase is Phase.ACTIVE and endpoint.override is not None and endpoint.override.workers == 0:
+                await self.world.stoker.endpoints.scale(ADMIN, endpoint.id, None)
         for _ in range(CALM_S_MAX // 5):
             await asyncio.sleep(5)
             if not self.unrest():

@@ -178,8 +178,12 @@ class Admission:
         if outcome is None:
             self._queue_again(turn)
             self._waits(turn)
-        elif isinstance(outcome, Refusal):
+            return None
+        if isinstance(outcome, Refusal):
             self._refusals += 1
+        if self.waiting:
+            # It went elsewhere: the slot that it gave back may be what a pinned request waits for.
+            self._pump()
         return outcome
 
     def leave(self, turn: Turn, now: float) -> None:
