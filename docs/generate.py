@@ -14,8 +14,9 @@ import typer.main
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from stoker.api import face, wire
+from stoker.api import face
 from stoker.api.routes import endpoints, installation, keys, records
+from stoker.api.wire.spec import SpecIn
 from stoker.cli.main import application
 from stoker.domain.hardware import PortRange
 from stoker.settings import Settings
@@ -96,7 +97,7 @@ def _default(value: object) -> str:
 
 
 def _endpoint() -> str:
-    schema = wire.SpecIn.model_json_schema()
+    schema = SpecIn.model_json_schema()
     definitions: Mapping[str, Any] = schema["$defs"]
     lines = ["# The endpoint document", "", NOTE, ""]
     lines += ["What `stoker apply` reads and the API takes. [An annotated example](../../examples/endpoint.yaml).", ""]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoker.api.wire import SpecIn, iso
+from stoker.api.wire.base import iso
+from stoker.api.wire.spec import SpecIn
 from stoker.domain.endpoint import (
     Access,
     EndpointSpec,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stoker.api import wire
+from stoker.api.wire.spec import SpecIn
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -64,12 +64,12 @@ def example() -> Any:
 
 
 def test_the_example_is_a_valid_endpoint() -> None:
-    assert wire.SpecIn(**example()).to_spec().name == "chat"
+    assert SpecIn(**example()).to_spec().name == "chat"
 
 
 def test_the_example_shows_every_field() -> None:
     text = (ROOT / "examples" / "endpoint.yaml").read_text()
-    schema = wire.SpecIn.model_json_schema()
+    schema = SpecIn.model_json_schema()
     definitions = [schema, *schema["$defs"].values()]
     names = {name for definition in definitions for name in definition.get("properties", {})}
     assert {"launch", "drain_timeout_s", "vram_gib_min"} <= names

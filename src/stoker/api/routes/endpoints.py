@@ -4,52 +4,55 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from stoker.api import wire
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Context, Cursor, Deployer, Limit, Reader, after_of, cursor_of
+from stoker.api.wire.base import Page
+from stoker.api.wire.endpoints import Changed, EndpointOut, ScaleIn
+from stoker.api.wire.records import OperationOut
+from stoker.api.wire.spec import SpecIn
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.operation import Operation
 
 router = APIRouter(route_class=OnceRoute, tags=["endpoints"])
 
 
-def _changed(context: Context, endpoint: Endpoint, operation: Operation | None) -> wire.Changed:
-    return wire.Changed(
-        endpoint=wire.EndpointOut.of(context.services.views.endpoint(endpoint), reveal=True),
-        operation=None if operation is None else wire.OperationOut.of(operation),
+def _changed(context: Context, endpoint: Endpoint, operation: Operation | None) -> Changed:
+    return Changed(
+        endpoint=EndpointOut.of(context.services.views.endpoint(endpoint), reveal=True),
+        operation=None if operation is None else OperationOut.of(operation),
     )
 
 
 @router.post("/endpoints", status_code=201)
-async def create_endpoint(body: wire.SpecIn, context: Deployer) -> wire.Changed:
+async def create_endpoint(body: SpecIn, context: Deployer) -> Changed:
     """Create an endpoint. The gateway knows it when this answers; its workers follow."""
     endpoint, operation = await context.services.endpoints.create(context.principal, body.to_spec())
     return _changed(context, endpoint, operation)
 
 
 @router.get("/endpoints")
-async def list_endpoints(context: Reader, limit: Limit = 100, cursor: Cursor = None) -> wire.Page[wire.EndpointOut]:
+async def list_endpoints(context: Reader, limit: Limit = 100, cursor: Cursor = None) -> Page[EndpointOut]:
     """All endpoints of the project, oldest first."""
     views, last = await context.services.views.page(context.principal, after=after_of(cursor), limit=limit)
-    return wire.Page(items=[wire.EndpointOut.of(view, reveal=context.reveals) for view in views], next=cursor_of(last))
+    return Page(items=[EndpointOut.of(view, reveal=context.reveals) for view in views], next=cursor_of(last))
 
 
 @router.post("/endpoints/{ref}:start", status_code=202)
-async def start_endpoint(ref: str, context: Deployer) -> wire.Changed:
+async def start_endpoint(ref: str, context: Deployer) -> Changed:
     """Let a stopped endpoint run again."""
     endpoint = await context.endpoint(ref)
     return _changed(context, *await context.services.endpoints.start(context.principal, endpoint.id))
 
 
 @router.post("/endpoints/{ref}:stop", status_code=202)
-async def stop_endpoint(ref: str, context: Deployer) -> wire.Changed:
+async def stop_endpoint(ref: str, context: Deployer) -> Changed:
     """Drain and stop all workers and refuse requests, until it is started again."""
     endpoint = await context.endpoint(ref)
     return _changed(context, *await context.services.endpoints.stop(context.principal, endpoint.id))
 
 
 @router.post("/endpoints/{ref}:scale", status_code=202)
-async def scale_endpoint(ref: str, body: wire.ScaleIn, context: Deployer) -> wire.Changed:
+async def scale_endpoint(ref: str, body: ScaleIn, context: Deployer) -> Changed:
     """Set the number of workers by hand, or give it back to the scaling policy."""
     endpoint = await context.endpoint(ref)
     return _changed(
@@ -59,14 +62,14 @@ async def scale_endpoint(ref: str, body: wire.ScaleIn, context: Deployer) -> wir
 
 
 @router.get("/endpoints/{ref}")
-async def get_endpoint(ref: str, context: Reader) -> wire.EndpointOut:
+async def get_endpoint(ref: str, context: Reader) -> EndpointOut:
     """An endpoint by id, slug, number or name."""
     endpoint = await context.endpoint(ref)
-    return wire.EndpointOut.of(context.services.views.endpoint(endpoint), reveal=context.reveals)
+    return EndpointOut.of(context.services.views.endpoint(endpoint), reveal=context.reveals)
 
 
 @router.put("/endpoints/{ref}")
-async def update_endpoint(ref: str, body: wire.SpecIn, context: Deployer) -> wire.Changed:
+async def update_endpoint(ref: str, body: SpecIn, context: Deployer) -> Changed:
     """Replace the spec. Workers are replaced when what they run has changed."""
     endpoint = await context.endpoint(ref)
     changed, operation = await context.services.endpoints.update(context.principal, endpoint.id, body.to_spec())
@@ -74,7 +77,7 @@ async def update_endpoint(ref: str, body: wire.SpecIn, context: Deployer) -> wir
 
 
 @router.delete("/endpoints/{ref}", status_code=202)
-async def delete_endpoint(ref: str, context: Deployer) -> wire.Changed:
+async def delete_endpoint(ref: str, context: Deployer) -> Changed:
     """Drain its workers, then forget it."""
     endpoint = await context.endpoint(ref)
     return _changed(context, *await context.services.endpoints.delete(context.principal, endpoint.id))

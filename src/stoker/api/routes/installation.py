@@ -6,59 +6,60 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from stoker.api import wire
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Reader
+from stoker.api.wire.base import Page, iso
+from stoker.api.wire.installation import GatewayOut, HardwareOut, InfoOut, ModelOut, OfferOut, ParameterOut
 
 router = APIRouter(route_class=OnceRoute, tags=["installation"])
 
 
 @router.get("/info")
-async def get_info(context: Reader) -> wire.InfoOut:
+async def get_info(context: Reader) -> InfoOut:
     """Version, address, and whether the parts are there."""
     info = context.services.views.info()
-    return wire.InfoOut(
+    return InfoOut(
         version=info.version,
         url=info.url,
         data_dir=info.data_dir,
-        started_at=wire.iso(info.started_at),
-        gateway=wire.GatewayOut(connected=info.gateway_connected, uptime_s=info.gateway_uptime_s),
+        started_at=iso(info.started_at),
+        gateway=GatewayOut(connected=info.gateway_connected, uptime_s=info.gateway_uptime_s),
         endpoints=info.endpoints,
         workers=info.workers,
     )
 
 
 @router.get("/hardware")
-async def list_hardware(context: Reader) -> wire.HardwareOut:
+async def list_hardware(context: Reader) -> HardwareOut:
     """All hosts, with what workers hold of them."""
-    return wire.HardwareOut(offers=[wire.OfferOut.of(view) for view in context.services.views.hosts()])
+    return HardwareOut(offers=[OfferOut.of(view) for view in context.services.views.hosts()])
 
 
 @router.get("/models")
-async def list_models(context: Reader) -> wire.Page[wire.ModelOut]:
+async def list_models(context: Reader) -> Page[ModelOut]:
     """The models that have a name here."""
-    return wire.Page(
+    return Page(
         items=[
-            wire.ModelOut(name=m.name, aliases=list(m.aliases), path=m.path, available=m.available)
+            ModelOut(name=m.name, aliases=list(m.aliases), path=m.path, available=m.available)
             for m in context.services.views.models()
         ]
     )
 
 
 @router.get("/engines")
-async def list_engines(context: Reader) -> wire.Page[str]:
+async def list_engines(context: Reader) -> Page[str]:
     """The engines there are."""
-    return wire.Page(items=list(context.services.views.engines()))
+    return Page(items=list(context.services.views.engines()))
 
 
 @router.get("/engines/{name}/parameters")
 async def list_parameters(
     name: str, context: Reader, version: Annotated[str | None, Query(max_length=64)] = None
-) -> wire.Page[wire.ParameterOut]:
+) -> Page[ParameterOut]:
     """What an engine's server takes, in that version."""
-    return wire.Page(
+    return Page(
         items=[
-            wire.ParameterOut(
+            ParameterOut(
                 name=p.name,
                 flags=list(p.flags),
                 type=p.type,

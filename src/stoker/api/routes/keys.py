@@ -5,16 +5,17 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from stoker.api import wire
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Admin, Cursor, Limit, after_of, cursor_of
+from stoker.api.wire.base import Page
+from stoker.api.wire.keys import KeyIn, KeyMade, KeyOut
 from stoker.domain.endpoint import EndpointId
 
 router = APIRouter(route_class=OnceRoute, tags=["keys"])
 
 
 @router.post("/keys", status_code=201)
-async def create_key(body: wire.KeyIn, context: Admin) -> wire.KeyMade:
+async def create_key(body: KeyIn, context: Admin) -> KeyMade:
     """Make a key. Its secret is in this answer and nowhere else."""
     endpoints: frozenset[EndpointId] | None = None
     if body.endpoints is not None:
@@ -27,14 +28,14 @@ async def create_key(body: wire.KeyIn, context: Admin) -> wire.KeyMade:
         expires_in_s=body.expires_in_s,
         granted_by=context.principal,
     )
-    return wire.KeyMade(key=wire.KeyOut.of(key), secret=secret)
+    return KeyMade(key=KeyOut.of(key), secret=secret)
 
 
 @router.get("/keys")
-async def list_keys(context: Admin, limit: Limit = 100, cursor: Cursor = None) -> wire.Page[wire.KeyOut]:
+async def list_keys(context: Admin, limit: Limit = 100, cursor: Cursor = None) -> Page[KeyOut]:
     """The project's keys that are not revoked, oldest first."""
     keys, last = await context.services.views.keys(context.principal, after=after_of(cursor), limit=limit)
-    return wire.Page(items=[wire.KeyOut.of(key) for key in keys], next=cursor_of(last))
+    return Page(items=[KeyOut.of(key) for key in keys], next=cursor_of(last))
 
 
 @router.delete("/keys/{ref}", status_code=204)

@@ -9,9 +9,10 @@ import msgspec
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from stoker.api import wire
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Limit, Reader
+from stoker.api.wire.base import Page, iso
+from stoker.api.wire.records import DecisionOut, EventOut, OperationOut, WorkerOut
 from stoker.domain.operation import OperationId
 from stoker.domain.views import LogEntry
 from stoker.domain.worker import WorkerId
@@ -27,24 +28,24 @@ After = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
 
 
 @router.get("/endpoints/{ref}/workers")
-async def list_endpoint_workers(ref: str, context: Reader) -> wire.Page[wire.WorkerOut]:
+async def list_endpoint_workers(ref: str, context: Reader) -> Page[WorkerOut]:
     """The endpoint's workers, newest first; ended ones as long as they are remembered."""
     endpoint = await context.endpoint(ref)
     views = await context.services.views.workers(endpoint)
-    return wire.Page(items=[wire.WorkerOut.of(view) for view in views])
+    return Page(items=[WorkerOut.of(view) for view in views])
 
 
 @router.get("/workers")
-async def list_workers(context: Reader) -> wire.Page[wire.WorkerOut]:
+async def list_workers(context: Reader) -> Page[WorkerOut]:
     """All workers of the project that are not gone."""
     views = context.services.views.live_workers(context.principal)
-    return wire.Page(items=[wire.WorkerOut.of(view) for view in views])
+    return Page(items=[WorkerOut.of(view) for view in views])
 
 
 @router.get("/workers/{worker}")
-async def get_worker(worker: str, context: Reader) -> wire.WorkerOut:
+async def get_worker(worker: str, context: Reader) -> WorkerOut:
     """A worker by id."""
-    return wire.WorkerOut.of(await context.services.views.worker(WorkerId(worker), context.principal))
+    return WorkerOut.of(await context.services.views.worker(WorkerId(worker), context.principal))
 
 
 @router.get("/endpoints/{ref}/logs", response_class=StreamingResponse)
@@ -64,32 +65,32 @@ async def worker_logs(worker: str, context: Reader, tail: Tail = 100, follow: bo
 def _lines(entries: AsyncIterator[LogEntry]) -> StreamingResponse:
     async def encoded() -> AsyncIterator[bytes]:
         async for entry in entries:
-            line = {"at": wire.iso(entry.at), "worker": entry.worker, "stream": entry.stream, "text": entry.text}
+            line = {"at": iso(entry.at), "worker": entry.worker, "stream": entry.stream, "text": entry.text}
             yield msgspec.json.encode(line) + b"\n"
 
     return StreamingResponse(encoded(), media_type="application/x-ndjson")
 
 
 @router.get("/endpoints/{ref}/events")
-async def list_events(ref: str, context: Reader, after: After = None, limit: Limit = 100) -> wire.Page[wire.EventOut]:
+async def list_events(ref: str, context: Reader, after: After = None, limit: Limit = 100) -> Page[EventOut]:
     """The endpoint's events, oldest first: those after a number, or the newest ones."""
     endpoint = await context.endpoint(ref)
     events = await context.services.views.events(endpoint.id, after=after, limit=limit)
-    return wire.Page(items=[wire.EventOut.of(event) for event in events])
+    return Page(items=[EventOut.of(event) for event in events])
 
 
 @router.get("/endpoints/{ref}/decisions")
-async def list_decisions(ref: str, context: Reader, limit: Limit = 100) -> wire.Page[wire.DecisionOut]:
+async def list_decisions(ref: str, context: Reader, limit: Limit = 100) -> Page[DecisionOut]:
     """The endpoint's scaling decisions, newest first: each with its reason and its inputs."""
     endpoint = await context.endpoint(ref)
     decisions = await context.services.views.decisions(endpoint.id, limit=limit)
-    return wire.Page(items=[wire.DecisionOut.of(decision) for decision in decisions])
+    return Page(items=[DecisionOut.of(decision) for decision in decisions])
 
 
 @router.get("/operations/{operation}")
 async def get_operation(
     operation: str, context: Reader, wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0.0
-) -> wire.OperationOut:
+) -> OperationOut:
     """An operation; with `wait_s` as soon as it has ended, but at the latest after so many seconds."""
     found = await context.services.views.operation(OperationId(operation), context.principal, wait_s=wait_s)
-    return wire.OperationOut.of(found)
+    return OperationOut.of(found)

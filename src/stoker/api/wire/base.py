@@ -1,0 +1,48 @@
+"""What all wire types share: strict requests, pages of a list, times. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from stoker.domain.errors import Invalid, Problem
+
+T = TypeVar("T")
+
+
+def iso(at: float | None) -> str | None:
+    """A time in seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@contextmanager
+def below(pointer: str) -> Iterator[None]:
+    """Problems found inside are at places below `pointer`."""
+    try:
+        yield
+    except Invalid as exc:
+        problems = tuple(Problem(pointer + problem.pointer, problem.detail) for problem in exc.problems)
+        raise Invalid(str(exc), problems=problems) from exc
+
+
+class In(BaseModel):
+    """A request: unknown fields are refused, so that a typing error is no silent default. Numbers must be finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list. `next` is the `cursor` of the page after it, null on the last."""
+
+    items: list[T]
+    next: str | None = None

@@ -1,0 +1,120 @@
+"""Workers, operations, events and decisions as they are answered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel
+
+from stoker.api.wire.base import fields_of, iso
+from stoker.domain.operation import Decision, Event, Operation
+from stoker.domain.views import WorkerView
+
+
+class OperationOut(BaseModel):
+    id: str
+    number: int
+    kind: str
+    endpoint: str
+    state: str
+    message: str
+    created_at: str | None
+    ended_at: str | None
+
+    @classmethod
+    def of(cls, operation: Operation) -> Self:
+        return cls(
+            id=operation.id,
+            number=operation.number,
+            kind=operation.kind,
+            endpoint=operation.endpoint,
+            state=operation.state,
+            message=operation.message,
+            created_at=iso(operation.created_at),
+            ended_at=iso(operation.ended_at),
+        )
+
+
+class EndpointName(BaseModel):
+    id: str
+    slug: str
+    name: str
+
+
+class WorkerOut(BaseModel):
+    """A worker. `start_s` is the time from start to ready."""
+
+    id: str
+    number: int
+    endpoint: EndpointName
+    state: str
+    reason: str
+    revision: int
+    provider: str
+    host: str | None
+    address: str | None
+    gpus: list[int]
+    slots: int
+    in_flight: int | None
+    created_at: str | None
+    started_at: str | None
+    ready_at: str | None
+    ended_at: str | None
+    start_s: float | None
+    exit_code: int | None
+
+    @classmethod
+    def of(cls, view: WorkerView) -> Self:
+        worker = view.worker
+        start_s = None
+        if worker.ready_at is not None and worker.started_at is not None:
+            start_s = round(worker.ready_at - worker.started_at, 3)
+        return cls(
+            id=worker.id,
+            number=worker.number,
+            endpoint=EndpointName(id=worker.endpoint, slug=view.slug, name=view.name),
+            state=worker.state,
+            reason=worker.reason,
+            revision=worker.revision,
+            provider=worker.provider,
+            host=None if worker.placement is None else worker.placement.host,
+            address=None if worker.address is None else f"{worker.address.host}:{worker.address.port}",
+            gpus=[] if worker.placement is None else list(worker.placement.gpus),
+            slots=worker.slots,
+            in_flight=view.in_flight,
+            created_at=iso(worker.created_at),
+            started_at=iso(worker.started_at),
+            ready_at=iso(worker.ready_at),
+            ended_at=iso(worker.ended_at),
+            start_s=start_s,
+            exit_code=worker.exit_code,
+        )
+
+
+class EventOut(BaseModel):
+    number: int
+    at: str | None
+    endpoint: str | None
+    worker: str | None
+    level: str
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        return cls(**(fields_of(event) | {"at": iso(event.at)}))
+
+
+class DecisionOut(BaseModel):
+    """How many workers were wanted from `at` on, why, and from what."""
+
+    at: str | None
+    current: int
+    workers: int
+    reason: str
+    inputs: Mapping[str, float | int | None]
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        return cls(**(fields_of(decision) | {"at": iso(decision.at)}))

@@ -1,0 +1,178 @@
+"""The endpoint's document: body of create and update, file of `stoker apply`; to the domain's spec and back. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stoker.api.wire.base import In, below, fields_of
+from stoker.domain.endpoint import (
+    Access,
+    EndpointSpec,
+    LaunchSpec,
+    PoolSpec,
+    Probe,
+    Rollout,
+    ScaleBounds,
+    ScalingPolicy,
+    Timeouts,
+    WaitingRoom,
+)
+from stoker.domain.hardware import HardwareRequest
+
+
+class Hardware(In):
+    """What one worker needs. A field that is left out is neither asked for nor accounted for."""
+
+    gpu_family: str | None = Field(default=None, max_length=64, description="canonical family, as in `stoker hardware`")
+    gpu_count: int = Field(default=0, description="cards for each worker")
+    vram_gib_min: float | None = Field(default=None, description="memory of each card, in GiB")
+    vcpu: float | None = None
+    ram_gib: float | None = None
+
+
+class Bounds(In):
+    """How many workers: `cold` is the floor of ready plus cold ones."""
+
+    min: int = 0
+    max: int = 1
+    cold: int = 0
+
+
+class Pool(In):
+    """One homogeneous group of workers."""
+
+    name: str = Field(default="default", min_length=1, max_length=63)
+    provider: str = Field(default="process", max_length=64)
+    hardware: Hardware = Hardware()
+    bounds: Bounds = Bounds()
+
+    def to_domain(self, pointer: str) -> PoolSpec:
+        with below(f"{pointer}/hardware"):
+            hardware = HardwareRequest(**self.hardware.model_dump())
+        with below(f"{pointer}/bounds"):
+            bounds = ScaleBounds(**self.bounds.model_dump())
+        return PoolSpec(name=self.name, provider=self.provider, hardware=hardware, bounds=bounds)
+
+
+class LaunchIn(In):
+    """What to run: exactly one of `model`, `image` and `command` (an image may have a command too)."""
+
+    model: str | None = Field(default=None, min_length=1, max_length=1024)
+    engine: str = Field(default="auto", max_length=64)
+    engine_version: str | None = Field(default=None, max_length=64)
+    parameters: tuple[str, ...] = Field(default=(), description="command-line arguments of the engine's server")
+    image: str | None = Field(default=None, min_length=1, max_length=1024)
+    command: tuple[str, ...] = Field(default=(), description="{host}, {port} and {model} stand for the worker's own")
+    env: dict[str, str] = Field(default_factory=dict)
+    port: int | None = None
+
+
+class ProbeIn(In):
+    """When a worker is ready. `path: null` asks only for a TCP connection."""
+
+    path: str | None = "/health"
+    period_s: float = 5.0
+    timeout_s: float = 5.0
+    failures_max: int = 3
+    start_timeout_s: float = 900.0
+
+
+class Scaling(In):
+    """One worker for every `target` requests present (default: its slots)."""
+
+    target: float | None = None
+    scale_down_delay_s: float = 60.0
+    idle_timeout_s: float = 300.0
+
+
+class TimeoutsIn(In):
+    """Limits on one exchange with a worker, in seconds; null is none."""
+
+    connect_s: float = 5.0
+    first_byte_s: float | None = 600.0
+    idle_s: float | None = 300.0
+    total_s: float | None = None
+
+
+class Waiting(In):
+    """The waiting room."""
+
+    requests_max: int = 1_000
+    wait_s_max: float = 600.0
+
+
+class RolloutIn(In):
+    """How a new revision replaces the old one."""
+
+    surge: int = 1
+    drain_timeout_s: float = 600.0
+    grace_s: float = 10.0
+
+
+class SpecIn(In):
+    """A whole endpoint: body of create and update, document of `stoker apply`."""
+
+    name: str
+    launch: LaunchIn
+    pools: Annotated[tuple[Pool, ...], Field(min_length=1, max_length=16)] = (Pool(),)
+    probe: ProbeIn | None = None
+    scaling: Scaling = Scaling()
+    access: Access = Access.PROJECT
+    timeouts: TimeoutsIn = TimeoutsIn()
+    waiting: Waiting = Waiting()
+    rollout: RolloutIn = RolloutIn()
+    slots: int | None = Field(
+        default=None, description="requests that one worker takes at once; default: what its engine says"
+    )
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+    def to_spec(self) -> EndpointSpec:
+        """The domain's spec. Raises `Invalid` with pointers into this document."""
+        return EndpointSpec(
+            name=self.name,
+            launch=LaunchSpec(**self.launch.model_dump()),
+            pools=tuple(pool.to_domain(f"/pools/{index}") for index, pool in enumerate(self.pools)),
+            probe=None if self.probe is None else Probe(**self.probe.model_dump()),
+            scaling=ScalingPolicy(**self.scaling.model_dump()),
+            access=self.access,
+            timeouts=Timeouts(**self.timeouts.model_dump()),
+            waiting=WaitingRoom(**self.waiting.model_dump()),
+            rollout=Rollout(**self.rollout.model_dump()),
+            slots=self.slots,
+            labels=self.labels,
+            annotations=self.annotations,
+        )
+
+    @classmethod
+    def of(cls, spec: EndpointSpec) -> SpecIn:
+        """The document that makes this spec."""
+        return cls(
+            name=spec.name,
+            launch=LaunchIn(**fields_of(spec.launch)),
+            pools=tuple(
+                Pool(
+                    name=pool.name,
+                    provider=pool.provider,
+                    hardware=Hardware(**fields_of(pool.hardware)),
+                    bounds=Bounds(**fields_of(pool.bounds)),
+                )
+                for pool in spec.pools
+            ),
+            probe=None if spec.probe is None else ProbeIn(**fields_of(spec.probe)),
+            scaling=Scaling(**fields_of(spec.scaling)),
+            access=spec.access,
+            timeouts=TimeoutsIn(**fields_of(spec.timeouts)),
+            waiting=Waiting(**fields_of(spec.waiting)),
+            rollout=RolloutIn(**fields_of(spec.rollout)),
+            slots=spec.slots,
+            labels=dict(spec.labels),
+            annotations=dict(spec.annotations),
+        )
+
+
+def masked(spec: SpecIn) -> SpecIn:
+    hidden = spec.launch.model_copy(update={"env": dict.fromkeys(spec.launch.env, "***")})
+    return spec.model_copy(update={"launch": hidden})
