@@ -27,11 +27,12 @@ def endpoint(
     surge: int = 1,
     low: int = 0,
     high: int = 10,
+    pools: tuple[PoolSpec, ...] | None = None,
 ) -> Endpoint:
     spec = EndpointSpec(
         name="e",
         launch=LaunchSpec(command=("run",)),
-        pools=(PoolSpec(bounds=ScaleBounds(min=low, max=high)),),
+        pools=pools or (PoolSpec(bounds=ScaleBounds(min=low, max=high)),),
         rollout=Rollout(surge=surge),
     )
     return Endpoint(
@@ -40,8 +41,9 @@ def endpoint(
         project=ProjectId(1),
         slug="e",
         spec=spec,
-        launch=Launch(engine=None, command=("run",)),
+        launches={pool.name: Launch(engine=None, command=("run",)) for pool in spec.pools},
         revision=revision,
+        since={pool.name: revision for pool in spec.pools},
         phase=phase,
         desired=desired,
         failures=failures or Failures(),
@@ -55,6 +57,7 @@ def worker(number: int, state: WorkerState, *, revision: int = 1, **more: object
         "id": WorkerId(f"w{number}"),
         "number": number,
         "endpoint": EndpointId("e"),
+        "pool": "default",
         "revision": revision,
         "provider": "fake",
         "state": state,

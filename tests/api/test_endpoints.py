@@ -85,7 +85,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     (launch(model="org/model", engine="vllm", engine_version="0.0.1"), 422, "/launch/engine_version", "0.0.1"),
     # Where to run
     ({"pools": []}, 422, "/pools", "at least 1"),
-    ({"pools": [{"provider": "fake"}] * 2}, 422, "/pools", "exactly one pool"),
+    ({"pools": [{"provider": "fake"}] * 2}, 422, "/pools/1/name", "two pools"),
     ({"pools": [{"provider": "moon"}]}, 422, "/pools/0/provider", "there are fake, process"),
     (pool(hardware={"gpu_count": 2}), 422, "/pools/0/hardware", "no host can ever run this"),
     (pool(hardware={"gpu_count": 65}), 422, "/pools/0/hardware/gpu_count", "between 0 and 64"),

@@ -73,7 +73,20 @@ specs = st.builds(
     EndpointSpec,
     name=names,
     launch=launches,
-    pools=st.tuples(st.builds(PoolSpec, name=names, provider=names, hardware=hardware, bounds=bounds())),
+    pools=st.lists(
+        st.builds(
+            PoolSpec,
+            name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True),
+            provider=names,
+            hardware=hardware,
+            bounds=bounds(),
+        ),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda pool: pool.name,
+    )
+    .map(tuple)
+    .filter(lambda pools: sum(pool.bounds.max for pool in pools) <= 1_000),
     probe=st.none()
     | st.builds(
         Probe,

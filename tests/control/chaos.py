@@ -244,10 +244,10 @@ class Chaos:
 
 def _unrest_of(endpoint: Endpoint, live: tuple[Worker, ...]) -> list[str]:
     wanted = endpoint.desired if endpoint.phase is Phase.ACTIVE else 0
-    states = [(worker.state.value, worker.revision) for worker in live]
-    if states == [(WorkerState.READY.value, endpoint.revision)] * wanted:
+    states = [(worker.state.value, endpoint.runs(worker.pool, worker.revision)) for worker in live]
+    if states == [(WorkerState.READY.value, True)] * wanted:
         return []
-    return [f"{endpoint.slug} wants {wanted} workers of revision {endpoint.revision}, has {states}"]
+    return [f"{endpoint.slug} wants {wanted} workers of revision {endpoint.launched} or later, has {states}"]
 
 
 async def _perhaps(change: object) -> None:

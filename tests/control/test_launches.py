@@ -18,17 +18,19 @@ def wanted(launch: LaunchSpec, *, slots: int | None = None, gpus: int = 0) -> En
 
 
 def test_a_command_is_run_as_it_is_with_one_request_at_a_time_which_is_said_aloud() -> None:
-    launch = launches.resolve(wanted(LaunchSpec(command=("serve", "{port}"), env={"A": "1"})), "my-chat", models={})
+    launch = launches.resolve(wanted(LaunchSpec(command=("serve", "{port}"), env={"A": "1"})), "my-chat", models={})[
+        "default"
+    ]
     assert (launch.engine, launch.command, dict(launch.env)) == (None, ("serve", "{port}"), {"A": "1"})
     assert (launch.slots, launch.probe.path) == (1, None)
     assert "set slots" in launch.notes[0]
-    assert launches.resolve(wanted(LaunchSpec(command=("x",)), slots=8), "my-chat", models={}).notes == ()
+    assert launches.resolve(wanted(LaunchSpec(command=("x",)), slots=8), "my-chat", models={})["default"].notes == ()
 
 
 def test_a_model_is_resolved_by_an_engine_and_answers_to_the_endpoints_names(tmp_path: Path) -> None:
     weights = tmp_path / "tiny.gguf"
     weights.touch()
-    launch = launches.resolve(wanted(LaunchSpec(model="tiny")), "my-chat", models={"tiny": str(weights)})
+    launch = launches.resolve(wanted(LaunchSpec(model="tiny")), "my-chat", models={"tiny": str(weights)})["default"]
     assert launch.engine == "llamacpp"
     assert {"tiny", "My Chat", "my-chat"} <= set(launch.models)
     assert str(weights) in launch.command

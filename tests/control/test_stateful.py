@@ -90,8 +90,6 @@ def test_whatever_happens_everything_comes_to_rest_and_no_request_is_lost() -> N
         max_examples=40,
         deadline=None,
         database=None,
-        # The same forty every time, and reported as they are: a failure here must be one that anybody can repeat.
-        derandomize=True,
         phases=(Phase.explicit, Phase.generate),
         suppress_health_check=[HealthCheck.too_slow],
     )

@@ -43,7 +43,9 @@ def spec(name: str = "e", **more: object) -> EndpointSpec:
         (lambda: spec("a\rb"), "/name"),
         (lambda: spec("\ud800"), "/name"),
         (lambda: spec(pools=()), "/pools"),
-        (lambda: spec(pools=(PoolSpec(), PoolSpec())), "/pools"),
+        (lambda: spec(pools=(PoolSpec(), PoolSpec())), "/pools/1/name"),
+        (lambda: spec(pools=tuple(PoolSpec(name=n, bounds=ScaleBounds(max=501)) for n in "ab")), "/pools"),
+        (lambda: PoolSpec(name="a b"), "/name"),
         (lambda: spec(slots=0), "/slots"),
         (lambda: spec(slots=10**400), "/slots"),
         (lambda: spec(labels={"k" * 256: ""}), "/labels"),
@@ -142,6 +144,7 @@ def test_a_number_set_by_hand_holds_until_its_time() -> None:
 
 def test_what_its_owner_says_wins_over_what_the_engine_says() -> None:
     made = endpoint()
-    assert (made.slots, made.probe) == (made.launch.slots, made.launch.probe)
+    probe = made.as_revision().probe_of("default")
+    assert (made.slots, probe) == (made.launch.slots, made.launch.probe)
     told = replace(made, spec=replace(made.spec, slots=7, probe=Probe(path="/mine")))
-    assert (told.slots, told.probe.path) == (7, "/mine")
+    assert (told.slots, told.as_revision().probe_of("default")) == (7, Probe(path="/mine"))

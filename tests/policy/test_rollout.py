@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -9,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import endpoint, worker
-from stoker.domain.endpoint import Failures, Phase
-from stoker.domain.worker import WANTED, Worker, WorkerState
-from stoker.policy.rollout import Drain, Start, Stop, plan, retry_at
+from stoker.domain.endpoint import Failures, Phase, PoolSpec, ScaleBounds
+from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerState
+from stoker.policy.rollout import Action, Chill, Drain, Start, Stop, Warm, plan, retry_at
 
 S = WorkerState
 NOW = 1_000.0
 
 
 def test_missing_workers_are_started_together() -> None:
-    assert plan(endpoint(desired=3), [], loads={}, drained=(), now=NOW) == (Start(3),)
+    assert plan(endpoint(desired=3), [], loads={}, drained=(), now=NOW) == (Start("default", 3),)
 
 
 def test_starting_workers_count_as_capacity() -> None:
@@ -63,7 +64,7 @@ def test_draining_ends_by_confirmation_or_by_time(drained: bool, deadline: float
 def test_an_update_starts_up_to_the_surge_and_keeps_old_workers_until_new_ones_are_ready() -> None:
     old = [worker(1, S.READY), worker(2, S.READY)]
     updated = endpoint(desired=2, revision=2, surge=1)
-    assert plan(updated, old, loads={}, drained=(), now=NOW) == (Start(1),)
+    assert plan(updated, old, loads={}, drained=(), now=NOW) == (Start("default", 1),)
     starting = [*old, worker(3, S.STARTING, revision=2)]
     assert plan(updated, starting, loads={}, drained=(), now=NOW) == ()
     ready = [*old, worker(3, S.READY, revision=2)]
@@ -83,7 +84,7 @@ def test_failed_starts_back_off_exponentially_and_then_try_one_worker() -> None:
     failing = endpoint(desired=4, failures=Failures(count=3, last_at=NOW, last_reason="exit 1"))
     assert retry_at(failing.failures) == NOW + 4.0
     assert plan(failing, [], loads={}, drained=(), now=NOW + 3.9) == ()
-    assert plan(failing, [], loads={}, drained=(), now=NOW + 4.0) == (Start(1),)
+    assert plan(failing, [], loads={}, drained=(), now=NOW + 4.0) == (Start("default", 1),)
     assert retry_at(Failures(count=50, last_at=NOW)) == NOW + 300.0
 
 
@@ -92,48 +93,130 @@ def test_a_stopped_endpoint_wants_nothing_whatever_was_desired() -> None:
     assert [type(action) for action in actions] == [Drain]
 
 
-def step(workers: list[Worker], actions: object, revision: int, number: int) -> tuple[list[Worker], int]:
+def pools(*bounds: tuple[int, int, int]) -> tuple[PoolSpec, ...]:
+    """Pools a, b, ... with these minima, maxima and floors of ready and cold workers."""
+    return tuple(
+        PoolSpec(name=chr(ord("a") + index), bounds=ScaleBounds(min=low, max=high, cold=cold))
+        for index, (low, high, cold) in enumerate(bounds)
+    )
+
+
+def test_pools_get_their_minima_and_then_fill_in_their_order() -> None:
+    target = endpoint(desired=6, pools=pools((0, 3, 0), (1, 2, 0), (1, 9, 0)))
+    actions = plan(target, [], loads={}, drained=(), now=NOW)
+    assert actions == (Start("a", 3), Start("b", 2), Start("c", 1))
+
+
+def test_a_pool_that_was_added_leaves_the_workers_of_others_alone() -> None:
+    workers = [worker(1, S.READY, pool="a"), worker(2, S.READY, pool="a")]
+    target = replace(endpoint(desired=3, pools=pools((0, 2, 0), (1, 2, 0)), revision=2), since={"a": 1, "b": 2})
+    assert plan(target, workers, loads={}, drained=(), now=NOW) == (Start("b", 1),)
+
+
+def test_workers_of_a_pool_that_is_gone_serve_until_others_do() -> None:
+    workers = [worker(1, S.READY, pool="gone")]
+    target = endpoint(desired=1, pools=pools((0, 2, 0)), revision=2)
+    assert plan(target, workers, loads={}, drained=(), now=NOW) == (Start("a", 1),)
+    workers.append(worker(2, S.READY, pool="a", revision=2))
+    assert plan(target, workers, loads={}, drained=(), now=NOW) == (Drain(workers[0].id, "replaced by a new revision"),)
+
+
+def test_one_worker_too_many_is_kept_cold_up_to_the_floor() -> None:
+    workers = [worker(number, S.READY, pool="a") for number in (1, 2, 3)]
+    actions = plan(endpoint(desired=0, pools=pools((0, 3, 1))), workers, loads={}, drained=(), now=NOW)
+    drains = [action for action in actions if isinstance(action, Drain)]
+    assert [(action.worker, action.chill) for action in drains] == [("w3", False), ("w2", False), ("w1", True)]
+    chilling = worker(1, S.DRAINING, pool="a", chilling=True, drain_deadline=NOW + 9)
+    target = endpoint(desired=0, pools=pools((0, 3, 1)))
+    assert plan(target, [chilling], loads={}, drained=[chilling.id], now=NOW) == (Chill(chilling.id),)
+
+
+def test_a_cold_worker_is_made_warm_before_another_is_started() -> None:
+    workers = [worker(1, S.COLD, pool="a"), worker(2, S.READY, pool="a")]
+    target = endpoint(desired=3, pools=pools((0, 3, 1)))
+    assert plan(target, workers, loads={}, drained=(), now=NOW) == (Warm(workers[0].id), Start("a", 1))
+
+
+def test_a_cold_worker_beyond_the_floor_or_of_an_old_revision_ends() -> None:
+    workers = [worker(1, S.COLD, pool="a"), worker(2, S.COLD, pool="a")]
+    beyond = plan(endpoint(pools=pools((0, 3, 1))), workers, loads={}, drained=(), now=NOW)
+    assert beyond == (Stop(workers[1].id, "more cold workers than wanted"),)
+    old = plan(endpoint(pools=pools((0, 3, 1)), revision=2), workers[:1], loads={}, drained=(), now=NOW)
+    assert old == (Stop(workers[0].id, "replaced by a new revision"),)
+
+
+def step(workers: list[Worker], actions: tuple[Action, ...], revision: int, number: int) -> tuple[list[Worker], int]:
     """What the world makes of a plan when everything goes well: starts get ready, drains are confirmed, stops end."""
-    assert isinstance(actions, tuple)
     by_id = {w.id: w for w in workers}
     for action in actions:
-        if isinstance(action, Drain):
-            by_id[action.worker] = replace(by_id[action.worker], state=S.DRAINING)
-        elif isinstance(action, Stop):
-            del by_id[action.worker]
-        else:
-            for _ in range(action.count):
-                number += 1
-                fresh = worker(number, S.READY, revision=revision)
-                by_id[fresh.id] = fresh
+        match action:
+            case Drain(worker=drained, chill=chill):
+                by_id[drained] = replace(by_id[drained], state=S.DRAINING, chilling=chill)
+            case Stop(worker=stopped):
+                del by_id[stopped]
+            case Warm(worker=cold):
+                by_id[cold] = replace(by_id[cold], state=S.STARTING)
+            case Chill(worker=idle):
+                by_id[idle] = replace(by_id[idle], state=S.COLD, chilling=False)
+            case Start(pool, count):
+                for _ in range(count):
+                    number += 1
+                    fresh = worker(number, S.READY, revision=revision, pool=pool)
+                    by_id[fresh.id] = fresh
     return list(by_id.values()), number
 
 
 workers_strategy = st.lists(
-    st.tuples(st.sampled_from([S.PENDING, S.STARTING, S.READY, S.DRAINING]), st.integers(1, 3)), max_size=8
+    st.tuples(
+        st.sampled_from([S.PENDING, S.STARTING, S.READY, S.DRAINING, S.COLD]),
+        st.integers(1, 3),
+        st.sampled_from("abc"),
+    ),
+    max_size=8,
 )
 
 
-@given(found=workers_strategy, desired=st.integers(0, 6), surge=st.integers(1, 3))
+@st.composite
+def pool_specs(draw: st.DrawFn) -> tuple[PoolSpec, ...]:
+    bounds = []
+    for _ in range(draw(st.integers(1, 2))):
+        high = draw(st.integers(0, 4))
+        bounds.append((draw(st.integers(0, high)), high, draw(st.integers(0, high))))
+    return pools(*bounds)
+
+
+@given(found=workers_strategy, specs=pool_specs(), surge=st.integers(1, 3), data=st.data())
 def test_plans_converge_and_never_leave_fewer_ready_than_before_or_wanted(
-    found: list[tuple[WorkerState, int]], desired: int, surge: int
+    found: list[tuple[WorkerState, int, str]], specs: tuple[PoolSpec, ...], surge: int, data: st.DataObject
 ) -> None:
-    workers = [worker(i, state, revision=revision) for i, (state, revision) in enumerate(found, 1)]
+    workers = [worker(i, state, revision=revision, pool=pool) for i, (state, revision, pool) in enumerate(found, 1)]
     number = len(workers)
-    target = endpoint(desired=desired, revision=3, surge=surge)
-    serving = sum(1 for w in workers if w.state is S.READY)
-    for _ in range(30):
+    low, high = sum(p.bounds.min for p in specs), sum(p.bounds.max for p in specs)
+    desired = data.draw(st.integers(low, high))
+    target = endpoint(desired=desired, revision=3, surge=surge, pools=specs)
+    # What a pool has above its maximum goes at once: that limit is about money.
+    most = {p.name: p.bounds.max for p in specs}
+    present = Counter(w.pool for w in workers if w.state is S.READY and w.revision == 3 and w.pool in most)
+    serving = sum(1 for w in workers if w.state is S.READY) - sum(max(0, n - most[p]) for p, n in present.items())
+    for _ in range(40):
         drained = [w.id for w in workers if w.state is S.DRAINING]
         actions = plan(target, workers, loads={}, drained=drained, now=NOW)
-        if not actions and all(w.state is S.READY for w in workers):
+        if not actions and all(w.state in (S.READY, S.COLD) for w in workers):
             break
         workers, number = step(workers, actions, 3, number)
         workers = [replace(w, state=S.READY) if w.state in (S.PENDING, S.STARTING) else w for w in workers]
         ready = sum(1 for w in workers if w.state is S.READY)
         assert ready >= min(serving, desired)
-        wanted = [w for w in workers if w.state in WANTED]
+        wanted = [w for w in workers if w.state in ACTIVE]
+        floors = sum(p.bounds.cold for p in specs)
         if any(w.revision != 3 for w in wanted) and len(found) <= desired:
-            assert len(wanted) <= max(desired + surge, len(found))
+            assert len([w for w in workers if w.state in WANTED]) <= max(desired + surge + floors, len(found) + floors)
     else:
         pytest.fail("the plans do not come to rest")
-    assert [w.revision for w in workers] == [3] * desired
+    ready_in = {p.name: sum(1 for w in workers if w.pool == p.name and w.state is S.READY) for p in specs}
+    held_in = {p.name: sum(1 for w in workers if w.pool == p.name) for p in specs}
+    assert all(w.revision == 3 for w in workers)
+    assert sum(ready_in.values()) == desired
+    for pool in specs:
+        assert pool.bounds.min <= ready_in[pool.name] <= pool.bounds.max
+        assert held_in[pool.name] == max(ready_in[pool.name], pool.bounds.cold)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from simulation import virtual
 from simulation.world import ADMIN, spec, world
-from stoker.domain.endpoint import Endpoint, Phase, Rollout
+from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Probe, Rollout, ScaleBounds
 from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
 from stoker.domain.operation import OperationState
@@ -285,7 +286,7 @@ def test_an_update_of_bounds_alone_keeps_the_workers() -> None:
             assert before < after
             same, operation = await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=2))
             assert operation is None
-            assert same.revision == 1
+            assert (same.revision, same.launched) == (2, 1)
 
     virtual.run(main())
 
@@ -475,5 +476,64 @@ def test_the_world_is_quiet_when_nothing_happens() -> None:
             w.store.write = counted  # type: ignore[method-assign,assignment]
             await asyncio.sleep(100)
             assert commits == 0
+
+    virtual.run(main())
+
+
+def two_pools() -> tuple[PoolSpec, ...]:
+    card = HardwareRequest(gpu_count=1)
+    return (
+        PoolSpec(name="cards", provider="fake", hardware=card, bounds=ScaleBounds(max=2)),
+        PoolSpec(name="plain", provider="fake", bounds=ScaleBounds(min=1, max=3)),
+    )
+
+
+def test_a_worker_that_does_not_fit_into_one_pool_goes_to_the_next() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            endpoint = await w.create(replace(spec(), pools=two_pools()))
+            await w.stoker.endpoints.scale(ADMIN, endpoint.id, 3)
+            await asyncio.sleep(20)
+            assert sorted(worker.pool for worker in w.workers(endpoint.id, S.READY)) == ["cards", "plain", "plain"]
+
+    virtual.run(main())
+
+
+def test_a_pool_that_is_added_or_taken_away_leaves_the_others_alone() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            cards, plain = two_pools()
+            endpoint = await w.create(replace(spec(), pools=(plain,)))
+            await asyncio.sleep(10)
+            before = {worker.id for worker in w.workers(endpoint.id, S.READY)}
+            both = replace(spec(), pools=(plain, replace(cards, bounds=ScaleBounds(min=1, max=1))))
+            changed, _ = await w.stoker.endpoints.update(ADMIN, endpoint.id, both)
+            assert (changed.revision, changed.since) == (2, {"plain": 1, "cards": 2})
+            await asyncio.sleep(10)
+            assert {worker.pool: worker.id in before for worker in w.workers(endpoint.id, S.READY)} == {
+                "plain": True,
+                "cards": False,
+            }
+            _, operation = await w.stoker.endpoints.update(ADMIN, endpoint.id, replace(spec(), pools=(plain,)))
+            assert operation is not None
+            await asyncio.sleep(10)
+            assert {worker.id for worker in w.workers(endpoint.id)} == before
+            assert (await w.operation(operation)).state is OperationState.SUCCESS
+
+    virtual.run(main())
+
+
+def test_workers_of_an_old_revision_are_probed_as_their_own_revision_says() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            endpoint = await w.create(spec(low=1, hardware=HardwareRequest(gpu_count=1)))
+            await asyncio.sleep(10)
+            [old] = w.workers(endpoint.id, S.READY)
+            w.provider.start_error = Unavailable("not now")
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=1, command="other", probe=Probe(period_s=60)))
+            assert old.address is not None
+            w.sick.add(old.address.port)
+            await asyncio.sleep(12)
+            assert old.id not in {worker.id for worker in w.workers(endpoint.id, S.READY)}
 
     virtual.run(main())

@@ -28,6 +28,7 @@ from stoker.domain.endpoint import (
     Launch,
     Override,
     Phase,
+    PoolSpec,
     ProjectId,
 )
 from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -101,16 +102,16 @@ class Endpoints:
         # is guessed first, and guessed again when somebody else took it meanwhile.
         for _ in range(SLUG_TRIES_MAX):
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
-            launch = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+            resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
             try:
-                endpoint, operations = await self._fleet.add(self._insert(project, spec, launch, slug))
+                endpoint, operations = await self._fleet.add(self._insert(project, spec, resolved, slug))
                 return endpoint, operations[0]
             except _SlugTaken:
                 continue
         raise Conflict("other endpoints of a like name are being created all the time; try again")
 
     def _insert(
-        self, project: ProjectId, spec: EndpointSpec, launch: Launch, slug: str
+        self, project: ProjectId, spec: EndpointSpec, resolved: Mapping[str, Launch], slug: str
     ) -> Callable[[Connection], Change]:
         now, new_id = self._clock(), EndpointId(self._new_id())
 
@@ -125,14 +126,15 @@ class Endpoints:
                 project=project,
                 slug=slug,
                 spec=spec,
-                launch=launch,
+                launches=resolved,
                 revision=1,
+                since=dict.fromkeys(resolved, 1),
                 phase=Phase.ACTIVE,
-                desired=spec.pool.bounds.min,
+                desired=spec.bounds.min,
                 created_at=now,
                 updated_at=now,
             )
-            operation = self._operation(OperationKind.CREATE, endpoint, spec.pool.bounds.min)
+            operation = self._operation(OperationKind.CREATE, endpoint, spec.bounds.min)
             created = EventDraft(at=now, kind="endpoint_created", message=f"created as {endpoint.slug}")
             return Change(endpoint=endpoint, new_operations=[operation], events=[created])
 
@@ -149,15 +151,15 @@ class Endpoints:
             endpoint = self._changeable(principal, endpoint_id)
             if spec == endpoint.spec:
                 return endpoint, None
-            launch = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
+            resolved = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
             self._check_hardware(spec)
-            changed = replace(endpoint, spec=spec, launch=launch, updated_at=self._clock())
-            if _runs(changed) != _runs(endpoint):
-                changed = replace(changed, revision=endpoint.revision + 1, failures=Failures())
+            changed = _revised(endpoint, spec, resolved, now=self._clock())
             check: Callable[[Connection], None] | None = None
             if spec.name != endpoint.spec.name:
                 check = partial(_check_name, name=spec.name, project=endpoint.project)
-            result = await self._change(OperationKind.UPDATE, changed, workers=spec.pool.bounds.min, check=check)
+            result = await self._change(
+                OperationKind.UPDATE, changed, workers=spec.bounds.min, check=check, revised=True
+            )
         await self._known(changed)
         return result
 
@@ -188,7 +190,7 @@ class Endpoints:
         """Let it run again after `stop`; harmless when it does."""
         async with self._fleet.lock(endpoint_id):
             endpoint = self._changeable(principal, endpoint_id)
-            floor = endpoint.spec.pool.bounds.min
+            floor = endpoint.spec.bounds.min
             changed = replace(endpoint, phase=Phase.ACTIVE, failures=Failures(), updated_at=self._clock())
             result = await self._change(OperationKind.START, changed, workers=floor)
         await self._known(changed)
@@ -223,6 +225,7 @@ class Endpoints:
         *,
         workers: int | None,
         check: Callable[[Connection], None] | None = None,
+        revised: bool = False,
     ) -> tuple[Endpoint, Operation]:
         now = self._clock()
         said = {OperationKind.SCALE: "scaled by hand", OperationKind.DELETE: "deletion asked for"}
@@ -231,6 +234,7 @@ class Endpoints:
             message = f"set to {workers} workers by hand"
         change = Change(
             endpoint=endpoint,
+            revised=revised,
             new_operations=[self._operation(kind, endpoint, workers)],
             events=[EventDraft(at=now, kind=f"endpoint_{kind}", message=message)],
             check=check,
@@ -269,27 +273,44 @@ class Endpoints:
         return endpoint
 
     def _check_caller(self, principal: Principal, spec: EndpointSpec) -> None:
-        provider = spec.pool.provider
-        self._providers.check(provider)
-        if provider in SHELLS and not principal.may(Scope.ADMIN):
-            raise Forbidden(
-                f"the {provider} provider runs commands as the user of Stoker, which needs a key of scope admin"
-            )
-        if provider in SHELLS and spec.launch.image is not None:
-            raise Invalid.at("/launch/image", f"the {provider} provider runs models and commands, not images")
+        for index, pool in enumerate(spec.pools):
+            self._providers.check(pool.provider, f"/pools/{index}/provider")
+            if pool.provider in SHELLS and not principal.may(Scope.ADMIN):
+                raise Forbidden(
+                    f"the {pool.provider} provider runs commands as Stoker's own user, which needs a key of scope admin"
+                )
+            if pool.provider in SHELLS and spec.launch.image is not None:
+                raise Invalid.at("/launch/image", f"the {pool.provider} provider runs models and commands, not images")
 
     def _check_hardware(self, spec: EndpointSpec) -> None:
-        """Refuse what no host of the provider could ever run."""
-        managed = self._providers.check(spec.pool.provider)
-        found = place(spec.pool.hardware, managed.offers, (), port_wanted=True)
-        if isinstance(found, Unplaceable) and not found.ever:
-            raise Invalid.at("/pools/0/hardware", f"no host can ever run this: {found.reason}")
+        """Refuse what no host of a pool's provider could ever run."""
+        for index, pool in enumerate(spec.pools):
+            managed = self._providers.check(pool.provider, f"/pools/{index}/provider")
+            found = place(pool.hardware, managed.offers, (), port_wanted=True)
+            if isinstance(found, Unplaceable) and not found.ever:
+                raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {found.reason}")
 
 
-def _runs(endpoint: Endpoint) -> object:
-    """All of an endpoint that a running worker depends on: a change of it needs new workers."""
-    pool = endpoint.spec.pool
-    return endpoint.launch, endpoint.slots, endpoint.probe, pool.provider, pool.hardware
+def _revised(endpoint: Endpoint, spec: EndpointSpec, resolved: Mapping[str, Launch], *, now: float) -> Endpoint:
+    """The endpoint with a new revision. Pools whose workers would run something else start over."""
+    number = endpoint.revision + 1
+    changed = replace(endpoint, spec=spec, launches=resolved, revision=number, updated_at=now)
+    since = {
+        pool.name: endpoint.since.get(pool.name, number) if _runs(changed, pool) == _runs(endpoint, pool) else number
+        for pool in spec.pools
+    }
+    changed = replace(changed, since=since)
+    return replace(changed, failures=Failures()) if changed.launched == number else changed
+
+
+def _runs(endpoint: Endpoint, pool: PoolSpec) -> object:
+    """All of an endpoint that a running worker of this pool depends on: a change of it needs new workers."""
+    known = endpoint.pool(pool.name)
+    if known is None:
+        return None
+    name = pool.name
+    probe = endpoint.as_revision().probe_of(name)
+    return endpoint.launches[name], endpoint.slots_of(name), probe, known.provider, known.hardware
 
 
 def _check_name(tx: Connection, *, name: str, project: ProjectId) -> None:

@@ -13,16 +13,19 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
-from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.endpoint import Endpoint, EndpointId, Revision
 from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.worker import Worker, WorkerId
 from stoker.policy.placement import PORT_QUARANTINE_S
 from stoker.store import endpoints as endpoint_rows
-from stoker.store import installation, journal
+from stoker.store import installation, journal, revisions
 from stoker.store import operations as operation_rows
 from stoker.store import workers as worker_rows
 from stoker.store.base import Store
+
+# An endpoint can be rolled back this far.
+REVISIONS_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +42,12 @@ class EventDraft:
 @dataclass(slots=True, kw_only=True)
 class Change:
     """What one step alters of one endpoint: written in one transaction. New workers and operations get their numbers
-    when they are written; those given here do not count. `check` runs first and may refuse it all by raising.
+    when they are written; those given here do not count. `revised`: the endpoint has a new revision, to be kept.
+    `check` runs first and may refuse it all by raising.
     """
 
     endpoint: Endpoint
+    revised: bool = False
     removed: bool = False
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     new_workers: list[Worker] = field(default_factory=list)
@@ -61,6 +66,8 @@ class Fleet:
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._workers: dict[EndpointId, dict[WorkerId, Worker]] = {}
         self._operations: dict[EndpointId, list[Operation]] = {}
+        # Those that live workers run, besides the present one.
+        self._revisions: dict[EndpointId, dict[int, Revision]] = {}
         self._endpoint_of: dict[WorkerId, EndpointId] = {}
         self._locks: dict[EndpointId, asyncio.Lock] = {}
         self._reserved: dict[WorkerId, tuple[str, Placement]] = {}
@@ -69,15 +76,22 @@ class Fleet:
     async def load(self, *, now: float) -> None:
         """Read everything from the store."""
 
-        def read(tx: Connection) -> tuple[tuple[Endpoint, ...], tuple[Worker, ...], tuple[Operation, ...]]:
-            held = worker_rows.held(tx, released_after=now - PORT_QUARANTINE_S)
-            return endpoint_rows.everything(tx), held, operation_rows.pending(tx)
+        Loaded = tuple[tuple[Endpoint, ...], tuple[Worker, ...], tuple[Operation, ...], list[Revision]]
 
-        endpoints, workers, operations = await self.store.read(read)
+        def read(tx: Connection) -> Loaded:
+            held = worker_rows.held(tx, released_after=now - PORT_QUARANTINE_S)
+            present = {endpoint.id: endpoint.revision for endpoint in endpoint_rows.everything(tx)}
+            run = {(w.endpoint, w.revision) for w in held if not w.gone and present.get(w.endpoint) != w.revision}
+            old = [found for key in sorted(run) if (found := revisions.get(tx, *key)) is not None]
+            return endpoint_rows.everything(tx), held, operation_rows.pending(tx), old
+
+        endpoints, workers, operations, old = await self.store.read(read)
         for endpoint in endpoints:
             self._endpoints[endpoint.id] = endpoint
         for worker in workers:
             self._remember(worker)
+        for revision in old:
+            self._revisions.setdefault(revision.endpoint, {})[revision.number] = revision
         for operation in operations:
             self._operations.setdefault(operation.endpoint, []).append(operation)
 
@@ -107,6 +121,13 @@ class Fleet:
         """The worker of that id, if it still holds something."""
         endpoint = self._endpoint_of.get(worker)
         return None if endpoint is None else self._workers[endpoint].get(worker)
+
+    def revision_of(self, worker: Worker) -> Revision | None:
+        """What this worker was started from; `None` when nobody remembers."""
+        endpoint = self._endpoints.get(worker.endpoint)
+        if endpoint is not None and endpoint.revision == worker.revision:
+            return endpoint.as_revision()
+        return self._revisions.get(worker.endpoint, {}).get(worker.revision)
 
     def operations(self, endpoint: EndpointId) -> tuple[Operation, ...]:
         """Its pending operations, oldest first."""
@@ -141,6 +162,7 @@ class Fleet:
         def write(tx: Connection) -> tuple[Endpoint, list[Operation]]:
             change = make(tx)
             endpoint_rows.add(tx, change.endpoint)
+            revisions.add(tx, change.endpoint.as_revision())
             return change.endpoint, _write(tx, change)[1]
 
         endpoint, operations = await self.store.write(write)
@@ -159,9 +181,14 @@ class Fleet:
             workers, operations = _write(tx, change)
             if change.removed:
                 worker_rows.remove_of_endpoint(tx, endpoint.id)
+                revisions.remove_of_endpoint(tx, endpoint.id)
                 endpoint_rows.remove(tx, endpoint.id)
             elif endpoint is not self._endpoints.get(endpoint.id):
                 endpoint_rows.save(tx, endpoint)
+            if change.revised:
+                revisions.add(tx, endpoint.as_revision())
+                running = {worker.revision for worker in self.live(endpoint.id)}
+                revisions.prune(tx, endpoint.id, before=endpoint.revision - REVISIONS_KEPT, keep=running)
             return workers, operations
 
         try:
@@ -169,6 +196,8 @@ class Fleet:
         finally:
             for worker in (*change.new_workers, *change.workers.values()):
                 self._reserved.pop(worker.id, None)
+        if change.revised:
+            self._keep_revision(endpoint.id)
         for worker in (*workers, *change.workers.values()):
             self._remember(worker)
         pending = [o for o in self.operations(endpoint.id) if all(o.id != changed.id for changed in change.operations)]
@@ -180,6 +209,13 @@ class Fleet:
             self._endpoints[endpoint.id] = endpoint
         self._tell()
         return workers, operations
+
+    def _keep_revision(self, endpoint_id: EndpointId) -> None:
+        """Before the present revision is replaced: live workers may have been started from it."""
+        before = self._endpoints[endpoint_id].as_revision()
+        running = {worker.revision for worker in self.live(endpoint_id)}
+        known = {**self._revisions.get(endpoint_id, {}), before.number: before}
+        self._revisions[endpoint_id] = {number: known[number] for number in known if number in running}
 
     def _tell(self) -> None:
         for watcher in self._watchers:
@@ -199,6 +235,7 @@ class Fleet:
     def _forget(self, endpoint: EndpointId) -> None:
         self._endpoints.pop(endpoint, None)
         self._operations.pop(endpoint, None)
+        self._revisions.pop(endpoint, None)
         self._locks.pop(endpoint, None)
 
     def forget_released(self, *, now: float) -> list[EndpointId]:

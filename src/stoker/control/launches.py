@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from stoker.domain.endpoint import EndpointSpec, Launch, Probe
 from stoker.domain.errors import Invalid
+from stoker.domain.hardware import HardwareRequest
 from stoker.engines import base as engines
 from stoker.engines import catalogue
 
@@ -13,13 +14,16 @@ from stoker.engines import catalogue
 UNKNOWN_SLOTS = 1
 
 
-def resolve(spec: EndpointSpec, slug: str, *, models: Mapping[str, str]) -> Launch:
-    """The launch for `spec`, whose workers also answer to the endpoint's name and `slug` as model names.
+def resolve(spec: EndpointSpec, slug: str, *, models: Mapping[str, str]) -> dict[str, Launch]:
+    """The launch of each pool, whose workers also answer to the endpoint's name and `slug` as model names.
 
     Raises `Invalid`, with a pointer into the spec, for unknown models, engines and parameters. Looks at files.
     """
+    return {pool.name: _resolve(spec, pool.hardware, slug, models=models) for pool in spec.pools}
+
+
+def _resolve(spec: EndpointSpec, hardware: HardwareRequest, slug: str, *, models: Mapping[str, str]) -> Launch:
     wanted = spec.launch
-    hardware = spec.pool.hardware
     if wanted.model is not None:
         try:
             model = catalogue.resolve(wanted.model, models, engine=wanted.engine)

@@ -76,12 +76,12 @@ class Providers:
             raise Unsupported(f"no provider {name[:64]!r} here; there are {', '.join(sorted(self._managed))}")
         return managed
 
-    def check(self, name: str) -> Managed:
-        """The same for a name out of a spec. Raises `Invalid` at its place."""
+    def check(self, name: str, pointer: str) -> Managed:
+        """The same for a name out of a spec, where it stands at `pointer`. Raises `Invalid`."""
         try:
             return self.get(name)
         except Unsupported as exc:
-            raise Invalid.at("/pools/0/provider", str(exc)) from exc
+            raise Invalid.at(pointer, str(exc)) from exc
 
     def all(self) -> tuple[Managed, ...]:
         """All of them."""

@@ -6,29 +6,32 @@ effects. Nothing here awaits, so that all facts of a pass are of one moment.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stoker.control.fleet import Change, EventDraft
-from stoker.domain.endpoint import Endpoint, Override, Phase
-from stoker.domain.hardware import HardwareRequest, Placement
+from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec, Probe
+from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
-from stoker.domain.worker import Address, Worker, WorkerId, WorkerState
+from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
 from stoker.policy.lifecycle import STABLE_S, Sight, advance, count_failures, failed_start
 from stoker.policy.placement import Unplaceable
-from stoker.policy.rollout import Drain, Start, Stop, plan, retry_at
+from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan, retry_at
 from stoker.policy.scaling import Signals, decide
 from stoker.policy.state import outcome_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a pass knows besides the endpoint and its workers. `tails` has the last output of workers that ended.
+    """What a pass knows besides the endpoint and its workers. `probes` has those of each worker's own revision, `tails`
+    the last output of workers that ended.
 
     `closing`: all workers are to go; `hurried`: without waiting for their requests.
     """
 
     now: float
+    probes: Mapping[WorkerId, Probe]
     sights: Mapping[WorkerId, Sight]
     settled: Collection[WorkerId]
     ready: Collection[WorkerId]
@@ -42,12 +45,12 @@ class Facts:
     hurried: bool
 
 
-# (request, workers to leave out of the account) -> a placement, reserved, or why there is none.
-Place = Callable[[WorkerId, HardwareRequest, frozenset[WorkerId]], Placement | Unplaceable]
+# (worker, its pool, workers to leave out of the account) -> a placement, reserved, or why there is none.
+Place = Callable[[WorkerId, PoolSpec, frozenset[WorkerId]], Placement | Unplaceable]
 
 
 class Pass:
-    """Steps in the order of `run`. `change` and `stops` are its outcome."""
+    """Steps in the order of `run`. `change`, `stops` and `chills` are its outcome."""
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Pass:
     ) -> None:
         self.change = Change(endpoint=endpoint)
         self.stops: list[WorkerId] = []
+        self.chills: list[WorkerId] = []
         self._before = endpoint
         self._workers = {worker.id: worker for worker in workers if not worker.gone}
         self._operations = operations
@@ -114,13 +118,13 @@ class Pass:
                 continue
             self._set(after)
             self._tell(before, after)
-            if failed_start(before, after, revision=self._before.revision):
+            if self._before.runs(before.pool, before.revision) and failed_start(before, after):
                 reasons.append(after.reason)
             if after.state is WorkerState.STOPPING:
                 self.stops.append(after.id)
         now = self._facts.now
         stable = any(
-            w.revision == self._before.revision and w.ready_at is not None and now - w.ready_at >= STABLE_S
+            self._before.runs(w.pool, w.revision) and w.ready_at is not None and now - w.ready_at >= STABLE_S
             for w in self._workers.values()
             if w.state is WorkerState.READY
         )
@@ -135,7 +139,7 @@ class Pass:
         after = advance(
             worker,
             facts.sights.get(worker.id),
-            probe=self._before.probe,
+            probe=facts.probes[worker.id],
             ready=worker.id in facts.ready,
             settled=worker.id in facts.settled,
             now=facts.now,
@@ -174,7 +178,7 @@ class Pass:
             override = None
         decision: Decision = decide(
             endpoint.spec.scaling,
-            endpoint.spec.pool.bounds,
+            endpoint.spec.bounds,
             self._facts.signals,
             slots=endpoint.slots,
             current=endpoint.desired,
@@ -200,33 +204,53 @@ class Pass:
             loads=facts.loads,
             drained=facts.drained,
             now=facts.now,
-            workers_wanted=0 if facts.closing else None,
+            closing=facts.closing,
             yield_hardware=self._would_fit_without_old(),
         )
         for action in actions:
             match action:
-                case Start(count):
-                    self._start(count)
-                case Drain(worker, reason):
-                    self._set(self._draining(self._workers[worker], reason))
+                case Start(pool, count):
+                    self._start(pool, count)
+                case Warm(worker):
+                    self._warm(self._workers[worker])
+                case Drain(worker, reason, chill):
+                    self._set(replace(self._draining(self._workers[worker], reason), chilling=chill))
                     number = self._workers[worker].number
                     self._event("worker_draining", f"worker {number} is draining: {reason}", worker=worker)
+                case Chill(worker):
+                    self._chill(self._workers[worker])
                 case Stop(worker, reason):
                     self._stop(self._workers[worker], reason)
 
-    def _start(self, count: int) -> None:
+    def _start(self, pool: str, count: int) -> None:
+        spec = self.endpoint.pool(pool)
+        assert spec is not None
         for _ in range(count):
             worker = Worker(
                 id=WorkerId(self._new_id()),
                 number=0,
                 endpoint=self.endpoint.id,
+                pool=pool,
                 revision=self.endpoint.revision,
-                provider=self.endpoint.spec.pool.provider,
+                provider=spec.provider,
                 state=WorkerState.PENDING,
-                slots=self.endpoint.slots,
+                slots=self.endpoint.slots_of(pool),
                 created_at=self._facts.now,
             )
             self._new[worker.id] = worker
+
+    def _warm(self, worker: Worker) -> None:
+        """Start a cold worker again: the provider takes up one that it has."""
+        self._set(
+            replace(worker, state=WorkerState.STARTING, started_at=self._facts.now, acknowledged_at=None, ready_at=None)
+        )
+        self._event("worker_warming", f"worker {worker.number} is made warm", worker=worker.id)
+
+    def _chill(self, worker: Worker) -> None:
+        cold = replace(worker, state=WorkerState.COLD, chilling=False, drain_deadline=None, reason="")
+        self._set(cold)
+        self.chills.append(worker.id)
+        self._event("worker_cold", f"worker {worker.number} is kept cold", worker=worker.id)
 
     def _stop(self, worker: Worker, reason: str) -> None:
         if worker.state is WorkerState.PENDING:
@@ -243,36 +267,56 @@ class Pass:
         blocked = [w for w in self._workers.values() if w.state is WorkerState.PENDING and w.reason]
         if not blocked:
             return False
-        old = frozenset(
-            w.id for w in self._workers.values() if w.state is WorkerState.READY and w.revision != endpoint.revision
-        )
+        ready = [w for w in self._workers.values() if w.state is WorkerState.READY]
+        old = frozenset(w.id for w in ready if not endpoint.runs(w.pool, w.revision))
         leaving = any(w.state in (WorkerState.DRAINING, WorkerState.STOPPING) for w in self._workers.values())
-        if not old or leaving:
+        pool = endpoint.pool(blocked[0].pool)
+        if not old or leaving or pool is None:
             return False
         # The id names no worker, so the reservation made by this question is dropped by the same commit as all others.
-        return isinstance(self._place(blocked[0].id, endpoint.spec.pool.hardware, old), Placement)
+        return isinstance(self._place(blocked[0].id, pool, old), Placement)
 
     def _place_pending(self) -> None:
         pending = [w for w in self._workers.values() if w.state is WorkerState.PENDING]
         for worker in (*pending, *self._new.values()):
-            found = self._place(worker.id, self.endpoint.spec.pool.hardware, frozenset())
-            if isinstance(found, Unplaceable):
-                if worker.reason != found.reason:
-                    self._set(replace(worker, reason=found.reason))
-                    self._event("worker_pending", f"no room: {found.reason}", worker=worker.id, level=Level.WARNING)
-                continue
-            address = None if found.port is None else Address(host="127.0.0.1", port=found.port)
-            self._set(
-                replace(
-                    worker,
-                    state=WorkerState.STARTING,
-                    placement=found,
-                    address=address,
-                    started_at=self._facts.now,
-                    reason="",
-                )
+            reasons: list[str] = []
+            for pool in self._pools_for(worker):
+                found = self._place(worker.id, pool, frozenset())
+                if isinstance(found, Placement):
+                    self._placed(worker, pool, found)
+                    break
+                reasons.append(found.reason if len(self.endpoint.spec.pools) == 1 else f"{pool.name}: {found.reason}")
+            else:
+                reason = "; ".join(reasons)
+                if worker.reason != reason:
+                    self._set(replace(worker, reason=reason))
+                    self._event("worker_pending", f"no room: {reason}", worker=worker.id, level=Level.WARNING)
+
+    def _pools_for(self, worker: Worker) -> list[PoolSpec]:
+        """Where this pending worker may go: in its own pool where that needs it, else in the first that has room."""
+        have = Counter(w.pool for w in (*self._workers.values(), *self._new.values()) if w.state in ACTIVE)
+        pools = self.endpoint.spec.pools
+        own = [pool for pool in pools if pool.name == worker.pool]
+        if own and have[worker.pool] <= max(own[0].bounds.min, own[0].bounds.cold):
+            return own
+        return [pool for pool in pools if pool in own or have[pool.name] < pool.bounds.max]
+
+    def _placed(self, worker: Worker, pool: PoolSpec, found: Placement) -> None:
+        address = None if found.port is None else Address(host="127.0.0.1", port=found.port)
+        self._set(
+            replace(
+                worker,
+                state=WorkerState.STARTING,
+                pool=pool.name,
+                provider=pool.provider,
+                slots=self.endpoint.slots_of(pool.name),
+                placement=found,
+                address=address,
+                started_at=self._facts.now,
+                reason="",
             )
-            self._event("worker_starting", f"a worker starts on {found.host}", worker=worker.id)
+        )
+        self._event("worker_starting", f"a worker starts on {found.host}", worker=worker.id)
 
     # What is done
 
@@ -289,6 +333,11 @@ class Pass:
         if self.endpoint.phase is Phase.DELETING and all(w.gone for w in workers):
             self.change.removed = True
 
+    def _probe(self, worker: Worker) -> Probe:
+        known = self._facts.probes.get(worker.id) or self.endpoint.as_revision().probe_of(worker.pool)
+        assert known is not None
+        return known
+
     def next_at(self) -> float | None:
         """When the endpoint must be looked at again though nothing happens; `None` when never."""
         endpoint, now = self.endpoint, self._facts.now
@@ -303,7 +352,7 @@ class Pass:
             if worker.state is WorkerState.DRAINING and worker.drain_deadline is not None:
                 times.append(worker.drain_deadline)
             if worker.state is WorkerState.STARTING and worker.started_at is not None:
-                times.append(worker.started_at + endpoint.probe.start_timeout_s)
+                times.append(worker.started_at + self._probe(worker).start_timeout_s)
             if worker.state is WorkerState.READY and endpoint.failures.count and worker.ready_at is not None:
                 times.append(worker.ready_at + STABLE_S)
             if worker.state is WorkerState.DRAINING and (worker.drain_deadline or 0.0) <= now:

@@ -18,9 +18,9 @@ from stoker.control.observer import Snapshot
 from stoker.control.passes import Facts, Pass
 from stoker.control.prober import Prober
 from stoker.control.signals import Gateway
-from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec, Probe
 from stoker.domain.errors import StokerError
-from stoker.domain.hardware import HardwareRequest, Placement
+from stoker.domain.hardware import Placement
 from stoker.domain.worker import Observed, Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.policy.lifecycle import Sight
 from stoker.policy.placement import Unplaceable, place
@@ -202,7 +202,7 @@ class Reconciler:
                 workers,
                 self._fleet.operations(endpoint_id),
                 self._facts(endpoint, workers, tails, now),
-                place=lambda *question: self._place(endpoint.spec.pool.provider, *question),
+                place=self._place,
                 new_id=self._new_id,
             )
             step.run()
@@ -217,6 +217,7 @@ class Reconciler:
         ids = [worker.id for worker in workers]
         return Facts(
             now=now,
+            probes={worker.id: self._probe(endpoint, worker) for worker in workers},
             sights=sights,
             settled=[w.id for w in workers if self._providers.get(w.provider).actions.settled(w.id)],
             ready=[worker for worker in ids if worker in self._ready],
@@ -254,14 +255,18 @@ class Reconciler:
             log.warning("tail_failed", worker=worker.id, error=str(exc))
         return "\n".join(lines)[-TAIL_CHARS_MAX:]
 
-    def _place(
-        self, provider: str, worker: WorkerId, request: HardwareRequest, without: frozenset[WorkerId]
-    ) -> Placement | Unplaceable:
-        held = self._fleet.placements(provider, now=self._clock(), without=without)
-        found = place(request, self._providers.get(provider).offers, held, port_wanted=True)
+    def _place(self, worker: WorkerId, pool: PoolSpec, without: frozenset[WorkerId]) -> Placement | Unplaceable:
+        held = self._fleet.placements(pool.provider, now=self._clock(), without=without)
+        found = place(pool.hardware, self._providers.get(pool.provider).offers, held, port_wanted=True)
         if isinstance(found, Placement) and not without:
-            self._fleet.reserve(worker, provider, found)
+            self._fleet.reserve(worker, pool.provider, found)
         return found
+
+    def _probe(self, endpoint: Endpoint, worker: Worker) -> Probe:
+        """That of the revision that it was started from, as long as anybody remembers it."""
+        revision = self._fleet.revision_of(worker)
+        found = None if revision is None else revision.probe_of(worker.pool)
+        return found or endpoint.as_revision().probe_of(worker.pool) or Probe(path=None)
 
     # Effects
 
@@ -288,7 +293,12 @@ class Reconciler:
 
     def _start(self, endpoint: Endpoint, worker: Worker) -> None:
         managed = self._providers.get(worker.provider)
-        managed.actions.start(worker_spec(endpoint, worker, managed))
+        revision = self._fleet.revision_of(worker) or endpoint.as_revision()
+        launch = revision.launch_of(worker.pool)
+        if launch is None:
+            # Its pool is gone, and what it had to run with it; the plan of the next pass stops it.
+            return
+        managed.actions.start(worker_spec(endpoint, launch, worker, managed))
 
     def _stop(self, worker: Worker) -> None:
         managed = self._providers.get(worker.provider)
@@ -297,14 +307,15 @@ class Reconciler:
         managed.actions.stop(worker.id, grace_s=grace_s)
 
     def _watch(self, endpoint: Endpoint, worker: Worker) -> None:
-        """Probe a worker that should be probed. Those of an old revision are not: its probe is no longer known."""
+        """Probe a worker that should be probed."""
         starting = worker.state is WorkerState.STARTING and worker.acknowledged_at is not None
         probed = starting or worker.state is WorkerState.READY
-        if not probed or worker.address is None or worker.revision != endpoint.revision:
+        if not probed or worker.address is None:
             self._prober.forget(worker.id)
             return
         listens = self._providers.get(worker.provider).provider.listens
-        self._prober.watch(worker.id, worker.address, endpoint.probe, starting=starting, listens=listens)
+        probe = self._probe(endpoint, worker)
+        self._prober.watch(worker.id, worker.address, probe, starting=starting, listens=listens)
 
     def _wake_at(self, endpoint: EndpointId, when: float | None) -> None:
         timer = self._timers.pop(endpoint, None)
@@ -352,9 +363,8 @@ def _unacknowledged(worker: Worker) -> bool:
     return worker.state is WorkerState.STARTING and worker.acknowledged_at is None
 
 
-def worker_spec(endpoint: Endpoint, worker: Worker, managed: Managed) -> WorkerSpec:
-    """What the provider is asked to run for this worker: the endpoint's launch with addresses and cards filled in."""
-    launch = endpoint.launch
+def worker_spec(endpoint: Endpoint, launch: Launch, worker: Worker, managed: Managed) -> WorkerSpec:
+    """What the provider is asked to run for this worker: its launch with addresses and cards filled in."""
     host = "127.0.0.1" if worker.address is None else worker.address.host
     port = None if worker.address is None else worker.address.port
     fill = {"{host}": host, "{port}": str(port or ""), "{model}": launch.models[0] if launch.models else ""}

@@ -122,7 +122,7 @@ class Gateway:
             return False
         decision = decide(
             endpoint.spec.scaling,
-            endpoint.spec.pool.bounds,
+            endpoint.spec.bounds,
             self.signals(endpoint, now=now),
             slots=endpoint.slots,
             current=endpoint.desired,

@@ -35,7 +35,7 @@ def entry_of(
         slug=endpoint.slug,
         name=spec.name,
         access=spec.access.value,
-        models=endpoint.launch.models,
+        models=endpoint.models,
         addresses=_addresses(endpoint, domains),
         workers=tuple(
             WorkerEntry(
@@ -44,7 +44,7 @@ def entry_of(
                 port=w.address.port,
                 slots=w.slots,
                 order=w.number,
-                draining=w.state is WorkerState.DRAINING,
+                draining=w.state is WorkerState.DRAINING or bool(w.unready),
             )
             for w in sorted(live, key=lambda w: w.number)
             if w.state in _ROUTABLE and w.address is not None

@@ -24,7 +24,9 @@ ARGUMENTS_MAX = 256
 ARGUMENT_CHARS_MAX = 8_192
 LABELS_MAX = 64
 WORKERS_MAX = 1_000
+POOLS_MAX = 16
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
 class Access(StrEnum):
@@ -160,12 +162,16 @@ class ScaleBounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSpec:
-    """One homogeneous group of workers."""
+    """One homogeneous group of workers. Of an endpoint's pools the first that has room takes the next worker."""
 
     name: str = "default"
     provider: str = "process"
     hardware: HardwareRequest = field(default_factory=HardwareRequest)
     bounds: ScaleBounds = field(default_factory=ScaleBounds)
+
+    def __post_init__(self) -> None:
+        if not _POOL_NAME.match(self.name):
+            raise Invalid.at("/name", "a pool's name has up to 63 letters, digits, dots, dashes and underscores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,8 +258,13 @@ class EndpointSpec:
             raise Invalid.at("/name", f"a name has between 1 and {NAME_CHARS_MAX} characters")
         if any(not c.isprintable() for c in self.name):
             raise Invalid.at("/name", "a name has no control characters")
-        if len(self.pools) != 1:
-            raise Invalid.at("/pools", "an endpoint has exactly one pool in this version")
+        if not 1 <= len(self.pools) <= POOLS_MAX:
+            raise Invalid.at("/pools", f"an endpoint has between 1 and {POOLS_MAX} pools")
+        for index, pool in enumerate(self.pools):
+            if any(other.name == pool.name for other in self.pools[:index]):
+                raise Invalid.at(f"/pools/{index}/name", f"there are two pools called {pool.name!r}")
+        if sum(pool.bounds.max for pool in self.pools) > WORKERS_MAX:
+            raise Invalid.at("/pools", f"all pools together may have at most {WORKERS_MAX} workers")
         if self.slots is not None:
             _within("/slots", self.slots, 1, 100_000)
         for name, texts in (("labels", self.labels), ("annotations", self.annotations)):
@@ -261,9 +272,12 @@ class EndpointSpec:
                 raise Invalid.at(f"/{name}", f"at most {LABELS_MAX} {name}, keys to 255 and values to 4096 characters")
 
     @property
-    def pool(self) -> PoolSpec:
-        """The one pool."""
-        return self.pools[0]
+    def bounds(self) -> ScaleBounds:
+        """How many workers all pools together may have."""
+        bounds = [pool.bounds for pool in self.pools]
+        return ScaleBounds(
+            min=sum(b.min for b in bounds), max=sum(b.max for b in bounds), cold=sum(b.cold for b in bounds)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,16 +302,43 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An endpoint's spec as it was from `created_at` on, and the launch of each pool that it was resolved to."""
+
+    endpoint: EndpointId
+    number: int
+    spec: EndpointSpec
+    launches: Mapping[str, Launch]
+    created_at: float
+
+    def launch_of(self, pool: str) -> Launch | None:
+        """What workers of this pool run; `None` for a pool that it did not have."""
+        return self.launches.get(pool)
+
+    def probe_of(self, pool: str) -> Probe | None:
+        """How workers of this pool are probed: as the owner says, else as the engine says."""
+        if self.spec.probe is not None:
+            return self.spec.probe
+        launch = self.launches.get(pool)
+        return None if launch is None else launch.probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A recorded endpoint. `desired` is what the last decision asked for; times are seconds since the epoch."""
+    """A recorded endpoint. Times are seconds since the epoch.
+
+    `revision` counts the changes of its spec. `since` says of each pool in which revision that which its workers run
+    last changed: older workers are replaced. `desired` is the number of workers that the last decision asked for.
+    """
 
     id: EndpointId
     number: int
     project: ProjectId
     slug: str
     spec: EndpointSpec
-    launch: Launch
+    launches: Mapping[str, Launch]
     revision: int
+    since: Mapping[str, int]
     phase: Phase
     desired: int
     created_at: float
@@ -305,15 +346,48 @@ class Endpoint:
     override: Override | None = None
     failures: Failures = field(default_factory=Failures)
 
-    @property
-    def slots(self) -> int:
-        """Requests that one worker takes at once."""
-        return self.spec.slots if self.spec.slots is not None else self.launch.slots
+    def as_revision(self) -> Revision:
+        """The present revision."""
+        return Revision(
+            endpoint=self.id,
+            number=self.revision,
+            spec=self.spec,
+            launches=self.launches,
+            created_at=self.updated_at,
+        )
+
+    def pool(self, name: str) -> PoolSpec | None:
+        """The pool of that name."""
+        return next((pool for pool in self.spec.pools if pool.name == name), None)
+
+    def slots_of(self, pool: str) -> int:
+        """Requests that one worker of this pool takes at once."""
+        return self.spec.slots if self.spec.slots is not None else self.launches[pool].slots
 
     @property
-    def probe(self) -> Probe:
-        """How its workers are probed: as its owner says, else as its engine says."""
-        return self.spec.probe if self.spec.probe is not None else self.launch.probe
+    def slots(self) -> int:
+        """Requests that one worker takes at once, in the pool that takes the next one first."""
+        return self.slots_of(self.spec.pools[0].name)
+
+    @property
+    def launch(self) -> Launch:
+        """What workers of the first pool run."""
+        return self.launches[self.spec.pools[0].name]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All names that some worker answers to."""
+        return tuple(dict.fromkeys(name for launch in self.launches.values() for name in launch.models))
+
+    @property
+    def launched(self) -> int:
+        """The last revision that changed what workers of some pool run."""
+        return max(self.since.values())
+
+    def runs(self, pool: str, revision: int) -> bool:
+        """Does a worker of this pool and revision run what it should run now?"""
+        since = self.since.get(pool)
+        return since is not None and revision >= since
 
 
 _NOT_LABEL = re.compile(r"[^a-z0-9]+")

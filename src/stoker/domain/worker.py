@@ -15,7 +15,8 @@ WorkerId = NewType("WorkerId", str)
 
 class WorkerState(StrEnum):
     """PENDING: recorded, not placed yet. STARTING: placed, its start was or is being asked for. READY: takes requests.
-    DRAINING: takes no new ones. STOPPING: its end was asked for. STOPPED and FAILED: gone.
+    COLD: was ready, costs less now, takes none. DRAINING: takes no new ones. STOPPING: its end was asked for. STOPPED
+    and FAILED: gone.
     """
 
     PENDING = "pending"
@@ -32,16 +33,18 @@ S = WorkerState
 TRANSITIONS: Mapping[WorkerState, frozenset[WorkerState]] = {
     S.PENDING: frozenset({S.STARTING, S.STOPPED}),
     S.STARTING: frozenset({S.READY, S.DRAINING, S.STOPPING, S.FAILED}),
-    S.READY: frozenset({S.COLD, S.DRAINING, S.FAILED}),
-    S.COLD: frozenset({S.READY, S.DRAINING, S.FAILED}),
-    S.DRAINING: frozenset({S.STOPPING, S.FAILED}),
+    S.READY: frozenset({S.DRAINING, S.FAILED}),
+    S.COLD: frozenset({S.STARTING, S.STOPPING, S.FAILED}),
+    S.DRAINING: frozenset({S.COLD, S.STOPPING, S.FAILED}),
     S.STOPPING: frozenset({S.STOPPED}),
     S.STOPPED: frozenset(),
     S.FAILED: frozenset(),
 }
 GONE = frozenset({S.STOPPED, S.FAILED})
 # States that count as capacity, present or soon.
-WANTED = frozenset({S.PENDING, S.STARTING, S.READY, S.COLD})
+ACTIVE = frozenset({S.PENDING, S.STARTING, S.READY})
+# These, and those that are kept for later.
+WANTED = ACTIVE | {S.COLD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +57,19 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A recorded worker. Times are seconds since the epoch.
+    """A recorded worker. Times are seconds since the epoch. A pending one may still move to another pool.
 
-    `slots`: requests it takes at once. `acknowledged_at`: the provider confirmed the start. `drain_deadline`: after
-    this it is stopped even when busy.
+    `slots`: requests it takes at once. `started_at`, `acknowledged_at` and `ready_at` are of its last start, cold
+    workers being started again; `acknowledged_at`: the provider confirmed it. `drain_deadline`: after this it is
+    stopped even when busy. `chilling`: it drains to be kept cold. `unready`: why its readiness probe fails, so that it
+    takes no new requests for now.
     `released_at`: the gateway has acknowledged its removal, which starts the quarantine of its port.
     """
 
     id: WorkerId
     number: int
     endpoint: EndpointId
+    pool: str
     revision: int
     provider: str
     state: WorkerState
@@ -75,6 +81,8 @@ class Worker:
     acknowledged_at: float | None = None
     ready_at: float | None = None
     drain_deadline: float | None = None
+    chilling: bool = False
+    unready: str = ""
     ended_at: float | None = None
     released_at: float | None = None
     reason: str = ""

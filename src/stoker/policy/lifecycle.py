@@ -72,9 +72,9 @@ def _ended(worker: Worker, observed: Observed, now: float) -> Worker:
     return replace(worker, state=WorkerState.FAILED, ended_at=now, exit_code=code, reason=reason)
 
 
-def failed_start(before: Worker, after: Worker, *, revision: int) -> bool:
-    """Did the step from `before` to `after` show that the launch of `revision` does not work?"""
-    if before.revision != revision or before is after:
+def failed_start(before: Worker, after: Worker) -> bool:
+    """Did the step from `before` to `after` show that what this worker runs does not work?"""
+    if before is after:
         return False
     if before.state is WorkerState.STARTING:
         return after.state in (WorkerState.FAILED, WorkerState.STOPPING)

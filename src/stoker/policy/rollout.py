@@ -6,11 +6,13 @@ that nothing is left to do. A worker is never stopped here before it was drained
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stoker.domain.endpoint import Endpoint, Failures, Phase
-from stoker.domain.worker import WANTED, Worker, WorkerId, WorkerState
+from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerId, WorkerState
+from stoker.policy.pools import distribute, victims
 
 # One second after the first failed start, doubling: fast enough to ride out a port taken or a slow disk, slow enough
 # not to burn a machine on a command that cannot work.
@@ -22,17 +24,33 @@ FAILURES_BEFORE_REFUSAL = 3
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Record and start this many workers of the present revision."""
+    """Record and start this many workers of the present revision in this pool."""
 
+    pool: str
     count: int
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """Make this cold worker run again."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
-    """Give this worker no new requests, and stop it when it has finished those it has."""
+    """Give this worker no new requests, and when it has finished those it has, stop it or (`chill`) keep it cold."""
 
     worker: WorkerId
     reason: str
+    chill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chill:
+    """This worker has no requests and is to be kept cold."""
+
+    worker: WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +61,9 @@ class Stop:
     reason: str
 
 
-Action = Start | Drain | Stop
+Action = Start | Warm | Drain | Chill | Stop
+_FEWER = "fewer workers wanted"
+_REPLACED = "replaced by a new revision"
 
 
 def retry_at(failures: Failures) -> float | None:
@@ -60,85 +80,109 @@ def plan(
     loads: Mapping[WorkerId, int],
     drained: Collection[WorkerId],
     now: float,
-    workers_wanted: int | None = None,
+    closing: bool = False,
     yield_hardware: bool = False,
 ) -> tuple[Action, ...]:
     """The next actions for `endpoint`, whose workers that are not gone are `workers`.
 
     `loads` has requests in flight by worker, as far as known. `drained` are workers of which the gateway has confirmed
-    that they have none left and will get none. `workers_wanted` replaces the endpoint's desired number (shutting down).
-    `yield_hardware` says that a new worker would fit if an old one made room for it.
+    that they have none left and will get none. `closing`: nothing is wanted any more. `yield_hardware` says that a new
+    worker would fit if an old one made room for it.
     """
-    wanted = endpoint.desired if workers_wanted is None else workers_wanted
-    if endpoint.phase is not Phase.ACTIVE:
-        wanted = 0
-    current = [w for w in workers if w.state in WANTED and w.revision == endpoint.revision]
-    old = [w for w in workers if w.state in WANTED and w.revision != endpoint.revision]
-    leaving = _leaving(
-        current, old, wanted=wanted, surge=endpoint.spec.rollout.surge, loads=loads, yield_hardware=yield_hardware
-    )
-    actions: list[Action] = [_leave(worker, reason) for worker, reason in leaving]
-    actions += _stops(workers, drained=drained, now=now)
-    starts = _starts(endpoint, len(current), len(old), wanted=wanted, now=now)
-    if starts > 0:
-        actions.append(Start(starts))
-    return tuple(actions)
+    on = endpoint.phase is Phase.ACTIVE and not closing
+    wanted = endpoint.desired if on else 0
+    floors = {pool.name: pool.bounds.cold if on else 0 for pool in endpoint.spec.pools}
+    running = [w for w in workers if endpoint.runs(w.pool, w.revision)]
+    active = [w for w in running if w.state in ACTIVE]
+    old = [w for w in workers if w.state in WANTED and not endpoint.runs(w.pool, w.revision)]
+    # Ready or cold, now or soon: what the pools' floors are about.
+    held = Counter(w.pool for w in running if w.state in WANTED or (w.state is WorkerState.DRAINING and w.chilling))
+    leaving = victims(active, endpoint.spec.pools, wanted=wanted, loads=loads)
+    actions = _shrink(leaving, held, floors)
+    ready = sum(1 for w in active if w.state is WorkerState.READY and w not in leaving)
+    actions += _replace(old, loads, keep=max(0, wanted - ready), yield_hardware=yield_hardware)
+    actions += _drained(workers, drained=drained, now=now)
+    cold = [w for w in running if w.state is WorkerState.COLD]
+    missing = max(0, wanted - len(active) + len(leaving))
+    warm = _warm(endpoint, cold, missing)
+    actions += [Warm(w.id) for w in warm]
+    actions += _surplus([w for w in cold if w not in warm], held, floors)
+    room = wanted + endpoint.spec.rollout.surge - len(active) - len(warm) - len(old) if old else missing
+    have = Counter(w.pool for w in (*active, *warm) if w not in leaving)
+    starts = distribute(max(0, min(missing - len(warm), room)), endpoint.spec.pools, have)
+    if not old:
+        # What single pools lack though there are enough workers in all; during an update the surge is the limit.
+        minima = {p.name: p.bounds.min if endpoint.spec.bounds.min <= wanted else 0 for p in endpoint.spec.pools}
+        starts = {p: max(n, minima[p] - have[p], floors[p] - held[p]) for p, n in starts.items()}
+    return (*actions, *_starts(endpoint.failures, starts, now=now))
 
 
-def _starts(endpoint: Endpoint, current: int, old: int, *, wanted: int, now: float) -> int:
-    earliest = retry_at(endpoint.failures)
+def _shrink(leaving: Sequence[Worker], held: Counter[str], floors: Mapping[str, int]) -> list[Action]:
+    """Of those that are one too many some may be what their pool's floor asks for. Takes the others out of `held`."""
+    actions: list[Action] = []
+    for worker in leaving:
+        if held[worker.pool] > floors[worker.pool]:
+            held[worker.pool] -= 1
+            actions.append(_leave(worker, _FEWER))
+        elif worker.state is WorkerState.READY:
+            actions.append(Drain(worker.id, "kept cold", chill=True))
+    return actions
+
+
+def _warm(endpoint: Endpoint, cold: Sequence[Worker], missing: int) -> list[Worker]:
+    """Cold workers are made warm before others are started: in the order of pools, the oldest first."""
+    place = {pool.name: index for index, pool in enumerate(endpoint.spec.pools)}
+    return sorted(cold, key=lambda w: (place[w.pool], w.number))[:missing]
+
+
+def _surplus(resting: Sequence[Worker], held: Counter[str], floors: Mapping[str, int]) -> list[Action]:
+    actions: list[Action] = []
+    for worker in sorted(resting, key=lambda w: -w.number):
+        if held[worker.pool] > floors[worker.pool]:
+            held[worker.pool] -= 1
+            actions.append(Stop(worker.id, "more cold workers than wanted"))
+    return actions
+
+
+def _starts(failures: Failures, lacking: Mapping[str, int], *, now: float) -> list[Action]:
+    earliest = retry_at(failures)
     if earliest is not None and now < earliest:
-        return 0
-    missing = wanted - current
-    if endpoint.failures.count > 0:
-        # One probe of a launch that failed, not a whole pool of them.
-        missing = min(missing, 1)
-    room = wanted + endpoint.spec.rollout.surge - current - old if old else missing
-    return max(0, min(missing, room))
+        return []
+    # One probe of a launch that failed, not a whole pool of them.
+    allowed = sum(lacking.values()) if failures.count == 0 else 1
+    actions: list[Action] = []
+    for pool, count in lacking.items():
+        if min(count, allowed) > 0:
+            actions.append(Start(pool, min(count, allowed)))
+            allowed -= min(count, allowed)
+    return actions
 
 
-def _leaving(
-    current: list[Worker],
-    old: list[Worker],
-    *,
-    wanted: int,
-    surge: int,
-    loads: Mapping[WorkerId, int],
-    yield_hardware: bool,
-) -> list[tuple[Worker, str]]:
-    leaving = [(w, "fewer workers wanted") for w in _victims(current, len(current) - wanted, loads)]
-    ready = sum(1 for w in current if w.state is WorkerState.READY)
-    # Old workers stay until new ones are ready in their place; those that are not ready themselves serve nobody.
-    unready = [w for w in old if w.state is not WorkerState.READY]
+def _replace(old: Sequence[Worker], loads: Mapping[WorkerId, int], *, keep: int, yield_hardware: bool) -> list[Action]:
+    """Old workers stay until new ones are ready in their place; those that are not ready themselves serve nobody."""
     serving = [w for w in old if w.state is WorkerState.READY]
-    leaving += [(w, "replaced by a new revision") for w in unready]
-    excess = len(serving) - max(0, wanted - ready)
+    excess = len(serving) - keep
     if yield_hardware and serving:
         excess = max(excess, 1)
-    leaving += [(w, "replaced by a new revision") for w in _victims(serving, excess, loads)]
-    return leaving
-
-
-def _victims(workers: list[Worker], count: int, loads: Mapping[WorkerId, int]) -> list[Worker]:
-    """Starting ones first, then idle ones, then the least loaded; the newest among equals."""
-    rank = {WorkerState.PENDING: 0, WorkerState.STARTING: 1, WorkerState.COLD: 2}
-    order = sorted(workers, key=lambda w: (rank.get(w.state, 3), loads.get(w.id, 0), -w.number))
-    return order[: max(0, count)]
+    # The least loaded first, and the newest among equals.
+    order = sorted(serving, key=lambda w: (loads.get(w.id, 0), -w.number))
+    leaving = [w for w in old if w.state is not WorkerState.READY] + order[: max(0, excess)]
+    return [_leave(worker, _REPLACED) for worker in leaving]
 
 
 def _leave(worker: Worker, reason: str) -> Action:
-    if worker.state in (WorkerState.PENDING, WorkerState.STARTING):
-        return Stop(worker.id, reason)
-    return Drain(worker.id, reason)
+    if worker.state is WorkerState.READY:
+        return Drain(worker.id, reason)
+    return Stop(worker.id, reason)
 
 
-def _stops(workers: Sequence[Worker], *, drained: Collection[WorkerId], now: float) -> list[Action]:
-    stops: list[Action] = []
+def _drained(workers: Sequence[Worker], *, drained: Collection[WorkerId], now: float) -> list[Action]:
+    actions: list[Action] = []
     for worker in workers:
         if worker.state is not WorkerState.DRAINING:
             continue
         if worker.id in drained:
-            stops.append(Stop(worker.id, worker.reason or "drained"))
+            actions.append(Chill(worker.id) if worker.chilling else Stop(worker.id, worker.reason or "drained"))
         elif worker.drain_deadline is not None and now >= worker.drain_deadline:
-            stops.append(Stop(worker.id, f"{worker.reason or 'drained'}; its time to finish requests was over"))
-    return stops
+            actions.append(Stop(worker.id, f"{worker.reason or 'drained'}; its time to finish requests was over"))
+    return actions

@@ -19,9 +19,9 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
     if endpoint.phase is Phase.STOPPED:
         return Condition(EndpointState.STOPPED, f"{len(live)} workers are still draining" if live else "")
     wanted = [w for w in live if w.state in WANTED]
-    current = [w for w in wanted if w.revision == endpoint.revision]
+    current = [w for w in wanted if endpoint.runs(w.pool, w.revision)]
     ready = [w for w in current if w.state is WorkerState.READY]
-    old_ready = [w for w in wanted if w.revision != endpoint.revision and w.state is WorkerState.READY]
+    old_ready = [w for w in wanted if not endpoint.runs(w.pool, w.revision) and w.state is WorkerState.READY]
     blocked = next((w.reason for w in current if w.state is WorkerState.PENDING and w.reason), "")
     if not ready and endpoint.failures.count > 0:
         state = EndpointState.FAILING
@@ -42,8 +42,8 @@ def outcome_of(
 ) -> tuple[OperationState, str]:
     """How a pending operation stands: its state now, and a sentence.
 
-    An operation that wants workers succeeds when that many of its revision are ready and no older ones are left; it
-    fails when that many are no longer wanted or starts of its revision keep failing, and times out at its deadline.
+    An operation that wants workers succeeds when that many that run what they should are ready and no others are left;
+    it fails when that many are no longer wanted or starts of its revision keep failing, and times out at its deadline.
     """
     live = [w for w in workers if not w.gone]
     if operation.kind in (OperationKind.STOP, OperationKind.DELETE):
@@ -51,12 +51,12 @@ def outcome_of(
             return OperationState.SUCCESS, "no worker is left"
     elif operation.kind is OperationKind.UPDATE and endpoint.phase is Phase.STOPPED:
         return OperationState.SUCCESS, "taken over; the endpoint is stopped"
-    elif operation.revision < endpoint.revision or endpoint.phase is not Phase.ACTIVE:
+    elif operation.revision < endpoint.launched or endpoint.phase is not Phase.ACTIVE:
         return OperationState.FAILURE, "overtaken by a later change"
     else:
         wanted = operation.workers if operation.workers is not None else 0
-        ready = [w for w in live if w.revision == operation.revision and w.state is WorkerState.READY]
-        old = [w for w in live if w.revision != operation.revision]
+        ready = [w for w in live if endpoint.runs(w.pool, w.revision) and w.state is WorkerState.READY]
+        old = [w for w in live if not endpoint.runs(w.pool, w.revision)]
         exact = operation.kind is OperationKind.SCALE and operation.workers is not None
         if wanted > endpoint.desired or (exact and wanted < endpoint.desired):
             return OperationState.FAILURE, f"overtaken by a later change: {endpoint.desired} workers are wanted now"

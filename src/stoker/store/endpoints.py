@@ -21,7 +21,8 @@ from stoker.domain.endpoint import (
 from stoker.store.tables import endpoints
 
 _specs = msgspec.json.Decoder(EndpointSpec)
-_launches = msgspec.json.Decoder(Launch)
+_launches = msgspec.json.Decoder(dict[str, Launch])
+_since = msgspec.json.Decoder(dict[str, int])
 _overrides = msgspec.json.Decoder(Override)
 _failures = msgspec.json.Decoder(Failures)
 
@@ -37,8 +38,9 @@ def _endpoint(row: Row[Any]) -> Endpoint:
         project=row.project,
         slug=row.slug,
         spec=_specs.decode(row.spec),
-        launch=_launches.decode(row.launch),
+        launches=_launches.decode(row.launches),
         revision=row.revision,
+        since=_since.decode(row.since),
         phase=Phase(row.phase),
         desired=row.desired,
         override=None if row.override is None else _overrides.decode(row.override),
@@ -52,8 +54,9 @@ def _values(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "name": endpoint.spec.name,
         "spec": _text(endpoint.spec),
-        "launch": _text(endpoint.launch),
+        "launches": _text(endpoint.launches),
         "revision": endpoint.revision,
+        "since": _text(endpoint.since),
         "phase": endpoint.phase.value,
         "desired": endpoint.desired,
         "override": None if endpoint.override is None else _text(endpoint.override),

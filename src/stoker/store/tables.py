@@ -5,7 +5,19 @@ Times are seconds since the epoch. Values that only this program reads whole are
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
 
@@ -34,8 +46,9 @@ endpoints = Table(
     Column("slug", String(63), nullable=False, unique=True),
     Column("name", String(255), nullable=False),
     Column("spec", Text, nullable=False),
-    Column("launch", Text, nullable=False),
+    Column("launches", Text, nullable=False),
     Column("revision", Integer, nullable=False),
+    Column("since", Text, nullable=False),
     Column("phase", String(16), nullable=False),
     Column("desired", Integer, nullable=False),
     Column("override", Text),
@@ -45,12 +58,24 @@ endpoints = Table(
     UniqueConstraint("project", "name"),
 )
 
+# What an endpoint's spec was, and what it was resolved to: for going back, and for workers that still run it.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("endpoint", String(36), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("launches", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,
     Column("id", String(36), primary_key=True),
     Column("number", Integer, nullable=False, unique=True),
     Column("endpoint", String(36), nullable=False, index=True),
+    Column("pool", String(63), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("provider", String(64), nullable=False),
     Column("state", String(16), nullable=False, index=True),
@@ -63,6 +88,8 @@ workers = Table(
     Column("acknowledged_at", Float),
     Column("ready_at", Float),
     Column("drain_deadline", Float),
+    Column("chilling", Boolean, nullable=False),
+    Column("unready", Text, nullable=False),
     Column("ended_at", Float),
     Column("released_at", Float),
     Column("reason", Text, nullable=False),

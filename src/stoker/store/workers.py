@@ -22,6 +22,7 @@ def _worker(row: Row[Any]) -> Worker:
         id=row.id,
         number=row.number,
         endpoint=row.endpoint,
+        pool=row.pool,
         revision=row.revision,
         provider=row.provider,
         state=WorkerState(row.state),
@@ -33,6 +34,8 @@ def _worker(row: Row[Any]) -> Worker:
         acknowledged_at=row.acknowledged_at,
         ready_at=row.ready_at,
         drain_deadline=row.drain_deadline,
+        chilling=bool(row.chilling),
+        unready=row.unready,
         ended_at=row.ended_at,
         released_at=row.released_at,
         reason=row.reason,
@@ -42,6 +45,9 @@ def _worker(row: Row[Any]) -> Worker:
 
 def _values(worker: Worker) -> dict[str, Any]:
     return {
+        "pool": worker.pool,
+        "provider": worker.provider,
+        "slots": worker.slots,
         "state": worker.state.value,
         "placement": None if worker.placement is None else msgspec.json.encode(worker.placement).decode(),
         "address_host": None if worker.address is None else worker.address.host,
@@ -50,6 +56,8 @@ def _values(worker: Worker) -> dict[str, Any]:
         "acknowledged_at": worker.acknowledged_at,
         "ready_at": worker.ready_at,
         "drain_deadline": worker.drain_deadline,
+        "chilling": worker.chilling,
+        "unready": worker.unready,
         "ended_at": worker.ended_at,
         "released_at": worker.released_at,
         "reason": worker.reason,
@@ -65,8 +73,6 @@ def add(tx: Connection, worker: Worker) -> None:
             number=worker.number,
             endpoint=worker.endpoint,
             revision=worker.revision,
-            provider=worker.provider,
-            slots=worker.slots,
             created_at=worker.created_at,
             **_values(worker),
         )

@@ -50,6 +50,7 @@ class WorkerOut(BaseModel):
     endpoint: EndpointName
     state: str
     reason: str
+    pool: str
     revision: int
     provider: str
     host: str | None
@@ -76,6 +77,7 @@ class WorkerOut(BaseModel):
             endpoint=EndpointName(id=worker.endpoint, slug=view.slug, name=view.name),
             state=worker.state,
             reason=worker.reason,
+            pool=worker.pool,
             revision=worker.revision,
             provider=worker.provider,
             host=None if worker.placement is None else worker.placement.host,

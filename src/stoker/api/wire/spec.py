@@ -53,7 +53,8 @@ class Pool(In):
             hardware = HardwareRequest(**self.hardware.model_dump())
         with below(f"{pointer}/bounds"):
             bounds = ScaleBounds(**self.bounds.model_dump())
-        return PoolSpec(name=self.name, provider=self.provider, hardware=hardware, bounds=bounds)
+        with below(pointer):
+            return PoolSpec(name=self.name, provider=self.provider, hardware=hardware, bounds=bounds)
 
 
 class LaunchIn(In):

@@ -1,0 +1,66 @@
+"""Which of an endpoint's pools gains a worker, and which loses one. Pure; called by the plan of a pass.
+
+Pools are filled in the order in which the spec has them, after each has its minimum, and emptied in the reverse order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from stoker.domain.endpoint import PoolSpec
+from stoker.domain.worker import Worker, WorkerId, WorkerState
+
+
+def distribute(count: int, pools: Sequence[PoolSpec], have: Mapping[str, int]) -> dict[str, int]:
+    """How many of `count` new workers go to each pool, which has `have` already.
+
+    Minima first, then the first pool with room. What is above all maxima (a number set by hand) goes to the first pool.
+    """
+    given = dict.fromkeys((pool.name for pool in pools), 0)
+    for limit in ("min", "max"):
+        for pool in pools:
+            room = getattr(pool.bounds, limit) - have.get(pool.name, 0) - given[pool.name]
+            taken = max(0, min(count, room))
+            given[pool.name] += taken
+            count -= taken
+    given[pools[0].name] += count
+    return given
+
+
+def victims(
+    workers: Sequence[Worker], pools: Sequence[PoolSpec], *, wanted: int, loads: Mapping[WorkerId, int]
+) -> list[Worker]:
+    """Which of these workers go so that `wanted` are left and no pool has more than its maximum.
+
+    Pending ones first, then starting, then idle ones, then the least loaded; among equals those of the last pool, then
+    the newest. No pool falls below its minimum while another one is above its own, and while starting workers of such a
+    pool are waited for no ready one goes that is needed until then.
+    """
+    rank = {WorkerState.PENDING: 0, WorkerState.STARTING: 1}
+    place = {pool.name: index for index, pool in enumerate(pools)}
+    bounds = {pool.name: pool.bounds for pool in pools}
+    order = sorted(workers, key=lambda w: (rank.get(w.state, 2), loads.get(w.id, 0), -place[w.pool], -w.number))
+    have = Counter(w.pool for w in workers)
+    ready = sum(1 for w in workers if w.state is WorkerState.READY)
+    leaving: list[Worker] = []
+
+    def take(worker: Worker) -> None:
+        nonlocal ready
+        leaving.append(worker)
+        have[worker.pool] -= 1
+        ready -= worker.state is WorkerState.READY
+
+    total = sum(b.max for b in bounds.values())
+    for worker in order:
+        if wanted <= total and have[worker.pool] > bounds[worker.pool].max:
+            take(worker)
+    minima_fit = sum(b.min for b in bounds.values()) <= wanted
+    for worker in order:
+        if len(workers) - len(leaving) <= wanted:
+            break
+        protected = minima_fit and have[worker.pool] <= bounds[worker.pool].min
+        needed = worker.state is WorkerState.READY and ready <= wanted
+        if worker not in leaving and not protected and not needed:
+            take(worker)
+    return leaving
