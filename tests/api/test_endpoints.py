@@ -314,3 +314,45 @@ def test_a_number_of_workers_is_refused_when_it_makes_no_sense() -> None:
         assert await api.dump() == before
 
     run(body)
+
+
+def test_a_plan_says_what_would_change_and_changes_nothing() -> None:
+    async def body(api: Api) -> None:
+        created = (await api.call("POST", "/endpoints:plan", spec("new"))).json
+        assert (created["action"], created["endpoint"], created["revision"]) == ("create", None, 1)
+        made = await api.create()
+        await asyncio.sleep(10)
+        before = await api.dump()
+        same = (await api.call("POST", "/endpoints:plan", spec())).json
+        assert (same["action"], same["changes"], same["endpoint"]) == ("none", [], made["id"])
+        wanted = {**spec(), "launch": {"command": ["other"], "env": {"TOKEN": "x"}}, "labels": {"a": "b"}}
+        plan = (await api.call("POST", "/endpoints:plan", wanted)).json
+        assert (plan["action"], plan["revision"]) == ("update", 2)
+        assert {c["pointer"]: c["after"] for c in plan["changes"]} == {
+            "/launch/command": ["other"],
+            "/launch/env/TOKEN": "***",
+            "/labels/a": "b",
+        }
+        [pool] = plan["pools"]
+        assert (pool["launch"]["command"], pool["obstacle"]) == (["other"], None)
+        assert await api.dump() == before
+
+    run(body)
+
+
+def test_revisions_are_kept_and_can_be_gone_back_to() -> None:
+    async def body(api: Api) -> None:
+        await api.create()
+        await api.call("PUT", "/endpoints/e", {**spec(), "launch": {"command": ["other"]}})
+        await api.call("PUT", "/endpoints/e", {**spec(), "launch": {"command": ["other"]}, "labels": {"a": "b"}})
+        items = (await api.call("GET", "/endpoints/e/revisions")).json["items"]
+        assert [(item["number"], item["present"]) for item in items] == [(3, True), (2, False), (1, False)]
+        assert [[c["pointer"] for c in item["changes"]] for item in items] == [["/labels/a"], ["/launch/command"], []]
+        back = await api.call("POST", "/endpoints/e:rollback", {"revision": 1})
+        assert back.status == 202
+        assert (back.json["endpoint"]["revision"], back.json["endpoint"]["spec"]) == (4, items[2]["spec"])
+        again = await api.call("POST", "/endpoints/e:rollback", {"revision": 1})
+        assert (again.status, "already" in again.json["detail"]) == (409, True)
+        assert (await api.call("POST", "/endpoints/e:rollback", {"revision": 99})).status == 404
+
+    run(body)

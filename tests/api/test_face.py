@@ -24,6 +24,9 @@ NEEDS: dict[tuple[str, str], Scope] = {
     ("POST", "/endpoints/{ref}:start"): Scope.DEPLOY,
     ("POST", "/endpoints/{ref}:stop"): Scope.DEPLOY,
     ("POST", "/endpoints/{ref}:scale"): Scope.DEPLOY,
+    ("POST", "/endpoints/{ref}:rollback"): Scope.DEPLOY,
+    ("POST", "/endpoints:plan"): Scope.DEPLOY,
+    ("GET", "/endpoints/{ref}/revisions"): Scope.READ,
     ("GET", "/endpoints/{ref}/workers"): Scope.READ,
     ("GET", "/endpoints/{ref}/logs"): Scope.READ,
     ("GET", "/endpoints/{ref}/events"): Scope.READ,
@@ -45,6 +48,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/endpoints"): spec("another"),
     ("PUT", "/endpoints/{ref}"): spec(),
     ("POST", "/endpoints/{ref}:scale"): {"workers": 1},
+    ("POST", "/endpoints/{ref}:rollback"): {"revision": 1},
+    ("POST", "/endpoints:plan"): spec("third"),
     ("POST", "/keys"): {"name": "k", "scopes": ["read"]},
 }
 

@@ -155,6 +155,7 @@ def worker(number: int, *, state: str = "ready", name: str = "chat", **more: Any
         "state": state,
         "reason": "",
         "revision": 1,
+        "pool": "default",
         "address": "127.0.0.1:20001",
         "gpus": [],
         "in_flight": 0,

@@ -128,3 +128,17 @@ def test_anchors_and_dates_become_plain_values(stoker: Command, fake: FakeStoker
     body = fake.of("POST")[0].body
     assert body["annotations"] == {"day": "2026-01-02", "x": "y"}
     assert body["launch"]["env"] == {"day": "2026-01-02"}
+
+
+def test_a_plan_is_shown_as_what_would_change(stoker: Command, fake: FakeStoker, file: Path) -> None:
+    pool = {"name": "default", "launch": {"notes": []}, "replaced": 2, "obstacle": None}
+    change = {"pointer": "/pools/0/bounds/max", "before": 1, "after": 2}
+    plan = {"action": "update", "revision": 3, "changes": [change], "pools": [pool], "pools_removed": ["eu"]}
+    fake.on("POST", "/endpoints:plan", plan)
+    assert stoker("plan", "-f", str(file)).out.splitlines() == [
+        "~ chat gets revision 3",
+        "    /pools/0/bounds/max: 1 -> 2",
+        "    pool default: 2 workers replaced",
+        "    pool eu: goes, with its workers",
+    ]
+    assert json.loads(stoker("plan", "-f", str(file), "--json").out) == [plan]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cli.fake_stoker import Command, FakeStoker, Raw, event, operation, page, problem, worker
+from cli.fake_stoker import CREATED, Command, FakeStoker, Raw, event, operation, page, problem, worker
 
 
 def test_ls_shows_one_line_for_each_endpoint(stoker: Command, fake: FakeStoker) -> None:
@@ -38,7 +38,7 @@ def test_ps_lists_live_workers_with_their_start(stoker: Command, fake: FakeStoke
     fake.on("GET", "/workers", page([worker(7, gpus=[0, 1]), worker(8, ended_at="2026-01-02T03:04:06Z")]))
     lines = stoker("ps").out.splitlines()
     assert len(lines) == 2
-    assert lines[1].split()[:8] == ["7", "chat", "ready", "1", "0", "127.0.0.1:20001", "0,1", "1.2s"]
+    assert lines[1].split()[:9] == ["7", "chat", "ready", "default", "1", "0", "127.0.0.1:20001", "0,1", "1.2s"]
 
 
 def test_ps_of_one_endpoint_may_show_ended_ones(stoker: Command, fake: FakeStoker) -> None:
@@ -153,3 +153,16 @@ def test_a_conflict_is_a_refusal(stoker: Command, fake: FakeStoker) -> None:
     fake.on("POST", "/endpoints/0190-1:start", (409, problem(409, "it is being deleted")))
     ran = stoker("start", "chat")
     assert (ran.code, ran.err) == (1, "error: it is being deleted\n")
+
+
+def test_revisions_are_listed_with_what_each_changed_and_gone_back_to(stoker: Command, fake: FakeStoker) -> None:
+    made = fake.add("chat")
+    change = {"pointer": "/launch/model", "before": "a", "after": "b"}
+    item = {"number": 2, "present": True, "created_at": CREATED, "changes": [change], "spec": {}}
+    fake.on("GET", f"/endpoints/{made['id']}/revisions", {"items": [item], "next": None})
+    lines = stoker("revisions", "chat").out.splitlines()
+    assert lines[1].split()[:2] == ["2", "yes"]
+    assert "/launch/model" in lines[1]
+    fake.on("POST", f"/endpoints/{made['id']}:rollback", {"endpoint": made, "operation": None})
+    assert stoker("rollback", "chat", "--to", "1").code == 0
+    assert fake.of("POST")[-1].body == {"revision": 1}

@@ -109,7 +109,7 @@ def test_pools_get_their_minima_and_then_fill_in_their_order() -> None:
 
 def test_a_pool_that_was_added_leaves_the_workers_of_others_alone() -> None:
     workers = [worker(1, S.READY, pool="a"), worker(2, S.READY, pool="a")]
-    target = replace(endpoint(desired=3, pools=pools((0, 2, 0), (1, 2, 0)), revision=2), since={"a": 1, "b": 2})
+    target = replace(endpoint(desired=3, pools=pools((0, 2, 0), (1, 2, 0)), revision=2), alike={"a": (1, 2), "b": (2,)})
     assert plan(target, workers, loads={}, drained=(), now=NOW) == (Start("b", 1),)
 
 

@@ -508,7 +508,7 @@ def test_a_pool_that_is_added_or_taken_away_leaves_the_others_alone() -> None:
             before = {worker.id for worker in w.workers(endpoint.id, S.READY)}
             both = replace(spec(), pools=(plain, replace(cards, bounds=ScaleBounds(min=1, max=1))))
             changed, _ = await w.stoker.endpoints.update(ADMIN, endpoint.id, both)
-            assert (changed.revision, changed.since) == (2, {"plain": 1, "cards": 2})
+            assert (changed.revision, changed.alike) == (2, {"plain": (1, 2), "cards": (2,)})
             await asyncio.sleep(10)
             assert {worker.pool: worker.id in before for worker in w.workers(endpoint.id, S.READY)} == {
                 "plain": True,
@@ -535,5 +535,42 @@ def test_workers_of_an_old_revision_are_probed_as_their_own_revision_says() -> N
             w.sick.add(old.address.port)
             await asyncio.sleep(12)
             assert old.id not in {worker.id for worker in w.workers(endpoint.id, S.READY)}
+
+    virtual.run(main())
+
+
+def test_going_back_in_the_middle_of_an_update_keeps_the_workers_that_were_not_replaced() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=3))
+            await asyncio.sleep(10)
+            before = {worker.id for worker in w.workers(endpoint.id, S.READY)}
+            w.provider.exit_code = 1
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=3, command="broken"))
+            await asyncio.sleep(10)
+            w.provider.exit_code = None
+            back, operation = await w.stoker.endpoints.rollback(ADMIN, endpoint.id)
+            assert (back.revision, back.spec, back.alike) == (3, endpoint.spec, {"default": (1, 3)})
+            await asyncio.sleep(5)
+            assert {worker.id for worker in w.workers(endpoint.id)} == before
+            assert (await w.operation(operation)).state is OperationState.SUCCESS
+
+    virtual.run(main())
+
+
+def test_what_old_workers_run_is_remembered_over_a_restart_of_control() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            endpoint = await w.create(spec(low=1, hardware=HardwareRequest(gpu_count=1)))
+            await asyncio.sleep(10)
+            w.provider.start_error = Unavailable("not now")
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=1, command="other"))
+            await asyncio.sleep(1)
+            await w.crash()
+            await w.boot()
+            [old] = [worker for worker in w.workers(endpoint.id) if worker.revision == 1]
+            known = w.stoker.fleet.revision_of(old)
+            assert known is not None
+            assert known.launches["default"].command == ("serve",)
 
     virtual.run(main())

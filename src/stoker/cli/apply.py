@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +42,52 @@ def apply(
                 changed["endpoint"] = waiting.follow(session.client, changed, progress, timeout_s=timeout_s)
     if session.as_json:
         output.document(changes)
+
+
+@command
+def plan(
+    session: Session,
+    file: Annotated[list[str], typer.Option("--file", "-f", help="A YAML file; - is standard input. Repeatable.")],
+) -> None:
+    """Show what `stoker apply` would do, and do nothing."""
+    found = [manifest for path in file for manifest in manifests.read(path)]
+    _check_names(found)
+    plans = [_plan(session.client, manifest) for manifest in found]
+    if session.as_json:
+        output.document(plans)
+        return
+    for manifest, made in zip(found, plans, strict=True):
+        _show_plan(manifest.spec["name"], made)
+
+
+def _plan(client: Client, manifest: manifests.Manifest) -> Any:
+    try:
+        return client.post("/endpoints:plan", manifest.spec)
+    except CliError as exc:
+        raise (_at_its_place(manifest, exc) if exc.problems else exc) from exc
+
+
+_SIGNS = {"create": "+", "update": "~", "none": "="}
+
+
+def _show_plan(name: str, plan: Any) -> None:
+    what = {"create": "is created", "none": "is as it should be"}.get(
+        plan["action"], f"gets revision {plan['revision']}"
+    )
+    output.line(f"{_SIGNS[plan['action']]} {name} {what}")
+    if plan["action"] == "update":
+        for change in plan["changes"]:
+            before, after = (json.dumps(change[side], ensure_ascii=False) for side in ("before", "after"))
+            output.line(f"    {change['pointer']}: {before} -> {after}")
+    for pool in plan["pools"]:
+        if pool["replaced"]:
+            output.line(f"    pool {pool['name']}: {output.plural(pool['replaced'], 'worker')} replaced")
+        if pool["obstacle"] is not None:
+            output.note(f"    pool {pool['name']}: no room for another worker now: {pool['obstacle']}")
+        for text in pool["launch"]["notes"]:
+            output.note(f"    note: {text}")
+    for removed in plan["pools_removed"]:
+        output.line(f"    pool {removed}: goes, with its workers")
 
 
 def _check_names(found: list[manifests.Manifest]) -> None:

@@ -33,18 +33,24 @@ def ls(session: Session) -> None:
 
 
 def _endpoint_row(item: Any) -> tuple[object, ...]:
-    bounds, traffic = item["spec"]["pools"][0]["bounds"], item["traffic"]
+    (low, high), traffic = _bounds(item), item["traffic"]
     launch = item["spec"]["launch"]
     return (
         item["name"],
         item["state"],
         f"{item['workers'].get('ready', 0)}/{item['desired']}",
-        f"{bounds['min']}-{bounds['max']}",
+        f"{low}-{high}",
         None if traffic is None else traffic["in_flight"],
         None if traffic is None else traffic["waiting"],
         launch.get("model") or launch.get("image") or " ".join(launch.get("command", ())),
         age(item["created_at"]),
     )
+
+
+def _bounds(item: Any) -> tuple[int, int]:
+    """How many workers all pools together may have."""
+    bounds = [pool["bounds"] for pool in item["spec"]["pools"]]
+    return sum(b["min"] for b in bounds), sum(b["max"] for b in bounds)
 
 
 @command
@@ -64,7 +70,19 @@ def ps(
     elif not items:
         output.note("no workers")
     else:
-        columns = ("WORKER", "ENDPOINT", "STATE", "REV", "IN FLIGHT", "ADDRESS", "GPUS", "START", "AGE", "REASON")
+        columns = (
+            "WORKER",
+            "ENDPOINT",
+            "STATE",
+            "POOL",
+            "REV",
+            "IN FLIGHT",
+            "ADDRESS",
+            "GPUS",
+            "START",
+            "AGE",
+            "REASON",
+        )
         output.table(columns, [_worker_row(item) for item in items])
 
 
@@ -75,6 +93,7 @@ def _worker_row(item: Any) -> tuple[object, ...]:
         item["number"],
         item["endpoint"]["name"],
         item["state"],
+        item["pool"],
         item["revision"],
         item["in_flight"],
         item["address"],
@@ -101,9 +120,9 @@ def show(session: Session, endpoint: Endpoint) -> None:
     live = [worker for worker in workers if worker["ended_at"] is None]
     if live:
         output.line()
-        columns = ("WORKER", "STATE", "IN FLIGHT", "ADDRESS", "START", "AGE", "REASON")
+        columns = ("WORKER", "STATE", "POOL", "IN FLIGHT", "ADDRESS", "START", "AGE", "REASON")
         rows = [_worker_row(worker) for worker in live]
-        output.table(columns, [(row[0], row[2], row[4], row[5], row[7], row[8], row[9]) for row in rows])
+        output.table(columns, [(row[0], row[2], row[3], row[5], row[6], row[8], row[9], row[10]) for row in rows])
     if events:
         output.line()
         for event in events:
@@ -112,7 +131,7 @@ def show(session: Session, endpoint: Endpoint) -> None:
 
 def _facts(item: Any, decision: Any | None) -> list[tuple[str, object]]:
     launch, spec, traffic = item["launch"], item["spec"], item["traffic"]
-    bounds = spec["pools"][0]["bounds"]
+    low, high = _bounds(item)
     override = item["override"]
     by_hand = None
     if override is not None:
@@ -124,7 +143,7 @@ def _facts(item: Any, decision: Any | None) -> list[tuple[str, object]]:
         ("state", item["state"] + (f": {item['state_reason']}" if item["state_reason"] else "")),
         (
             "workers",
-            f"{output.counts(item['workers'])}; {item['desired']} wanted of {bounds['min']} to {bounds['max']}",
+            f"{output.counts(item['workers'])}; {item['desired']} wanted of {low} to {high}",
         ),
         ("scaling", by_hand),
         (
@@ -169,6 +188,33 @@ def scale(
         raise CliError("--for goes with a number of workers", Exit.USAGE)
     body = {"workers": workers, "for_s": None if for_ is None else seconds(for_)}
     _act(session, endpoint, lambda ref: session.client.post(f"/endpoints/{ref}:scale", body), wait, timeout)
+
+
+@command
+def revisions(session: Session, endpoint: Endpoint) -> None:
+    """List the specs that an endpoint had, newest first, with what each changed."""
+    items = session.client.get(f"/endpoints/{session.client.endpoint(endpoint)['id']}/revisions")["items"]
+    if session.as_json:
+        output.document(items)
+        return
+    rows = []
+    for item in items:
+        changed = ", ".join(change["pointer"] for change in item["changes"])
+        rows.append((item["number"], "yes" if item["present"] else None, age(item["created_at"]), changed or None))
+    output.table(("REVISION", "PRESENT", "AGE", "CHANGED"), rows)
+
+
+@command
+def rollback(
+    session: Session,
+    endpoint: Endpoint,
+    to: Annotated[int | None, typer.Option(min=1, help="The revision to go back to; default: the one before.")] = None,
+    wait: Wait = True,
+    timeout: Timeout = "30m",
+) -> None:
+    """Go back to an earlier spec. Workers that still run it are kept."""
+    body = {"revision": to}
+    _act(session, endpoint, lambda ref: session.client.post(f"/endpoints/{ref}:rollback", body), wait, timeout)
 
 
 @command

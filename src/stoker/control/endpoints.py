@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from stoker.control import launches
 from stoker.control.fleet import Change, EventDraft, Fleet
 from stoker.control.managed import Providers
+from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
 from stoker.control.signals import Gateway
 from stoker.domain.access import Principal, Scope
@@ -28,15 +29,16 @@ from stoker.domain.endpoint import (
     Launch,
     Override,
     Phase,
-    PoolSpec,
     ProjectId,
 )
 from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
+from stoker.domain.views import Preview
 from stoker.link.server import LinkServer
 from stoker.policy.placement import Unplaceable, place
+from stoker.policy.revisions import revise
 from stoker.store import endpoints as rows
-from stoker.store import installation
+from stoker.store import installation, revisions
 
 ACK_WAIT_S = 1.0
 SLUG_TRIES_MAX = 20
@@ -128,7 +130,8 @@ class Endpoints:
                 spec=spec,
                 launches=resolved,
                 revision=1,
-                since=dict.fromkeys(resolved, 1),
+                launched=1,
+                alike=dict.fromkeys(resolved, (1,)),
                 phase=Phase.ACTIVE,
                 desired=spec.bounds.min,
                 created_at=now,
@@ -153,7 +156,7 @@ class Endpoints:
                 return endpoint, None
             resolved = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
             self._check_hardware(spec)
-            changed = _revised(endpoint, spec, resolved, now=self._clock())
+            changed = revise(endpoint, spec, resolved, self._fleet.revisions(endpoint_id), now=self._clock())
             check: Callable[[Connection], None] | None = None
             if spec.name != endpoint.spec.name:
                 check = partial(_check_name, name=spec.name, project=endpoint.project)
@@ -162,6 +165,48 @@ class Endpoints:
             )
         await self._known(changed)
         return result
+
+    async def rollback(
+        self, principal: Principal, endpoint_id: EndpointId, number: int | None = None
+    ) -> tuple[Endpoint, Operation]:
+        """Go back to the spec of an earlier revision (default: the one before), with the launches that it had then. The
+        name stays as it is. This makes a new revision; workers of the old one that still run are kept.
+        """
+        async with self._fleet.lock(endpoint_id):
+            endpoint = self._changeable(principal, endpoint_id)
+            number = endpoint.revision - 1 if number is None else number
+            found = await self._fleet.store.read(lambda tx: revisions.get(tx, endpoint_id, number))
+            if found is None:
+                raise NotFound(
+                    f"revision {number} is not kept; `stoker revisions {endpoint.slug}` lists those that are"
+                )
+            spec = replace(found.spec, name=endpoint.spec.name)
+            if spec == endpoint.spec:
+                raise Conflict(f"the spec is that of revision {number} already")
+            self._check_caller(principal, spec)
+            self._check_hardware(spec)
+            earlier = self._fleet.revisions(endpoint_id)
+            changed = revise(endpoint, spec, found.launches, earlier, now=self._clock())
+            message = f"rolled back to revision {number}"
+            result = await self._change(
+                OperationKind.UPDATE, changed, workers=spec.bounds.min, revised=True, message=message
+            )
+        await self._known(changed)
+        return result
+
+    async def preview(self, principal: Principal, spec: EndpointSpec) -> Preview:
+        """What `create`, or `update` of the endpoint of that name, would do. Raises what that would raise."""
+        self._check_caller(principal, spec)
+        self._check_hardware(spec)
+        project = principal.project
+        known = await self._fleet.store.read(lambda tx: rows.named(tx, spec.name, project=project))
+        endpoint = None if known is None else self._fleet.endpoint(known)
+        if endpoint is None:
+            slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
+        else:
+            endpoint, slug = self._changeable(principal, endpoint.id), endpoint.slug
+        resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+        return previewed(endpoint, spec, resolved, self._fleet, self._providers, now=self._clock())
 
     async def scale(
         self, principal: Principal, endpoint_id: EndpointId, workers: int | None, *, for_s: float | None = None
@@ -226,10 +271,11 @@ class Endpoints:
         workers: int | None,
         check: Callable[[Connection], None] | None = None,
         revised: bool = False,
+        message: str | None = None,
     ) -> tuple[Endpoint, Operation]:
         now = self._clock()
         said = {OperationKind.SCALE: "scaled by hand", OperationKind.DELETE: "deletion asked for"}
-        message = said.get(kind, f"{kind} asked for")
+        message = message or said.get(kind, f"{kind} asked for")
         if kind is OperationKind.SCALE and workers is not None:
             message = f"set to {workers} workers by hand"
         change = Change(
@@ -291,30 +337,8 @@ class Endpoints:
                 raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {found.reason}")
 
 
-def _revised(endpoint: Endpoint, spec: EndpointSpec, resolved: Mapping[str, Launch], *, now: float) -> Endpoint:
-    """The endpoint with a new revision. Pools whose workers would run something else start over."""
-    number = endpoint.revision + 1
-    changed = replace(endpoint, spec=spec, launches=resolved, revision=number, updated_at=now)
-    since = {
-        pool.name: endpoint.since.get(pool.name, number) if _runs(changed, pool) == _runs(endpoint, pool) else number
-        for pool in spec.pools
-    }
-    changed = replace(changed, since=since)
-    return replace(changed, failures=Failures()) if changed.launched == number else changed
-
-
-def _runs(endpoint: Endpoint, pool: PoolSpec) -> object:
-    """All of an endpoint that a running worker of this pool depends on: a change of it needs new workers."""
-    known = endpoint.pool(pool.name)
-    if known is None:
-        return None
-    name = pool.name
-    probe = endpoint.as_revision().probe_of(name)
-    return endpoint.launches[name], endpoint.slots_of(name), probe, known.provider, known.hardware
-
-
 def _check_name(tx: Connection, *, name: str, project: ProjectId) -> None:
-    if rows.name_taken(tx, name, project=project):
+    if rows.named(tx, name, project=project) is not None:
         raise Conflict(f"the name {name!r} is taken; choose another, or change the endpoint: stoker apply -f FILE")
 
 

@@ -129,6 +129,10 @@ class Fleet:
             return endpoint.as_revision()
         return self._revisions.get(worker.endpoint, {}).get(worker.revision)
 
+    def revisions(self, endpoint: EndpointId) -> tuple[Revision, ...]:
+        """The earlier revisions of which workers may be left, oldest first."""
+        return tuple(revision for _, revision in sorted(self._revisions.get(endpoint, {}).items()))
+
     def operations(self, endpoint: EndpointId) -> tuple[Operation, ...]:
         """Its pending operations, oldest first."""
         return tuple(self._operations.get(endpoint, ()))

@@ -223,7 +223,7 @@ class Pass:
                     self._stop(self._workers[worker], reason)
 
     def _start(self, pool: str, count: int) -> None:
-        spec = self.endpoint.pool(pool)
+        spec = self.endpoint.spec.pool(pool)
         assert spec is not None
         for _ in range(count):
             worker = Worker(
@@ -270,7 +270,7 @@ class Pass:
         ready = [w for w in self._workers.values() if w.state is WorkerState.READY]
         old = frozenset(w.id for w in ready if not endpoint.runs(w.pool, w.revision))
         leaving = any(w.state in (WorkerState.DRAINING, WorkerState.STOPPING) for w in self._workers.values())
-        pool = endpoint.pool(blocked[0].pool)
+        pool = endpoint.spec.pool(blocked[0].pool)
         if not old or leaving or pool is None:
             return False
         # The id names no worker, so the reservation made by this question is dropped by the same commit as all others.

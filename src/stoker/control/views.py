@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 from sqlalchemy import Connection
 
 from stoker import __version__
@@ -15,17 +16,28 @@ from stoker.domain.access import ApiKey, Principal, Scope
 from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.errors import NotFound
 from stoker.domain.operation import Decision, Event, Operation, OperationId
-from stoker.domain.views import EndpointView, HostView, Info, ModelView, ParameterView, Traffic, WorkerView
+from stoker.domain.views import (
+    EndpointView,
+    HostView,
+    Info,
+    ModelView,
+    ParameterView,
+    RevisionView,
+    Traffic,
+    WorkerView,
+)
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.engines import base as engines
 from stoker.engines import catalogue
 from stoker.link.server import LinkServer
+from stoker.policy.changes import differences
 from stoker.policy.state import condition_of
 from stoker.settings import Settings
 from stoker.store import endpoints as endpoint_rows
 from stoker.store import journal
 from stoker.store import keys as key_rows
 from stoker.store import operations as operation_rows
+from stoker.store import revisions as revision_rows
 from stoker.store import workers as worker_rows
 
 # Ended workers shown with an endpoint's live ones.
@@ -98,6 +110,17 @@ class Views:
             url=f"{self._settings.url}/e/{endpoint.slug}",
             openai_url=f"{self._settings.url}/v1",
         )
+
+    async def revisions(self, endpoint: Endpoint) -> tuple[RevisionView, ...]:
+        """The endpoint's revisions that are kept, newest first."""
+        kept = await self._fleet.store.read(lambda tx: revision_rows.of_endpoint(tx, endpoint.id))
+        shown = []
+        for index, revision in enumerate(kept):
+            before = msgspec.to_builtins(kept[index + 1].spec) if index + 1 < len(kept) else {}
+            changes = differences(before, msgspec.to_builtins(revision.spec)) if before else ()
+            present = revision.number == endpoint.revision
+            shown.append(RevisionView(revision=revision, present=present, changes=changes))
+        return tuple(shown)
 
     # Workers
 

@@ -271,6 +271,10 @@ class EndpointSpec:
             if len(texts) > LABELS_MAX or any(len(k) > 255 or len(v) > 4096 for k, v in texts.items()):
                 raise Invalid.at(f"/{name}", f"at most {LABELS_MAX} {name}, keys to 255 and values to 4096 characters")
 
+    def pool(self, name: str) -> PoolSpec | None:
+        """The pool of that name."""
+        return next((pool for pool in self.pools if pool.name == name), None)
+
     @property
     def bounds(self) -> ScaleBounds:
         """How many workers all pools together may have."""
@@ -327,8 +331,9 @@ class Revision:
 class Endpoint:
     """A recorded endpoint. Times are seconds since the epoch.
 
-    `revision` counts the changes of its spec. `since` says of each pool in which revision that which its workers run
-    last changed: older workers are replaced. `desired` is the number of workers that the last decision asked for.
+    `revision` counts the changes of its spec; `launched` is the last one that changed what workers of some pool run.
+    `alike` has, for each pool, the revisions whose workers run what they should run now; others are replaced.
+    `desired` is the number of workers that the last decision asked for.
     """
 
     id: EndpointId
@@ -338,7 +343,8 @@ class Endpoint:
     spec: EndpointSpec
     launches: Mapping[str, Launch]
     revision: int
-    since: Mapping[str, int]
+    launched: int
+    alike: Mapping[str, tuple[int, ...]]
     phase: Phase
     desired: int
     created_at: float
@@ -355,10 +361,6 @@ class Endpoint:
             launches=self.launches,
             created_at=self.updated_at,
         )
-
-    def pool(self, name: str) -> PoolSpec | None:
-        """The pool of that name."""
-        return next((pool for pool in self.spec.pools if pool.name == name), None)
 
     def slots_of(self, pool: str) -> int:
         """Requests that one worker of this pool takes at once."""
@@ -379,15 +381,9 @@ class Endpoint:
         """All names that some worker answers to."""
         return tuple(dict.fromkeys(name for launch in self.launches.values() for name in launch.models))
 
-    @property
-    def launched(self) -> int:
-        """The last revision that changed what workers of some pool run."""
-        return max(self.since.values())
-
     def runs(self, pool: str, revision: int) -> bool:
         """Does a worker of this pool and revision run what it should run now?"""
-        since = self.since.get(pool)
-        return since is not None and revision >= since
+        return revision in self.alike.get(pool, ())
 
 
 _NOT_LABEL = re.compile(r"[^a-z0-9]+")

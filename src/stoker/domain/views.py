@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stoker.domain.endpoint import Endpoint
+from stoker.domain.endpoint import Endpoint, Launch, Revision
 from stoker.domain.hardware import Offer
 from stoker.domain.worker import Worker, WorkerState
 
@@ -57,6 +57,49 @@ class EndpointView:
     traffic: Traffic | None
     url: str
     openai_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One difference between two documents: `before` or `after` is `None` where the place is in one of them only."""
+
+    pointer: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionView:
+    """A revision that is kept, and its differences from the one kept before it."""
+
+    revision: Revision
+    present: bool
+    changes: tuple[FieldChange, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPreview:
+    """What a change would do in one pool. `launch` is what its workers will run; `replaced` counts those that run
+    something else now; `obstacle` says why another worker would have no room at this moment.
+    """
+
+    name: str
+    launch: Launch
+    slots: int
+    replaced: int
+    obstacle: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What applying a spec would do. `action` is create, update or none."""
+
+    action: str
+    endpoint: Endpoint | None
+    revision: int
+    changes: tuple[FieldChange, ...]
+    pools: tuple[PoolPreview, ...]
+    pools_removed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from stoker.store.tables import endpoints
 
 _specs = msgspec.json.Decoder(EndpointSpec)
 _launches = msgspec.json.Decoder(dict[str, Launch])
-_since = msgspec.json.Decoder(dict[str, int])
+_alike = msgspec.json.Decoder(dict[str, tuple[int, ...]])
 _overrides = msgspec.json.Decoder(Override)
 _failures = msgspec.json.Decoder(Failures)
 
@@ -40,7 +40,8 @@ def _endpoint(row: Row[Any]) -> Endpoint:
         spec=_specs.decode(row.spec),
         launches=_launches.decode(row.launches),
         revision=row.revision,
-        since=_since.decode(row.since),
+        launched=row.launched,
+        alike=_alike.decode(row.alike),
         phase=Phase(row.phase),
         desired=row.desired,
         override=None if row.override is None else _overrides.decode(row.override),
@@ -56,7 +57,8 @@ def _values(endpoint: Endpoint) -> dict[str, Any]:
         "spec": _text(endpoint.spec),
         "launches": _text(endpoint.launches),
         "revision": endpoint.revision,
-        "since": _text(endpoint.since),
+        "launched": endpoint.launched,
+        "alike": _text(endpoint.alike),
         "phase": endpoint.phase.value,
         "desired": endpoint.desired,
         "override": None if endpoint.override is None else _text(endpoint.override),
@@ -122,10 +124,11 @@ def everything(tx: Connection) -> tuple[Endpoint, ...]:
     return tuple(_endpoint(row) for row in tx.execute(select(endpoints).order_by(endpoints.c.number)))
 
 
-def name_taken(tx: Connection, name: str, *, project: ProjectId) -> bool:
-    """Has the project an endpoint of that name?"""
+def named(tx: Connection, name: str, *, project: ProjectId) -> EndpointId | None:
+    """The project's endpoint of exactly that name."""
     query = select(endpoints.c.id).where(endpoints.c.project == project, endpoints.c.name == name)
-    return tx.execute(query).first() is not None
+    found: EndpointId | None = tx.execute(query).scalar_one_or_none()
+    return found
 
 
 def free_slug(tx: Connection, name: str, number: int) -> str:

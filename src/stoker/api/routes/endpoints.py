@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Context, Cursor, Deployer, Limit, Reader, after_of, cursor_of
 from stoker.api.wire.base import Page
-from stoker.api.wire.endpoints import Changed, EndpointOut, ScaleIn
+from stoker.api.wire.endpoints import Changed, EndpointOut, PreviewOut, RevisionOut, RollbackIn, ScaleIn
 from stoker.api.wire.records import OperationOut
 from stoker.api.wire.spec import SpecIn
 from stoker.domain.endpoint import Endpoint
@@ -28,6 +28,12 @@ async def create_endpoint(body: SpecIn, context: Deployer) -> Changed:
     """Create an endpoint. The gateway knows it when this answers; its workers follow."""
     endpoint, operation = await context.services.endpoints.create(context.principal, body.to_spec())
     return _changed(context, endpoint, operation)
+
+
+@router.post("/endpoints:plan")
+async def plan_endpoint(body: SpecIn, context: Deployer) -> PreviewOut:
+    """What creating this endpoint, or updating the one of that name, would do. Changes nothing."""
+    return PreviewOut.of(await context.services.endpoints.preview(context.principal, body.to_spec()))
 
 
 @router.get("/endpoints")
@@ -59,6 +65,21 @@ async def scale_endpoint(ref: str, body: ScaleIn, context: Deployer) -> Changed:
         context,
         *await context.services.endpoints.scale(context.principal, endpoint.id, body.workers, for_s=body.for_s),
     )
+
+
+@router.post("/endpoints/{ref}:rollback", status_code=202)
+async def roll_back_endpoint(ref: str, body: RollbackIn, context: Deployer) -> Changed:
+    """Go back to the spec of an earlier revision; this makes a new one."""
+    endpoint = await context.endpoint(ref)
+    return _changed(context, *await context.services.endpoints.rollback(context.principal, endpoint.id, body.revision))
+
+
+@router.get("/endpoints/{ref}/revisions")
+async def list_revisions(ref: str, context: Reader) -> Page[RevisionOut]:
+    """The specs that the endpoint had, newest first, as long as they are kept."""
+    endpoint = await context.endpoint(ref)
+    views = await context.services.views.revisions(endpoint)
+    return Page(items=[RevisionOut.of(view, reveal=context.reveals) for view in views])
 
 
 @router.get("/endpoints/{ref}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel
 
 from stoker.api.wire.base import In, fields_of, iso
 from stoker.api.wire.records import OperationOut
 from stoker.api.wire.spec import SpecIn, masked
-from stoker.domain.views import EndpointView
+from stoker.domain.endpoint import Launch
+from stoker.domain.views import EndpointView, FieldChange, Preview, RevisionView
 
 
 class ScaleIn(In):
@@ -35,6 +36,17 @@ class LaunchOut(BaseModel):
     notes: list[str]
 
 
+def _launch_out(launch: Launch, slots: int) -> LaunchOut:
+    return LaunchOut(
+        engine=launch.engine,
+        command=list(launch.command),
+        image=launch.image,
+        slots=slots,
+        models=list(launch.models),
+        notes=list(launch.notes),
+    )
+
+
 class Urls(BaseModel):
     inference: str
     openai: str
@@ -52,7 +64,7 @@ class TrafficOut(BaseModel):
 
 
 class EndpointOut(BaseModel):
-    """An endpoint as it stands."""
+    """An endpoint as it stands. `launches` has what workers of each pool run, `launch` that of the first."""
 
     id: str
     number: int
@@ -68,6 +80,7 @@ class EndpointOut(BaseModel):
     override: OverrideOut | None
     spec: SpecIn
     launch: LaunchOut
+    launches: dict[str, LaunchOut]
     urls: Urls
     traffic: TrafficOut | None
     created_at: str | None
@@ -76,7 +89,7 @@ class EndpointOut(BaseModel):
     @classmethod
     def of(cls, view: EndpointView, *, reveal: bool) -> Self:
         """`reveal` shows the values of the workers' environment, which may be secrets, as they are."""
-        endpoint, launch = view.endpoint, view.endpoint.launch
+        endpoint = view.endpoint
         override = endpoint.override
         return cls(
             id=endpoint.id,
@@ -92,14 +105,8 @@ class EndpointOut(BaseModel):
             workers={state.value: count for state, count in view.workers.items()},
             override=None if override is None else OverrideOut(workers=override.workers, until=iso(override.until)),
             spec=SpecIn.of(endpoint.spec) if reveal else masked(SpecIn.of(endpoint.spec)),
-            launch=LaunchOut(
-                engine=launch.engine,
-                command=list(launch.command),
-                image=launch.image,
-                slots=endpoint.slots,
-                models=list(launch.models),
-                notes=list(launch.notes),
-            ),
+            launch=_launch_out(endpoint.launch, endpoint.slots),
+            launches={name: _launch_out(launch, endpoint.slots_of(name)) for name, launch in endpoint.launches.items()},
             urls=Urls(inference=view.url, openai=view.openai_url),
             traffic=None if view.traffic is None else TrafficOut(**fields_of(view.traffic)),
             created_at=iso(endpoint.created_at),
@@ -112,3 +119,84 @@ class Changed(BaseModel):
 
     endpoint: EndpointOut
     operation: OperationOut | None
+
+
+class RollbackIn(In):
+    """`revision: null` is the one before the present."""
+
+    revision: int | None = None
+
+
+class ChangeOut(BaseModel):
+    """One place at which two specs differ; null stands for absence, too. Values of the environment are masked."""
+
+    pointer: str
+    before: Any
+    after: Any
+
+    @classmethod
+    def of(cls, change: FieldChange) -> Self:
+        hidden = change.pointer.startswith("/launch/env/")
+        values = {"before": change.before, "after": change.after}
+        shown = {name: "***" if hidden and value is not None else value for name, value in values.items()}
+        return cls(pointer=change.pointer, **shown)
+
+
+class PoolPreviewOut(BaseModel):
+    """`replaced`: workers that run something else now. `obstacle`: why one more worker has no room at this moment."""
+
+    name: str
+    launch: LaunchOut
+    replaced: int
+    obstacle: str | None
+
+
+class PreviewOut(BaseModel):
+    """What applying a spec would do: `action` is create, update or none."""
+
+    action: str
+    endpoint: str | None
+    revision: int
+    changes: list[ChangeOut]
+    pools: list[PoolPreviewOut]
+    pools_removed: list[str]
+
+    @classmethod
+    def of(cls, preview: Preview) -> Self:
+        return cls(
+            action=preview.action,
+            endpoint=None if preview.endpoint is None else preview.endpoint.id,
+            revision=preview.revision,
+            changes=[ChangeOut.of(change) for change in preview.changes],
+            pools=[
+                PoolPreviewOut(
+                    name=pool.name,
+                    launch=_launch_out(pool.launch, pool.slots),
+                    replaced=pool.replaced,
+                    obstacle=pool.obstacle,
+                )
+                for pool in preview.pools
+            ],
+            pools_removed=list(preview.pools_removed),
+        )
+
+
+class RevisionOut(BaseModel):
+    """An earlier or the present spec of an endpoint, and its differences from the one before."""
+
+    number: int
+    present: bool
+    created_at: str | None
+    changes: list[ChangeOut]
+    spec: SpecIn
+
+    @classmethod
+    def of(cls, view: RevisionView, *, reveal: bool) -> Self:
+        spec = SpecIn.of(view.revision.spec)
+        return cls(
+            number=view.revision.number,
+            present=view.present,
+            created_at=iso(view.revision.created_at),
+            changes=[ChangeOut.of(change) for change in view.changes],
+            spec=spec if reveal else masked(spec),
+        )

@@ -26,14 +26,16 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("endpoints") as table:
         table.alter_column("launch", new_column_name="launches", existing_type=sa.Text(), existing_nullable=False)
-        table.add_column(sa.Column("since", sa.Text(), nullable=False, server_default="{}"))
+        table.add_column(sa.Column("launched", sa.Integer(), nullable=False, server_default="1"))
+        table.add_column(sa.Column("alike", sa.Text(), nullable=False, server_default="{}"))
     with op.batch_alter_table("workers") as table:
         table.add_column(sa.Column("pool", sa.String(length=63), nullable=False, server_default="default"))
         table.add_column(sa.Column("chilling", sa.Boolean(), nullable=False, server_default=sa.false()))
         table.add_column(sa.Column("unready", sa.Text(), nullable=False, server_default=""))
     _convert(op.get_bind())
     with op.batch_alter_table("endpoints") as table:
-        table.alter_column("since", server_default=None)
+        for name in ("launched", "alike"):
+            table.alter_column(name, server_default=None)
     with op.batch_alter_table("workers") as table:
         for name in ("pool", "chilling", "unready"):
             table.alter_column(name, server_default=None)
@@ -41,7 +43,8 @@ def upgrade() -> None:
 
 def _convert(connection: sa.Connection) -> None:
     endpoints = sa.table(
-        "endpoints", *(sa.column(name) for name in ("id", "spec", "launches", "revision", "since", "updated_at"))
+        "endpoints",
+        *(sa.column(name) for name in ("id", "spec", "launches", "revision", "launched", "alike", "updated_at")),
     )
     revisions = sa.table(
         "revisions", *(sa.column(name) for name in ("endpoint", "number", "spec", "launches", "created_at"))
@@ -50,8 +53,8 @@ def _convert(connection: sa.Connection) -> None:
     for row in connection.execute(sa.select(endpoints)).all():
         pool = json.loads(row.spec)["pools"][0]["name"]
         launches = json.dumps({pool: json.loads(row.launches)})
-        since = json.dumps({pool: row.revision})
-        connection.execute(endpoints.update().where(endpoints.c.id == row.id).values(launches=launches, since=since))
+        values = {"launches": launches, "launched": row.revision, "alike": json.dumps({pool: [row.revision]})}
+        connection.execute(endpoints.update().where(endpoints.c.id == row.id).values(**values))
         connection.execute(workers.update().where(workers.c.endpoint == row.id).values(pool=pool))
         connection.execute(
             revisions.insert().values(
