@@ -307,3 +307,30 @@ def test_twenty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) 
             assert open_files() == files
 
     run(main())
+
+
+def test_a_paused_worker_runs_and_goes_on_when_it_is_started_again(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            provider = subject.provider
+            assert provider.pauses
+            await provider.pause(WorkerId("nobody"))
+            await subject.last("a")
+            before = subject.identity("a")
+            for _ in range(2):
+                await provider.pause(WorkerId("a"))
+                found = await observed(provider, "a")
+                assert found is not None
+                assert found.running
+            for _ in range(2):
+                await subject.last("a")
+            assert (subject.identity("a"), subject.runs("a")) == (before, 1)
+            await provider.pause(WorkerId("a"))
+
+            async def gone() -> bool:
+                await provider.stop(WorkerId("a"), grace_s=5.0)
+                return await observed(provider, "a") is None
+
+            await until(gone, what="end of a paused one")
+
+    run(main())

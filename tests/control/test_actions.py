@@ -190,3 +190,36 @@ def test_one_that_fails_in_a_way_nobody_thought_of_is_settled_all_the_same() -> 
         assert heard.acknowledged == [W]
 
     run(body)
+
+
+def test_a_start_waits_for_a_pause_that_is_under_way_and_wakes_what_it_must() -> None:
+    async def body(actions: Actions, provider: Slow, heard: Heard) -> None:
+        async def pause() -> None:
+            await asyncio.sleep(3)
+            await provider.pause(W)
+            provider.calls.append((0.0, "paused"))
+
+        async def wake() -> None:
+            provider.calls.append((0.0, "woken"))
+
+        await provider.start(spec())
+        provider.calls.clear()
+        actions.pause(W, pause)
+        actions.start(spec(), then=wake)
+        await asyncio.sleep(5)
+        assert provider.said == ["paused", "start w", "started w", "woken"]
+        assert (provider.workers[W].paused, heard.acknowledged) == (False, [W])
+
+    run(body)
+
+
+def test_a_pause_that_cannot_be_is_told_after_its_tries() -> None:
+    async def body(actions: Actions, provider: Slow, heard: Heard) -> None:
+        async def pause() -> None:
+            raise Unavailable("asleep already")
+
+        actions.pause(W, pause)
+        await asyncio.sleep(3600)
+        assert "could not be kept cold" in heard.refused[W]
+
+    run(body)

@@ -131,3 +131,13 @@ def test_every_default_passes_its_own_check(version: str) -> None:
 def test_the_default_version_is_the_first() -> None:
     assert ENGINE.parameters(None) == ENGINE.parameters("0.12.0")
     assert {item.type for item in ENGINE.parameters(None)} == {"boolean", "string", "integer", "number", "enum", "json"}
+
+
+def test_sleep_mode_lets_cold_workers_give_back_their_memory() -> None:
+    launch = _launch("--enable-sleep-mode")
+    assert launch.sleep is not None
+    assert (launch.sleep.sleep_path, launch.sleep.frees) == ("/sleep?level=1", ("vram",))
+    assert launch.env["VLLM_SERVER_DEV_MODE"] == "1"
+    for parameters in ((), ("--no-enable-sleep-mode",)):
+        plain = _launch(*parameters)
+        assert (plain.sleep, "VLLM_SERVER_DEV_MODE" in plain.env) == (None, False)

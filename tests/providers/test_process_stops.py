@@ -23,6 +23,7 @@ from providers.workers import (
     said,
     shell,
     texts,
+    until_true,
 )
 from stoker.domain.worker import WorkerId
 from stoker.providers.shim import descendants
@@ -175,5 +176,30 @@ def test_a_stop_never_reaches_a_process_that_got_the_number_of_an_old_shim(tmp_p
                 os.close(descriptor)
                 bystander.kill()
                 await bystander.wait()
+
+    run(main())
+
+
+def test_a_paused_worker_stands_still_with_all_its_children_until_it_goes_on(tmp_path: Path) -> None:
+    ticks = tmp_path / "ticks"
+
+    def written() -> int:
+        return ticks.stat().st_size
+
+    def states() -> set[str]:
+        pids = descendants(owner(tmp_path, "a"))
+        return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in pids}
+
+    async def main() -> None:
+        async with processes(tmp_path) as provider:
+            loop = f"while :; do echo x >> {ticks}; sleep 0.02; done"
+            await provider.start(shell("a", f"setsid sh -c '{loop}' & {loop}"))
+            await until_true(lambda: ticks.exists(), what="ticks")
+            await provider.pause(WorkerId("a"))
+            # A signal takes effect when its process runs next.
+            await until_true(lambda: states() == {"T"}, what="standstill")
+            size = written()
+            await provider.start(shell("a", loop))
+            await until_true(lambda: written() > size + 4, what="more ticks")
 
     run(main())

@@ -18,6 +18,7 @@ from stoker.providers.base import Provider
 log = structlog.get_logger(__name__)
 
 CALLS_AT_ONCE = 32
+Call = Callable[[], Awaitable[None]]
 TRIES_MAX = 20
 
 
@@ -39,21 +40,29 @@ class Actions:
         self._room = asyncio.Semaphore(CALLS_AT_ONCE)
         self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
         self._starting: set[WorkerId] = set()
+        self._pausing: set[WorkerId] = set()
 
     def settled(self, worker: WorkerId) -> bool:
         """Is nothing under way for this worker?"""
         return worker not in self._tasks
 
-    def start(self, spec: WorkerSpec) -> None:
-        """Ask for a start, unless something is under way for this worker."""
-        if spec.id not in self._tasks:
+    def start(self, spec: WorkerSpec, *, then: Call | None = None) -> None:
+        """Ask for a start, unless one is under way for this worker; `then` belongs to it and is as safe to repeat."""
+        running = self._tasks.get(spec.id)
+        if running is None or spec.id in self._pausing:
             self._starting.add(spec.id)
-            self._run(spec.id, self._start(spec))
+            self._run(spec.id, self._start(spec, then, after=running))
+
+    def pause(self, worker: WorkerId, call: Call) -> None:
+        """Have it kept cold by `call`, unless something is under way for it. `refused` when that cannot be done."""
+        if worker not in self._tasks:
+            self._pausing.add(worker)
+            self._run(worker, self._pause(worker, call))
 
     def stop(self, worker: WorkerId, *, grace_s: float) -> None:
         """Ask for the end, after a start that is under way."""
         running = self._tasks.get(worker)
-        if running is None or worker in self._starting:
+        if running is None or worker in self._starting or worker in self._pausing:
             self._starting.discard(worker)
             self._run(worker, self._stop(worker, grace_s, after=running))
 
@@ -68,16 +77,22 @@ class Actions:
                 if self._tasks.get(worker) is asyncio.current_task():
                     del self._tasks[worker]
                     self._starting.discard(worker)
+                    self._pausing.discard(worker)
 
         self._tasks[worker] = asyncio.create_task(run(), name=f"action {worker}")
 
-    async def _start(self, spec: WorkerSpec) -> None:
+    async def _start(self, spec: WorkerSpec, then: Call | None, *, after: asyncio.Task[None] | None) -> None:
+        if after is not None:
+            await asyncio.wait([after])
+            self._pausing.discard(spec.id)
         for attempt in range(1, TRIES_MAX + 1):
             if spec.id not in self._starting:
                 return
             try:
                 async with self._room:
                     await self._provider.start(spec)
+                    if then is not None:
+                        await then()
             except Unavailable as exc:
                 log.warning("start_unavailable", worker=spec.id, attempt=attempt, error=str(exc))
                 await asyncio.sleep(backoff_s(attempt))
@@ -88,6 +103,20 @@ class Actions:
             await self._acknowledged(spec.id)
             return
         await self._refused(spec.id, f"its provider did not take the start in {TRIES_MAX} tries")
+
+    async def _pause(self, worker: WorkerId, call: Call) -> None:
+        for attempt in range(1, TRIES_MAX + 1):
+            try:
+                async with self._room:
+                    await call()
+            except Unavailable as exc:
+                log.warning("pause_unavailable", worker=worker, attempt=attempt, error=str(exc))
+                await asyncio.sleep(backoff_s(attempt))
+                continue
+            except (StokerError, OSError) as exc:
+                await self._refused(worker, str(exc))
+            return
+        await self._refused(worker, f"it could not be kept cold in {TRIES_MAX} tries")
 
     async def _stop(self, worker: WorkerId, grace_s: float, *, after: asyncio.Task[None] | None) -> None:
         if after is not None:

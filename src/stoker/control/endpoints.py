@@ -13,7 +13,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from stoker.control import launches
+from stoker.control import cold, launches
 from stoker.control.fleet import Change, EventDraft, Fleet
 from stoker.control.managed import Providers
 from stoker.control.previews import previewed
@@ -105,6 +105,7 @@ class Endpoints:
         for _ in range(SLUG_TRIES_MAX):
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
             resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+            self._check_cold(spec, resolved)
             try:
                 endpoint, operations = await self._fleet.add(self._insert(project, spec, resolved, slug))
                 return endpoint, operations[0]
@@ -156,6 +157,7 @@ class Endpoints:
                 return endpoint, None
             resolved = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
             self._check_hardware(spec)
+            self._check_cold(spec, resolved)
             changed = revise(endpoint, spec, resolved, self._fleet.revisions(endpoint_id), now=self._clock())
             check: Callable[[Connection], None] | None = None
             if spec.name != endpoint.spec.name:
@@ -206,6 +208,7 @@ class Endpoints:
         else:
             endpoint, slug = self._changeable(principal, endpoint.id), endpoint.slug
         resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+        self._check_cold(spec, resolved)
         return previewed(endpoint, spec, resolved, self._fleet, self._providers, now=self._clock())
 
     async def scale(
@@ -335,6 +338,15 @@ class Endpoints:
             found = place(pool.hardware, managed.offers, (), port_wanted=True)
             if isinstance(found, Unplaceable) and not found.ever:
                 raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {found.reason}")
+
+    def _check_cold(self, spec: EndpointSpec, resolved: Mapping[str, Launch]) -> None:
+        for index, pool in enumerate(spec.pools):
+            managed = self._providers.get(pool.provider)
+            if pool.bounds.cold and cold.frees(resolved[pool.name], managed) is None:
+                raise Invalid.at(
+                    f"/pools/{index}/bounds/cold",
+                    f"neither the {pool.provider} provider nor the engine can keep workers cold; say 0",
+                )
 
 
 def _check_name(tx: Connection, *, name: str, project: ProjectId) -> None:

@@ -145,7 +145,7 @@ class Fleet:
             if worker.provider != provider or placement is None or worker.id in without:
                 continue
             if not worker.gone:
-                held.append(placement)
+                held.append(placement.held)
             elif worker.released_at is None or now - worker.released_at < PORT_QUARANTINE_S:
                 held.append(Placement(host=placement.host, port=placement.port))
         return held

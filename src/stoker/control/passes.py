@@ -25,7 +25,7 @@ from stoker.policy.state import outcome_of
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What a pass knows besides the endpoint and its workers. `probes` has those of each worker's own revision, `tails`
-    the last output of workers that ended.
+    the last output of workers that ended, `frees` what a worker lets go of when it is kept cold.
 
     `closing`: all workers are to go; `hurried`: without waiting for their requests.
     """
@@ -41,12 +41,15 @@ class Facts:
     loads: Mapping[WorkerId, int]
     signals: Signals | None
     tails: Mapping[WorkerId, str]
+    frees: Mapping[WorkerId, tuple[str, ...]]
     closing: bool
     hurried: bool
 
 
 # (worker, its pool, workers to leave out of the account) -> a placement, reserved, or why there is none.
 Place = Callable[[WorkerId, PoolSpec, frozenset[WorkerId]], Placement | Unplaceable]
+# (cold worker) -> its whole placement again, reserved, or why it cannot have it.
+Regain = Callable[[Worker], Placement | Unplaceable]
 
 
 class Pass:
@@ -60,6 +63,7 @@ class Pass:
         facts: Facts,
         *,
         place: Place,
+        regain: Regain,
         new_id: Callable[[], str],
     ) -> None:
         self.change = Change(endpoint=endpoint)
@@ -70,6 +74,7 @@ class Pass:
         self._operations = operations
         self._facts = facts
         self._place = place
+        self._regain = regain
         self._new_id = new_id
         self._new: dict[WorkerId, Worker] = {}
 
@@ -134,6 +139,8 @@ class Pass:
 
     def _seen(self, worker: Worker) -> Worker:
         facts = self._facts
+        if worker.state is WorkerState.COLD and worker.id in facts.refused:
+            return replace(worker, state=WorkerState.STOPPING, reason=facts.refused[worker.id])
         if worker.state is WorkerState.STARTING and worker.id in facts.refused:
             return replace(worker, state=WorkerState.FAILED, ended_at=facts.now, reason=facts.refused[worker.id])
         after = advance(
@@ -241,14 +248,41 @@ class Pass:
 
     def _warm(self, worker: Worker) -> None:
         """Start a cold worker again: the provider takes up one that it has."""
+        found = self._regain(worker)
+        if isinstance(found, Unplaceable):
+            if worker.reason != found.reason:
+                self._set(replace(worker, reason=found.reason))
+                self._event("worker_cold", f"stays cold: {found.reason}", worker=worker.id, level=Level.WARNING)
+            return
         self._set(
-            replace(worker, state=WorkerState.STARTING, started_at=self._facts.now, acknowledged_at=None, ready_at=None)
+            replace(
+                worker,
+                state=WorkerState.STARTING,
+                placement=found,
+                started_at=self._facts.now,
+                acknowledged_at=None,
+                ready_at=None,
+                from_cold=True,
+                reason="",
+            )
         )
         self._event("worker_warming", f"worker {worker.number} is made warm", worker=worker.id)
 
     def _chill(self, worker: Worker) -> None:
-        cold = replace(worker, state=WorkerState.COLD, chilling=False, drain_deadline=None, reason="")
-        self._set(cold)
+        held = worker.placement
+        if held is not None:
+            held = replace(held, freed=self._facts.frees.get(worker.id, ()))
+        self._set(
+            replace(
+                worker,
+                state=WorkerState.COLD,
+                chilling=False,
+                drain_deadline=None,
+                ready_at=None,
+                reason="",
+                placement=held,
+            )
+        )
         self.chills.append(worker.id)
         self._event("worker_cold", f"worker {worker.number} is kept cold", worker=worker.id)
 

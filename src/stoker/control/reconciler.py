@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import structlog
 
+from stoker.control import cold
 from stoker.control.fleet import Change, Fleet
 from stoker.control.managed import Managed, Providers
 from stoker.control.observer import Snapshot
@@ -23,7 +24,7 @@ from stoker.domain.errors import StokerError
 from stoker.domain.hardware import Placement
 from stoker.domain.worker import Observed, Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.policy.lifecycle import Sight
-from stoker.policy.placement import Unplaceable, place
+from stoker.policy.placement import Unplaceable, place, regain
 
 log = structlog.get_logger(__name__)
 
@@ -203,6 +204,7 @@ class Reconciler:
                 self._fleet.operations(endpoint_id),
                 self._facts(endpoint, workers, tails, now),
                 place=self._place,
+                regain=self._regain,
                 new_id=self._new_id,
             )
             step.run()
@@ -227,6 +229,7 @@ class Reconciler:
             loads=self._gateway.traffic.loads(endpoint.id),
             signals=self._gateway.signals(endpoint, now=now),
             tails=tails,
+            frees={worker.id: self._frees(endpoint, worker) for worker in workers if worker.chilling},
             closing=self.closing,
             hurried=self._hurried,
         )
@@ -262,6 +265,25 @@ class Reconciler:
             self._fleet.reserve(worker, pool.provider, found)
         return found
 
+    def _regain(self, worker: Worker) -> Placement | Unplaceable:
+        """What it held before it was cold, if nobody has taken it."""
+        assert worker.placement is not None
+        offers = self._providers.get(worker.provider).offers
+        obstacle = regain(worker.placement, offers, self._fleet.placements(worker.provider, now=self._clock()))
+        if obstacle is not None:
+            return Unplaceable(obstacle, ever=True)
+        whole = replace(worker.placement, freed=())
+        self._fleet.reserve(worker.id, worker.provider, whole)
+        return whole
+
+    def _launch(self, endpoint: Endpoint, worker: Worker) -> Launch | None:
+        """What this worker runs; `None` for one of a pool that is gone, which the next plan stops."""
+        return (self._fleet.revision_of(worker) or endpoint.as_revision()).launch_of(worker.pool)
+
+    def _frees(self, endpoint: Endpoint, worker: Worker) -> tuple[str, ...]:
+        launch = self._launch(endpoint, worker)
+        return () if launch is None else cold.frees(launch, self._providers.get(worker.provider)) or ()
+
     def _probe(self, endpoint: Endpoint, worker: Worker) -> Probe:
         """That of the revision that it was started from, as long as anybody remembers it."""
         revision = self._fleet.revision_of(worker)
@@ -278,6 +300,7 @@ class Reconciler:
         for worker in (*step.change.workers.values(), *new):
             if worker.state is not WorkerState.STARTING:
                 self._ready.discard(worker.id)
+            if worker.state not in (WorkerState.STARTING, WorkerState.COLD):
                 self._refused.pop(worker.id, None)
             if worker.state is not WorkerState.READY:
                 self._unhealthy.pop(worker.id, None)
@@ -286,19 +309,25 @@ class Reconciler:
             stopped = self._fleet.worker(worker_id)
             if stopped is not None:
                 self._stop(stopped)
+        for worker_id in step.chills:
+            idle = self._fleet.worker(worker_id)
+            if idle is not None:
+                self._chill(endpoint, idle)
         if step.change.removed:
             self._gateway.withdraw(endpoint.id)
         else:
             self._gateway.publish(endpoint)
 
     def _start(self, endpoint: Endpoint, worker: Worker) -> None:
-        managed = self._providers.get(worker.provider)
-        revision = self._fleet.revision_of(worker) or endpoint.as_revision()
-        launch = revision.launch_of(worker.pool)
-        if launch is None:
-            # Its pool is gone, and what it had to run with it; the plan of the next pass stops it.
-            return
-        managed.actions.start(worker_spec(endpoint, launch, worker, managed))
+        managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
+        if launch is not None:
+            spec = worker_spec(endpoint, launch, worker, managed)
+            managed.actions.start(spec, then=cold.warmed(worker, launch) if worker.from_cold else None)
+
+    def _chill(self, endpoint: Endpoint, worker: Worker) -> None:
+        managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
+        if launch is not None:
+            managed.actions.pause(worker.id, cold.chilled(worker, launch, managed))
 
     def _stop(self, worker: Worker) -> None:
         managed = self._providers.get(worker.provider)
@@ -333,6 +362,8 @@ class Reconciler:
                     self._start(endpoint, worker)
                 elif worker.state is WorkerState.STOPPING:
                     self._stop(worker)
+                elif worker.state is WorkerState.COLD:
+                    self._chill(endpoint, worker)
                 self._watch(endpoint, worker)
             self._gateway.publish(endpoint)
         self.wake_all()

@@ -124,12 +124,24 @@ def _check_arguments(pointer: str, arguments: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep:
+    """How an engine lets go of what it holds and takes it back: POSTs to these paths of the worker. `frees` is what
+    others may use meanwhile (`vram`).
+    """
+
+    sleep_path: str
+    wake_path: str
+    frees: tuple[str, ...] = ("vram",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """A launch resolved by an engine: all that a provider needs to start a worker. Stored with the endpoint, so that a
     later engine upgrade does not change what already runs.
 
     In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
-    answers to. `slots` is how many requests one worker takes at once. `notes` says what was asked for and not applied.
+    answers to. `slots` is how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold.
+    `notes` says what was asked for and not applied.
     """
 
     engine: str | None
@@ -140,6 +152,7 @@ class Launch:
     probe: Probe = field(default_factory=Probe)
     models: tuple[str, ...] = ()
     slots: int = 1
+    sleep: Sleep | None = None
     notes: tuple[str, ...] = ()
 
 

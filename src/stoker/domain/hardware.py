@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stoker.domain.errors import Invalid
 
@@ -115,10 +115,25 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """What one worker holds of one host. The request is repeated so that accounting needs no other object."""
+    """What one worker holds of one host. The request is repeated so that accounting needs no other object. `freed` is
+    what a cold worker has let go of (`vcpu`, `vram`).
+    """
 
     host: str
     gpus: tuple[int, ...] = ()
     vcpu: float | None = None
     ram_gib: float | None = None
     port: int | None = None
+    freed: tuple[str, ...] = ()
+
+    @property
+    def held(self) -> Placement:
+        """What others cannot have at the moment."""
+        if not self.freed:
+            return self
+        return replace(
+            self,
+            gpus=() if "vram" in self.freed else self.gpus,
+            vcpu=None if "vcpu" in self.freed else self.vcpu,
+            freed=(),
+        )

@@ -60,9 +60,9 @@ class Worker:
     """A recorded worker. Times are seconds since the epoch. A pending one may still move to another pool.
 
     `slots`: requests it takes at once. `started_at`, `acknowledged_at` and `ready_at` are of its last start, cold
-    workers being started again; `acknowledged_at`: the provider confirmed it. `drain_deadline`: after this it is
-    stopped even when busy. `chilling`: it drains to be kept cold. `unready`: why its readiness probe fails, so that it
-    takes no new requests for now.
+    workers being started again (`from_cold`); `acknowledged_at`: the provider confirmed it. `drain_deadline`: after
+    this it is stopped even when busy. `chilling`: it drains to be kept cold. `unready`: why its readiness probe fails,
+    so that it takes no new requests for now.
     `released_at`: the gateway has acknowledged its removal, which starts the quarantine of its port.
     """
 
@@ -82,6 +82,7 @@ class Worker:
     ready_at: float | None = None
     drain_deadline: float | None = None
     chilling: bool = False
+    from_cold: bool = False
     unready: str = ""
     ended_at: float | None = None
     released_at: float | None = None

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from math import prod
 
-from stoker.domain.endpoint import Launch, LaunchSpec, Probe
+from stoker.domain.endpoint import Launch, LaunchSpec, Probe, Sleep
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.engines.base import ModelFile, Parameter
@@ -39,6 +39,10 @@ OWNED = {
     "enable-ssl-refresh": "Stoker speaks plain HTTP to workers",
     "headless": "a worker without its HTTP server can serve nobody",
 }
+# Level 1 keeps the weights in the host's memory and gives back the card's; https://docs.vllm.ai, "Sleep Mode". The
+# addresses are served in development mode only.
+SLEEP = Sleep(sleep_path="/sleep?level=1", wake_path="/wake_up", frees=("vram",))
+SLEEP_ENV = {"VLLM_SERVER_DEV_MODE": "1"}
 # Whole numbers that vLLM also takes as 4k, 4K, 1M.
 SCALED = frozenset({"max-model-len", "max-num-batched-tokens", "kv-cache-memory-bytes"})
 _PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
@@ -88,6 +92,8 @@ class Vllm:
         version = spec.engine_version or DEFAULT_VERSION
         given = check(spec.parameters, (table(version),), engine=f"vLLM {version}", owned=OWNED, scaled=SCALED)
         _check_gpus(given, hardware.gpu_count)
+        mode = last(given, "enable-sleep-mode")
+        sleeps = mode is not None and not mode.flag.startswith("--no-")
         notes: list[str] = []
         served = _served(model, (*model.aliases, *names), notes)
         extra: list[str] = []
@@ -104,11 +110,12 @@ class Vllm:
                 *extra,
                 *spec.parameters,
             ),
-            env=dict(spec.env),
+            env={**(SLEEP_ENV if sleeps else {}), **spec.env},
             port=spec.port,
             probe=PROBE,
             models=served,
             slots=slots or _count(given, "max-num-seqs", SLOTS) * ranks,
+            sleep=SLEEP if sleeps else None,
             notes=tuple(notes),
         )
 

@@ -46,6 +46,25 @@ def place(
     return Unplaceable("; ".join(lacks) if lacks else "there is no host", ever)
 
 
+def regain(placement: Placement, offers: Sequence[Offer], in_use: Iterable[Placement]) -> str | None:
+    """Why a cold worker cannot have back what it let go of, beside `in_use`, which has what it still holds; `None` when
+    it can.
+    """
+    offer = next((offer for offer in offers if offer.host == placement.host), None)
+    if offer is None:
+        return f"its host {placement.host} is gone"
+    held = [other for other in in_use if other.host == placement.host]
+    if "vcpu" in placement.freed and placement.vcpu is not None:
+        free = offer.vcpu - sum(p.vcpu or 0.0 for p in held)
+        if placement.vcpu > free + _ROUNDING:
+            return f"needs {placement.vcpu:g} vCPU, {max(0.0, free):g} of {offer.vcpu:g} free"
+    if "vram" in placement.freed:
+        taken = {index for other in held for index in other.gpus} & set(placement.gpus)
+        if taken:
+            return f"its GPU {', '.join(map(str, sorted(taken)))} is in use by another worker"
+    return None
+
+
 def _on_host(request: HardwareRequest, offer: Offer, held: list[Placement], *, port_wanted: bool) -> Placement | str:
     if request.vcpu is not None:
         free = offer.vcpu - sum(p.vcpu or 0.0 for p in held)

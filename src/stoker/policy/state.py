@@ -32,7 +32,7 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
         return Condition(EndpointState.UPDATING, blocked)
     if ready:
         return Condition(EndpointState.READY, blocked)
-    if endpoint.desired > 0 or current:
+    if endpoint.desired > 0 or any(w.state is not WorkerState.COLD for w in current):
         return Condition(EndpointState.STARTING, blocked)
     return Condition(EndpointState.IDLE)
 
@@ -60,7 +60,7 @@ def outcome_of(
         exact = operation.kind is OperationKind.SCALE and operation.workers is not None
         if wanted > endpoint.desired or (exact and wanted < endpoint.desired):
             return OperationState.FAILURE, f"overtaken by a later change: {endpoint.desired} workers are wanted now"
-        excess = len(live) - wanted if exact else 0
+        excess = sum(1 for w in live if w.state is not WorkerState.COLD) - wanted if exact else 0
         if len(ready) >= wanted and not old and excess <= 0:
             return OperationState.SUCCESS, f"{len(ready)} workers are ready" if wanted else "done"
         if endpoint.failures.count >= FAILURES_BEFORE_REFUSAL:

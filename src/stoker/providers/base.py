@@ -28,8 +28,12 @@ class LogLine:
 class Provider(Protocol):
     """Implementations hold no records of their own: what they started can be found again by `list`."""
 
+    # Can it hold workers still, so that they cost no CPU while they keep their memory?
+    pauses: bool
+
     async def start(self, spec: WorkerSpec) -> None:
-        """Ask for the worker named `spec.id`. Asking again for an id that runs changes nothing.
+        """Ask for the worker named `spec.id`. Asking again for an id that runs changes nothing; one that was paused
+        goes on.
 
         Returns once it is certain that `list` shows the worker, even one that ended at once. Raises `Unavailable` when
         it may be tried again, `Invalid` when this spec can never start.
@@ -38,6 +42,11 @@ class Provider(Protocol):
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
         """Ask for its end: SIGTERM, and SIGKILL after `grace_s`. An unknown id is success, and so is one that has
         ended, which is then no longer listed. The caller repeats it until `list` does not show the worker.
+        """
+
+    async def pause(self, worker: WorkerId) -> None:
+        """Hold it still until `start` or `stop`; an unknown or ended id is success. Only called where `pauses`. Raises
+        `Unavailable` when it may be tried again.
         """
 
     async def list(self) -> tuple[Observed, ...]:

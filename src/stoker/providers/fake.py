@@ -32,6 +32,7 @@ class FakeWorker:
     visible_at: float
     ends_at: float | None = None
     exit: Exit | None = None
+    paused: bool = False
     output: list[LogLine] = field(default_factory=list)
     said: int = 0
 
@@ -42,6 +43,8 @@ class FakeProvider:
     `start_error`: raised by every start. `list_error`: raised by every list. `list_lag_s`: how long a started worker
     is not listed. `stop_s`: how long an end takes. `exit_code`: every worker ends with it as soon as it starts.
     """
+
+    pauses = True
 
     def __init__(self, *, clock: Callable[[], float] = time.time, offers: tuple[Offer, ...] = DEFAULT_OFFERS) -> None:
         self._clock = clock
@@ -59,6 +62,7 @@ class FakeProvider:
         if self.start_error is not None:
             raise self.start_error
         if spec.id in self.workers:
+            self.workers[spec.id].paused = False
             return
         now = self._clock()
         self.starts.append(spec.id)
@@ -76,6 +80,10 @@ class FakeProvider:
             return
         ends_at = self._clock() + min(self.stop_s, grace_s)
         found.ends_at = ends_at if found.ends_at is None else min(found.ends_at, ends_at)
+
+    async def pause(self, worker: WorkerId) -> None:
+        if worker in self.workers:
+            self.workers[worker].paused = True
 
     async def list(self) -> tuple[Observed, ...]:
         if self.list_error is not None:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 from stoker.domain.errors import Invalid, Unavailable
@@ -32,6 +32,7 @@ SHIM_WAIT_S = 20.0
 PID_WAIT_S = 1.0
 # What survived its shim may be making children while it is looked for.
 SURVIVOR_PASSES, SURVIVOR_PAUSE_S = 50, 0.01
+PAUSED = "paused"
 GONE = ".gone"
 # What a worker takes over of Stoker's own environment: what programs need to find files, never what Stoker was told.
 PASSED_ON = (
@@ -60,6 +61,8 @@ class ProcessProvider:
     output kept of each, `workers_kept` the ended workers whose output is kept.
     """
 
+    pauses = True
+
     def __init__(self, folder: Path, *, ports: PortRange, log_bytes: int, workers_kept: int) -> None:
         # One spelling of the path for good: what is left of a worker is known by it.
         self._folder = folder.resolve()
@@ -86,6 +89,8 @@ class ProcessProvider:
         try:
             if await asyncio.to_thread(self._prepare, folder, spec):
                 await self._spawn(folder)
+            else:
+                await asyncio.to_thread(_resume, folder)
         except OSError as exc:
             raise Unavailable(f"cannot start the worker: {exc}") from exc
 
@@ -149,6 +154,14 @@ class ProcessProvider:
         if spec.port is not None:
             environ["PORT"] = str(spec.port)
         return environ
+
+    # Pausing
+
+    async def pause(self, worker: WorkerId) -> None:
+        try:
+            await asyncio.to_thread(_pause, self._folder_of(worker))
+        except OSError as exc:
+            raise Unavailable(f"cannot pause the worker: {exc}") from exc
 
     # Stopping
 
@@ -230,6 +243,34 @@ def _check(spec: WorkerSpec) -> None:
     for name in spec.env:
         if not name or "=" in name:
             raise Invalid(f"{name!r} cannot be the name of an environment variable")
+
+
+def _pause(folder: Path) -> None:
+    """Stop all processes of a worker but its shim, which goes on to mind them."""
+    pid = _shim_pid(folder)
+    if pid is None:
+        return
+    (folder / PAUSED).touch(mode=0o600)
+    stopped: set[int] = set()
+    # Until nobody is left who could make another process.
+    while new := set(shim.descendants(pid)) - stopped:
+        _signal(new, signal.SIGSTOP)
+        stopped |= new
+
+
+def _resume(folder: Path) -> None:
+    if not (folder / PAUSED).exists():
+        return
+    pid = _shim_pid(folder)
+    if pid is not None:
+        _signal(shim.descendants(pid), signal.SIGCONT)
+    (folder / PAUSED).unlink(missing_ok=True)
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _observe(folder: Path) -> Observed | None:

@@ -90,6 +90,7 @@ workers = Table(
     Column("ready_at", Float),
     Column("drain_deadline", Float),
     Column("chilling", Boolean, nullable=False),
+    Column("from_cold", Boolean, nullable=False),
     Column("unready", Text, nullable=False),
     Column("ended_at", Float),
     Column("released_at", Float),

@@ -31,13 +31,14 @@ def upgrade() -> None:
     with op.batch_alter_table("workers") as table:
         table.add_column(sa.Column("pool", sa.String(length=63), nullable=False, server_default="default"))
         table.add_column(sa.Column("chilling", sa.Boolean(), nullable=False, server_default=sa.false()))
+        table.add_column(sa.Column("from_cold", sa.Boolean(), nullable=False, server_default=sa.false()))
         table.add_column(sa.Column("unready", sa.Text(), nullable=False, server_default=""))
     _convert(op.get_bind())
     with op.batch_alter_table("endpoints") as table:
         for name in ("launched", "alike"):
             table.alter_column(name, server_default=None)
     with op.batch_alter_table("workers") as table:
-        for name in ("pool", "chilling", "unready"):
+        for name in ("pool", "chilling", "from_cold", "unready"):
             table.alter_column(name, server_default=None)
 
 
