@@ -93,11 +93,7 @@ class Stoker:
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
         self.publisher = Publisher(self.link, domains=settings.domains)
         self.keys = Keys(store, self.link, clock=clock, changed=lambda e: self.gateway.publish_again(e))
-        self.prober = Prober(
-            check,
-            ready=lambda worker: self.reconciler.worker_ready(worker),
-            unhealthy=lambda worker, why: self.reconciler.worker_unhealthy(worker, why),
-        )
+        self.prober = Prober(check)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -108,6 +104,7 @@ class Stoker:
         self.reconciler = Reconciler(
             self.fleet, self.providers, self.gateway, prober=self.prober, clock=clock, new_id=new_id
         )
+        self.prober.attach(self.reconciler)
         self.gateway.attach(self.link, self.publisher, self.reconciler)
         self.endpoints = Endpoints(
             self.fleet,

@@ -170,7 +170,7 @@ class Installation:
             "launch": {"command": [sys.executable, str(WORKER), "{port}"]},
             "pools": [{"bounds": {"min": low, "max": high}}],
             "slots": slots,
-            "probe": {"path": "/health"},
+            "probes": {"startup": {"path": "/health"}, "liveness": {"path": "/health"}},
             **more,
         }
         return self.api("POST", "/endpoints", spec)["endpoint"]

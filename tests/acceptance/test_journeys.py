@@ -63,7 +63,7 @@ def test_a_port_that_never_opens_is_said_so(installation: Installation) -> None:
     spec = {
         "name": "shut",
         "launch": {"command": ["sleep", "60"]},
-        "probe": {"path": None, "start_timeout_s": 1},
+        "probes": {"startup": {"path": None, "start_timeout_s": 1}},
         "pools": [{"bounds": {"min": 1, "max": 1}}],
     }
     installation.api("POST", "/endpoints", spec)

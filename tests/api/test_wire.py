@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -16,7 +17,6 @@ from stoker.domain.endpoint import (
     EndpointSpec,
     LaunchSpec,
     PoolSpec,
-    Probe,
     Rollout,
     ScaleBounds,
     ScalingPolicy,
@@ -24,14 +24,18 @@ from stoker.domain.endpoint import (
     WaitingRoom,
 )
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.probe import Probe, Probes
 
 
 def within(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(low, high, allow_nan=False)
 
 
-def perhaps(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[float | None]:
-    return st.none() | strategy
+T = TypeVar("T")
+
+
+def perhaps(values: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
+    return st.none() | values
 
 
 texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=30)
@@ -69,6 +73,17 @@ def bounds(draw: st.DrawFn) -> ScaleBounds:
     return ScaleBounds(min=draw(st.integers(0, high)), max=high, cold=draw(st.integers(0, high)))
 
 
+probes = st.builds(
+    Probe,
+    path=st.none() | st.from_regex(r"/[a-z0-9/?=&]{0,30}", fullmatch=True),
+    command=arguments,
+    initial_delay_s=within(0, 3600),
+    period_s=within(0.1, 3600),
+    timeout_s=within(0.1, 300),
+    failures_max=st.integers(1, 100),
+    successes_min=st.integers(1, 100),
+    start_timeout_s=within(1, 86_400),
+)
 specs = st.builds(
     EndpointSpec,
     name=names,
@@ -87,15 +102,7 @@ specs = st.builds(
     )
     .map(tuple)
     .filter(lambda pools: sum(pool.bounds.max for pool in pools) <= 1_000),
-    probe=st.none()
-    | st.builds(
-        Probe,
-        path=st.none() | st.from_regex(r"/[a-z0-9/?=&]{0,30}", fullmatch=True),
-        period_s=within(0.1, 3600),
-        timeout_s=within(0.1, 300),
-        failures_max=st.integers(1, 100),
-        start_timeout_s=within(1, 86_400),
-    ),
+    probes=st.builds(Probes, startup=perhaps(probes), readiness=perhaps(probes), liveness=perhaps(probes)),
     scaling=st.builds(
         ScalingPolicy,
         target=perhaps(within(0.01, 100_000)),

@@ -30,6 +30,7 @@ from providers.workers import (
     texts,
     until,
 )
+from stoker.domain.errors import Unavailable
 from stoker.domain.worker import WorkerId
 from stoker.providers.base import Provider, ProviderOptions, load
 from stoker.providers.fake import FakeProvider
@@ -332,5 +333,16 @@ def test_a_paused_worker_runs_and_goes_on_when_it_is_started_again(opened: Opene
                 return await observed(provider, "a") is None
 
             await until(gone, what="end of a paused one")
+
+    run(main())
+
+
+def test_a_command_runs_beside_a_worker_and_its_exit_code_comes_back(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            assert await subject.provider.execute(WorkerId("a"), ("true",), 10.0) == 0
+            with pytest.raises(Unavailable):
+                await subject.provider.execute(WorkerId("nobody"), ("true",), 10.0)
 
     run(main())

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from simulation import virtual
-from stoker.control.prober import NetworkCheck, Prober
-from stoker.domain.endpoint import Probe
+from stoker.control.prober import NetworkCheck, Prober, Target
+from stoker.domain.errors import Unavailable
+from stoker.domain.probe import Probe, Probes
 from stoker.domain.worker import Address, WorkerId
 
 W = WorkerId("w")
@@ -27,11 +28,24 @@ class Scene:
         self.checks: list[float] = []
         self.ready: list[float] = []
         self.unhealthy: list[str] = []
-        self.prober = Prober(
-            self._check,
-            ready=lambda _: self.ready.append(asyncio.get_running_loop().time()),
-            unhealthy=lambda _, why: self.unhealthy.append(why),
-        )
+        self.unready: list[str | None] = []
+        self.code: int | Exception = 0
+        self.prober = Prober(self._check)
+        self.prober.attach(self)
+
+    def worker_ready(self, worker: WorkerId) -> None:
+        self.ready.append(asyncio.get_running_loop().time())
+
+    def worker_unready(self, worker: WorkerId, why: str | None) -> None:
+        self.unready.append(why)
+
+    def worker_unhealthy(self, worker: WorkerId, why: str) -> None:
+        self.unhealthy.append(why)
+
+    async def execute(self, worker: WorkerId, command: tuple[str, ...], timeout_s: float) -> int:
+        if isinstance(self.code, Exception):
+            raise self.code
+        return self.code
 
     async def _check(self, address: Address, probe: Probe) -> str | None:
         self.checks.append(asyncio.get_running_loop().time())
@@ -42,8 +56,9 @@ class Scene:
             raise self.own
         return self.own
 
-    def watch(self, *, starting: bool, probe: Probe = PROBE) -> None:
-        self.prober.watch(W, AT, probe, starting=starting, listens=self.listens)
+    def watch(self, *, starting: bool, probe: Probe = PROBE, readiness: Probe | None = None) -> None:
+        probes = Probes(startup=probe, readiness=readiness, liveness=probe)
+        self.prober.watch(W, Target(AT, self.listens, self.execute), probes, starting=starting)
 
 
 def run(body: Callable[[Scene], Awaitable[None]]) -> None:
@@ -187,3 +202,55 @@ def test_without_a_path_a_connection_is_enough_and_a_refused_one_is_not() -> Non
         await check.close()
 
     asyncio.run(main())
+
+
+def test_readiness_is_told_when_it_changes_and_comes_back() -> None:
+    async def body(scene: Scene) -> None:
+        scene.wrong = None
+        scene.watch(
+            starting=False, probe=Probe(period_s=1000), readiness=Probe(period_s=1, failures_max=2, successes_min=2)
+        )
+        await asyncio.sleep(5.5)
+        assert scene.unready == [None]
+        scene.wrong = "HTTP 503"
+        await asyncio.sleep(1)
+        assert scene.unready == [None], "one bad answer is not enough"
+        await asyncio.sleep(5)
+        assert scene.unready == [None, "HTTP 503"]
+        scene.wrong = None
+        await asyncio.sleep(5)
+        assert (scene.unready, scene.unhealthy) == ([None, "HTTP 503", None], [])
+
+    run(body)
+
+
+def test_a_command_is_well_when_it_exits_with_zero() -> None:
+    async def body(scene: Scene) -> None:
+        scene.code = 1
+        probe = Probe(command=("check",), period_s=1, failures_max=2, successes_min=3)
+        scene.watch(starting=True, probe=probe)
+        await asyncio.sleep(10)
+        assert scene.ready == []
+        scene.code = 0
+        begun = asyncio.get_running_loop().time()
+        await asyncio.sleep(5)
+        [at] = scene.ready
+        assert 2.0 <= at - begun <= 2.6, "three good answers, a period apart"
+        scene.code = Unavailable("no such program")
+        scene.watch(starting=False, probe=probe)
+        await asyncio.sleep(10)
+        assert scene.unhealthy == ["2 probes failed in a row; last: no such program"]
+
+    run(body)
+
+
+def test_a_startup_probe_waits_its_initial_delay() -> None:
+    async def body(scene: Scene) -> None:
+        scene.wrong = None
+        scene.watch(starting=True, probe=Probe(initial_delay_s=30))
+        await asyncio.sleep(29)
+        assert scene.checks == []
+        await asyncio.sleep(2)
+        assert len(scene.ready) == 1
+
+    run(body)

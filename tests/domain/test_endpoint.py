@@ -16,7 +16,6 @@ from stoker.domain.endpoint import (
     LaunchSpec,
     Override,
     PoolSpec,
-    Probe,
     Rollout,
     ScaleBounds,
     ScalingPolicy,
@@ -25,6 +24,7 @@ from stoker.domain.endpoint import (
     slug_of,
 )
 from stoker.domain.errors import Invalid
+from stoker.domain.probe import Probe, Probes
 
 NAN = float("nan")
 RUN = LaunchSpec(command=("run",))
@@ -62,13 +62,13 @@ def spec(name: str = "e", **more: object) -> EndpointSpec:
         (lambda: LaunchSpec(command=("c",), env={"A": "\0"}), "/launch/env/A"),
         (lambda: LaunchSpec(command=("c",), port=0), "/launch/port"),
         (lambda: LaunchSpec(command=("c",), port=65_536), "/launch/port"),
-        (lambda: Probe(path="x"), "/probe/path"),
-        (lambda: Probe(path="/ x"), "/probe/path"),
-        (lambda: Probe(path="/" + "x" * 1024), "/probe/path"),
-        (lambda: Probe(period_s=0.0), "/probe/period_s"),
-        (lambda: Probe(timeout_s=NAN), "/probe/timeout_s"),
-        (lambda: Probe(failures_max=0), "/probe/failures_max"),
-        (lambda: Probe(start_timeout_s=0.5), "/probe/start_timeout_s"),
+        (lambda: Probe(path="x"), "/path"),
+        (lambda: Probe(path="/ x"), "/path"),
+        (lambda: Probe(path="/" + "x" * 1024), "/path"),
+        (lambda: Probe(period_s=0.0), "/period_s"),
+        (lambda: Probe(timeout_s=NAN), "/timeout_s"),
+        (lambda: Probe(failures_max=0), "/failures_max"),
+        (lambda: Probe(start_timeout_s=0.5), "/start_timeout_s"),
         (lambda: ScaleBounds(min=-1), "/min"),
         (lambda: ScaleBounds(max=1_001), "/max"),
         (lambda: ScaleBounds(min=2, max=1), "/min"),
@@ -144,7 +144,12 @@ def test_a_number_set_by_hand_holds_until_its_time() -> None:
 
 def test_what_its_owner_says_wins_over_what_the_engine_says() -> None:
     made = endpoint()
-    probe = made.as_revision().probe_of("default")
-    assert (made.slots, probe) == (made.launch.slots, made.launch.probe)
-    told = replace(made, spec=replace(made.spec, slots=7, probe=Probe(path="/mine")))
-    assert (told.slots, told.as_revision().probe_of("default")) == (7, Probe(path="/mine"))
+    engine = made.launch.probe
+    assert (made.slots, made.as_revision().probes_of("default")) == (
+        made.launch.slots,
+        Probes(startup=engine, liveness=engine),
+    )
+    told = replace(made, spec=replace(made.spec, slots=7, probes=Probes(readiness=Probe(path="/mine"))))
+    mine = Probe(path="/mine")
+    known = Probes(startup=mine, readiness=mine, liveness=engine)
+    assert (told.slots, told.as_revision().probes_of("default")) == (7, known)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import worker
-from stoker.domain.endpoint import Failures, Probe
+from stoker.domain.endpoint import Failures
 from stoker.domain.worker import TRANSITIONS, Exit, Observed, Worker, WorkerId, WorkerState
 from stoker.policy.lifecycle import Sight, advance, count_failures, failed_start
 
@@ -25,7 +25,7 @@ def seen(begun_at: float, *, running: bool | None, code: int | None = None) -> S
 def after(
     before: Worker, sight: Sight | None, *, ready: bool = False, settled: bool = True, now: float = NOW
 ) -> Worker:
-    return advance(before, sight, probe=Probe(start_timeout_s=60), ready=ready, settled=settled, now=now)
+    return advance(before, sight, start_timeout_s=60, ready=ready, settled=settled, now=now)
 
 
 def test_a_good_probe_makes_a_starting_worker_ready() -> None:

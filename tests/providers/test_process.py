@@ -315,3 +315,19 @@ def test_a_removal_that_was_interrupted_is_completed_by_the_next_instance(tmp_pa
 def test_a_provider_without_ports_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="ports"):
         connect(ProviderOptions(tmp_path, {}))
+
+
+def test_a_command_beside_a_worker_has_its_environment_and_no_more_time_than_given(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with processes(tmp_path) as provider:
+            await provider.start(shell("a", LASTING, env={"COLOUR": "red"}, port=20_001))
+            a = WorkerId("a")
+            checked = ("sh", "-c", '[ "$COLOUR" = red ] && [ "$PORT" = 20001 ] || exit 7')
+            assert await provider.execute(a, checked, 10.0) == 0
+            assert await provider.execute(a, ("sh", "-c", "exit 3"), 10.0) == 3
+            with pytest.raises(Unavailable, match="did not end"):
+                await provider.execute(a, ("sh", "-c", "sleep 60"), 0.1)
+            with pytest.raises(Unavailable, match="cannot run"):
+                await provider.execute(a, ("no-such-program",), 10.0)
+
+    run(main())

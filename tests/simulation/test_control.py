@@ -10,10 +10,11 @@ import pytest
 
 from simulation import virtual
 from simulation.world import ADMIN, spec, world
-from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Probe, Rollout, ScaleBounds
+from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Rollout, ScaleBounds
 from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
 from stoker.domain.operation import OperationState
+from stoker.domain.probe import Probe, Probes
 from stoker.domain.worker import WorkerState
 from stoker.policy.state import condition_of
 from stoker.providers.fake import FakeProvider
@@ -530,7 +531,8 @@ def test_workers_of_an_old_revision_are_probed_as_their_own_revision_says() -> N
             await asyncio.sleep(10)
             [old] = w.workers(endpoint.id, S.READY)
             w.provider.start_error = Unavailable("not now")
-            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=1, command="other", probe=Probe(period_s=60)))
+            slow = Probes(liveness=Probe(period_s=60))
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(low=1, command="other", probes=slow))
             assert old.address is not None
             w.sick.add(old.address.port)
             await asyncio.sleep(12)
@@ -644,5 +646,28 @@ def test_a_floor_of_cold_workers_is_refused_where_nothing_can_keep_them() -> Non
             with pytest.raises(Invalid) as refused:
                 await w.create(replace(spec(), pools=cold_pool()))
             assert refused.value.problems[0].pointer == "/pools/0/bounds/cold"
+
+    virtual.run(main())
+
+
+def test_a_worker_whose_readiness_fails_gets_no_new_requests_until_it_is_back() -> None:
+    async def main() -> None:
+        async with world() as w:
+            often = Probe(period_s=1, failures_max=2)
+            never = Probe(period_s=3600)
+            endpoint = await w.create(spec(low=1, high=1, probes=Probes(readiness=often, liveness=never)))
+            await asyncio.sleep(10)
+            [one] = w.workers(endpoint.id, S.READY)
+            assert one.address is not None
+            w.sick.add(one.address.port)
+            await asyncio.sleep(5)
+            request = w.gateway.request(endpoint.id, 1.0)
+            await asyncio.sleep(5)
+            [same] = w.workers(endpoint.id, S.READY)
+            assert (same.id, same.unready, request.outcome) == (one.id, "HTTP 500", None)
+            assert "not ready: HTTP 500" in condition_of(endpoint, [same]).reason
+            w.sick.clear()
+            await asyncio.sleep(5)
+            assert request.outcome == "done"
 
     virtual.run(main())

@@ -20,7 +20,6 @@ from stoker.domain.endpoint import (
     EndpointSpec,
     LaunchSpec,
     PoolSpec,
-    Probe,
     ProjectId,
     Rollout,
     ScaleBounds,
@@ -28,6 +27,7 @@ from stoker.domain.endpoint import (
 )
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.operation import Operation
+from stoker.domain.probe import Probe, Probes
 from stoker.domain.worker import Address, Worker, WorkerState
 from stoker.providers.base import Provider
 from stoker.providers.fake import FakeProvider
@@ -38,6 +38,9 @@ from stoker.store.sqlite import InlineSqliteStore
 
 ADMIN = Principal(key=KeyId("k"), project=ProjectId(1), scopes=frozenset({Scope.ADMIN}))
 assert "fake" not in SHELLS
+
+
+PROBE = Probe(start_timeout_s=120, period_s=5, failures_max=2)
 
 
 def spec(
@@ -52,7 +55,7 @@ def spec(
 ) -> EndpointSpec:
     values: dict[str, Any] = {
         "scaling": ScalingPolicy(scale_down_delay_s=10, idle_timeout_s=30),
-        "probe": Probe(start_timeout_s=120, period_s=5, failures_max=2),
+        "probes": Probes(startup=PROBE, liveness=PROBE),
         "rollout": Rollout(drain_timeout_s=300),
         **more,
     }

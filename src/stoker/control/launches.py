@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stoker.domain.endpoint import EndpointSpec, Launch, Probe
+from stoker.domain.endpoint import EndpointSpec, Launch
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.probe import Probe
 from stoker.engines import base as engines
 from stoker.engines import catalogue
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stoker.control.fleet import Change, EventDraft
-from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec, Probe
+from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec
 from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
+from stoker.domain.probe import Probes
 from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
 from stoker.policy.lifecycle import STABLE_S, Sight, advance, count_failures, failed_start
 from stoker.policy.placement import Unplaceable
@@ -31,11 +32,12 @@ class Facts:
     """
 
     now: float
-    probes: Mapping[WorkerId, Probe]
+    probes: Mapping[WorkerId, Probes]
     sights: Mapping[WorkerId, Sight]
     settled: Collection[WorkerId]
     ready: Collection[WorkerId]
     unhealthy: Mapping[WorkerId, str]
+    unready: Mapping[WorkerId, str]
     refused: Mapping[WorkerId, str]
     drained: Collection[WorkerId]
     loads: Mapping[WorkerId, int]
@@ -146,7 +148,7 @@ class Pass:
         after = advance(
             worker,
             facts.sights.get(worker.id),
-            probe=facts.probes[worker.id],
+            start_timeout_s=facts.probes[worker.id].start_timeout_s,
             ready=worker.id in facts.ready,
             settled=worker.id in facts.settled,
             now=facts.now,
@@ -155,6 +157,8 @@ class Pass:
             after = replace(after, reason=f"{after.reason}; its last output:\n{facts.tails[after.id]}")
         if after.state is WorkerState.READY and worker.id in facts.unhealthy:
             after = self._draining(after, f"unhealthy: {facts.unhealthy[worker.id]}")
+        if after.state is WorkerState.READY and after.unready != facts.unready.get(worker.id, after.unready):
+            after = replace(after, unready=facts.unready[worker.id])
         return after
 
     def _draining(self, worker: Worker, reason: str) -> Worker:
@@ -165,6 +169,9 @@ class Pass:
     def _tell(self, before: Worker, after: Worker) -> None:
         name = f"worker {after.number}"
         match after.state:
+            case WorkerState.READY if before.state is WorkerState.READY:
+                said = f"gets no new requests: {after.unready}" if after.unready else "takes requests again"
+                self._event("worker_unready", f"{name} {said}", worker=after.id, level=Level.WARNING)
             case WorkerState.READY:
                 took_s = (after.ready_at or 0.0) - (after.started_at or 0.0)
                 self._event("worker_ready", f"{name} is ready after {took_s:.2f} s", worker=after.id)
@@ -367,10 +374,10 @@ class Pass:
         if self.endpoint.phase is Phase.DELETING and all(w.gone for w in workers):
             self.change.removed = True
 
-    def _probe(self, worker: Worker) -> Probe:
-        known = self._facts.probes.get(worker.id) or self.endpoint.as_revision().probe_of(worker.pool)
+    def _start_timeout_s(self, worker: Worker) -> float:
+        known = self._facts.probes.get(worker.id) or self.endpoint.as_revision().probes_of(worker.pool)
         assert known is not None
-        return known
+        return known.start_timeout_s
 
     def next_at(self) -> float | None:
         """When the endpoint must be looked at again though nothing happens; `None` when never."""
@@ -386,7 +393,7 @@ class Pass:
             if worker.state is WorkerState.DRAINING and worker.drain_deadline is not None:
                 times.append(worker.drain_deadline)
             if worker.state is WorkerState.STARTING and worker.started_at is not None:
-                times.append(worker.started_at + self._probe(worker).start_timeout_s)
+                times.append(worker.started_at + self._start_timeout_s(worker))
             if worker.state is WorkerState.READY and endpoint.failures.count and worker.ready_at is not None:
                 times.append(worker.ready_at + STABLE_S)
             if worker.state is WorkerState.DRAINING and (worker.drain_deadline or 0.0) <= now:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 import structlog
 
-from stoker.domain.endpoint import Probe
 from stoker.domain.errors import StokerError
+from stoker.domain.probe import Probe, Probes
 from stoker.domain.worker import Address, WorkerId
 
 log = structlog.get_logger(__name__)
@@ -22,41 +23,60 @@ ANSWER_BYTES_MAX = 64 * 1024
 
 # What a check returns: `None` when the worker is well, else what is wrong.
 Check = Callable[[Address, Probe], Awaitable[str | None]]
-# Does the listener on its port belong to the worker?
-Listens = Callable[[WorkerId, int], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a worker is asked. `listens`: does the listener on this port belong to the worker? `execute` runs a command
+    beside it, for so many seconds at most; its exit code.
+    """
+
+    address: Address
+    listens: Callable[[WorkerId, int], Awaitable[bool]]
+    execute: Callable[[WorkerId, tuple[str, ...], float], Awaitable[int]]
+
+
+class Listener(Protocol):
+    """Who hears of what probes find."""
+
+    def worker_ready(self, worker: WorkerId) -> None:
+        """Its startup probe has succeeded."""
+
+    def worker_unready(self, worker: WorkerId, why: str | None) -> None:
+        """Its readiness probe fails, or (`None`) succeeds again."""
+
+    def worker_unhealthy(self, worker: WorkerId, why: str) -> None:
+        """Its liveness probe fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Probed:
     task: asyncio.Task[None]
     starting: bool
-    probe: Probe
+    probes: Probes
 
 
 class Prober:
-    """`ready(worker)` after the first good probe; `unhealthy(worker, why)` after `failures_max` bad ones in a row."""
+    """One task for each worker that is probed."""
 
-    def __init__(
-        self, check: Check, *, ready: Callable[[WorkerId], None], unhealthy: Callable[[WorkerId, str], None]
-    ) -> None:
+    def __init__(self, check: Check) -> None:
         self._check = check
-        self._ready = ready
-        self._unhealthy = unhealthy
+        self._listener: Listener
         self._probed: dict[WorkerId, _Probed] = {}
 
-    def watch(self, worker: WorkerId, address: Address, probe: Probe, *, starting: bool, listens: Listens) -> None:
+    def attach(self, listener: Listener) -> None:
+        """The other end, made after this one."""
+        self._listener = listener
+
+    def watch(self, worker: WorkerId, target: Target, probes: Probes, *, starting: bool) -> None:
         """Probe this worker from now on, as one that starts or one that is ready; changes nothing if that is so."""
         known = self._probed.get(worker)
         if known is not None:
-            if known.starting == starting and known.probe == probe:
+            if known.starting == starting and known.probes == probes:
                 return
             known.task.cancel()
-        run = (
-            self._until_ready(worker, address, probe, listens)
-            if starting
-            else self._while_ready(worker, address, probe)
-        )
-        self._probed[worker] = _Probed(asyncio.create_task(run, name=f"probe {worker}"), starting, probe)
+        run = self._until_ready(worker, target, probes) if starting else self._while_ready(worker, target, probes)
+        self._probed[worker] = _Probed(asyncio.create_task(run, name=f"probe {worker}"), starting, probes)
 
     def forget(self, worker: WorkerId) -> None:
         """Probe it no more; unknown ones change nothing."""
@@ -64,25 +84,59 @@ class Prober:
         if known is not None:
             known.task.cancel()
 
-    async def _until_ready(self, worker: WorkerId, address: Address, probe: Probe, listens: Listens) -> None:
-        pause_s = STARTING_FIRST_S
+    async def _until_ready(self, worker: WorkerId, target: Target, probes: Probes) -> None:
+        probe = probes.startup or Probe(path=None)
+        await asyncio.sleep(probe.initial_delay_s)
+        pause_s, successes = STARTING_FIRST_S, 0
         while True:
             # The answer counts only when it is this worker's own: another program may sit on its port.
-            if await self._check(address, probe) is None and await _listens(listens, worker, address.port):
-                self._ready(worker)
+            well = await self._ask(worker, target, probe) is None
+            well = well and await _listens(target, worker)
+            successes = successes + 1 if well else 0
+            if successes >= probe.successes_min:
+                self._listener.worker_ready(worker)
                 return
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(probe.period_s if successes else pause_s)
             pause_s = min(STARTING_MAX_S, pause_s * 1.3)
 
-    async def _while_ready(self, worker: WorkerId, address: Address, probe: Probe) -> None:
+    async def _while_ready(self, worker: WorkerId, target: Target, probes: Probes) -> None:
+        async with asyncio.TaskGroup() as group:
+            if probes.liveness is not None:
+                group.create_task(self._watch_life(worker, target, probes.liveness))
+            if probes.readiness is not None:
+                group.create_task(self._watch_readiness(worker, target, probes.readiness))
+
+    async def _watch_life(self, worker: WorkerId, target: Target, probe: Probe) -> None:
         failures = 0
         while True:
             await asyncio.sleep(probe.period_s)
-            wrong = await self._check(address, probe)
+            wrong = await self._ask(worker, target, probe)
             failures = 0 if wrong is None else failures + 1
             if wrong is not None and failures >= probe.failures_max:
-                self._unhealthy(worker, f"{failures} probes failed in a row; last: {wrong}")
+                self._listener.worker_unhealthy(worker, f"{failures} probes failed in a row; last: {wrong}")
                 return
+
+    async def _watch_readiness(self, worker: WorkerId, target: Target, probe: Probe) -> None:
+        # Nothing is believed at first: what was recorded of it may be of before a restart.
+        believed: bool | None = None
+        last, streak = True, 0
+        while True:
+            await asyncio.sleep(probe.period_s)
+            wrong = await self._ask(worker, target, probe)
+            well = wrong is None
+            streak, last = (streak + 1 if well is last else 1), well
+            if well is not believed and streak >= (probe.successes_min if well else probe.failures_max):
+                believed = well
+                self._listener.worker_unready(worker, wrong)
+
+    async def _ask(self, worker: WorkerId, target: Target, probe: Probe) -> str | None:
+        if not probe.command:
+            return await self._check(target.address, probe)
+        try:
+            code = await target.execute(worker, probe.command, probe.timeout_s)
+        except (OSError, StokerError) as exc:
+            return str(exc)
+        return None if code == 0 else f"{probe.command[0]} exited with code {code}"
 
     async def close(self) -> None:
         """Probe nothing any more."""
@@ -93,9 +147,9 @@ class Prober:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _listens(listens: Listens, worker: WorkerId, port: int) -> bool:
+async def _listens(target: Target, worker: WorkerId) -> bool:
     try:
-        return await listens(worker, port)
+        return await target.listens(worker, target.address.port)
     except (OSError, StokerError) as exc:
         log.warning("listener_unknown", worker=worker, error=str(exc))
         return False

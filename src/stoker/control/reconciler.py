@@ -17,11 +17,12 @@ from stoker.control.fleet import Change, Fleet
 from stoker.control.managed import Managed, Providers
 from stoker.control.observer import Snapshot
 from stoker.control.passes import Facts, Pass
-from stoker.control.prober import Prober
+from stoker.control.prober import Prober, Target
 from stoker.control.signals import Gateway
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec, Probe
+from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec
 from stoker.domain.errors import StokerError
 from stoker.domain.hardware import Placement
+from stoker.domain.probe import Probes
 from stoker.domain.worker import Observed, Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.policy.lifecycle import Sight
 from stoker.policy.placement import Unplaceable, place, regain
@@ -59,6 +60,7 @@ class Reconciler:
         self._new_id = new_id
         self._ready: set[WorkerId] = set()
         self._unhealthy: dict[WorkerId, str] = {}
+        self._unready: dict[WorkerId, str] = {}
         self._refused: dict[WorkerId, str] = {}
         # Provider, whether it ran, and when: of the last stop sent because of a list.
         self._stops_sent: dict[WorkerId, tuple[str, bool, float]] = {}
@@ -99,6 +101,13 @@ class Reconciler:
         if known is not None and not known.gone:
             self._unhealthy[worker] = why
             self._providers.get(known.provider).observer.loop.wake()
+            self.wake(known.endpoint)
+
+    def worker_unready(self, worker: WorkerId, why: str | None) -> None:
+        """Its readiness probe fails, or (`None`) succeeds again."""
+        known = self._fleet.worker(worker)
+        if known is not None and not known.gone:
+            self._unready[worker] = why or ""
             self.wake(known.endpoint)
 
     async def start_refused(self, worker: WorkerId, why: str) -> None:
@@ -219,11 +228,12 @@ class Reconciler:
         ids = [worker.id for worker in workers]
         return Facts(
             now=now,
-            probes={worker.id: self._probe(endpoint, worker) for worker in workers},
+            probes={worker.id: self._probes(endpoint, worker) for worker in workers},
             sights=sights,
             settled=[w.id for w in workers if self._providers.get(w.provider).actions.settled(w.id)],
             ready=[worker for worker in ids if worker in self._ready],
             unhealthy={worker: self._unhealthy[worker] for worker in ids if worker in self._unhealthy},
+            unready={worker: self._unready[worker] for worker in ids if worker in self._unready},
             refused={worker: self._refused[worker] for worker in ids if worker in self._refused},
             drained=self._gateway.drained(endpoint.id, workers),
             loads=self._gateway.traffic.loads(endpoint.id),
@@ -284,11 +294,11 @@ class Reconciler:
         launch = self._launch(endpoint, worker)
         return () if launch is None else cold.frees(launch, self._providers.get(worker.provider)) or ()
 
-    def _probe(self, endpoint: Endpoint, worker: Worker) -> Probe:
-        """That of the revision that it was started from, as long as anybody remembers it."""
+    def _probes(self, endpoint: Endpoint, worker: Worker) -> Probes:
+        """Those of the revision that it was started from, as long as anybody remembers it."""
         revision = self._fleet.revision_of(worker)
-        found = None if revision is None else revision.probe_of(worker.pool)
-        return found or endpoint.as_revision().probe_of(worker.pool) or Probe(path=None)
+        found = None if revision is None else revision.probes_of(worker.pool)
+        return found or endpoint.as_revision().probes_of(worker.pool) or Probes()
 
     # Effects
 
@@ -304,6 +314,7 @@ class Reconciler:
                 self._refused.pop(worker.id, None)
             if worker.state is not WorkerState.READY:
                 self._unhealthy.pop(worker.id, None)
+                self._unready.pop(worker.id, None)
             self._watch(endpoint, worker)
         for worker_id in step.stops:
             stopped = self._fleet.worker(worker_id)
@@ -342,9 +353,9 @@ class Reconciler:
         if not probed or worker.address is None:
             self._prober.forget(worker.id)
             return
-        listens = self._providers.get(worker.provider).provider.listens
-        probe = self._probe(endpoint, worker)
-        self._prober.watch(worker.id, worker.address, probe, starting=starting, listens=listens)
+        provider = self._providers.get(worker.provider).provider
+        target = Target(worker.address, provider.listens, provider.execute)
+        self._prober.watch(worker.id, target, self._probes(endpoint, worker), starting=starting)
 
     def _wake_at(self, endpoint: EndpointId, when: float | None) -> None:
         timer = self._timers.pop(endpoint, None)

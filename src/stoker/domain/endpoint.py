@@ -13,6 +13,8 @@ from typing import NewType
 
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.limits import check_arguments, within
+from stoker.domain.probe import Probe, Probes
 
 EndpointId = NewType("EndpointId", str)
 ProjectId = NewType("ProjectId", int)
@@ -20,8 +22,6 @@ ProjectId = NewType("ProjectId", int)
 NAME_CHARS_MAX = 255
 ENV_ENTRIES_MAX = 256
 ENV_VALUE_CHARS_MAX = 32_768
-ARGUMENTS_MAX = 256
-ARGUMENT_CHARS_MAX = 8_192
 LABELS_MAX = 64
 WORKERS_MAX = 1_000
 POOLS_MAX = 16
@@ -45,39 +45,6 @@ class Phase(StrEnum):
     DELETING = "deleting"
 
 
-def _within(pointer: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        # Cut, since a whole number may have thousands of digits.
-        raise Invalid.at(
-            pointer, f"{pointer.rsplit('/', 1)[-1]} must be between {low:g} and {high:g}, not {str(value)[:20]}"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """How to tell that a worker is ready: an HTTP GET answered with 2xx, or a TCP connection when `path` is `None`.
-
-    `start_timeout_s` bounds the time from start to ready. Fifteen minutes by default: fetching and loading tens of
-    gigabytes of weights takes about that long.
-    """
-
-    path: str | None = "/health"
-    period_s: float = 5.0
-    timeout_s: float = 5.0
-    failures_max: int = 3
-    start_timeout_s: float = 900.0
-
-    def __post_init__(self) -> None:
-        if self.path is not None and (not self.path.startswith("/") or len(self.path) > 1024):
-            raise Invalid.at("/probe/path", "a probe's path starts with / and has at most 1024 characters")
-        if self.path is not None and any(c.isspace() or not c.isprintable() for c in self.path):
-            raise Invalid.at("/probe/path", "a probe's path has no spaces or control characters")
-        _within("/probe/period_s", self.period_s, 0.1, 3600)
-        _within("/probe/timeout_s", self.timeout_s, 0.1, 300)
-        _within("/probe/failures_max", self.failures_max, 1, 100)
-        _within("/probe/start_timeout_s", self.start_timeout_s, 1, 86_400)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
     """What to run, as the user said it: exactly one of a model, an image or a command."""
@@ -98,8 +65,8 @@ class LaunchSpec:
             raise Invalid.at("/launch", "say what to run: a model, an image or a command")
         if self.model is None and self.parameters:
             raise Invalid.at("/launch/parameters", "parameters are an engine's and need a model")
-        _check_arguments("/launch/command", self.command)
-        _check_arguments("/launch/parameters", self.parameters)
+        check_arguments("/launch/command", self.command)
+        check_arguments("/launch/parameters", self.parameters)
         if len(self.env) > ENV_ENTRIES_MAX:
             raise Invalid.at("/launch/env", f"at most {ENV_ENTRIES_MAX} environment variables")
         for name, value in self.env.items():
@@ -110,17 +77,7 @@ class LaunchSpec:
                     f"/launch/env/{name}", f"at most {ENV_VALUE_CHARS_MAX} characters and no NUL in a variable's value"
                 )
         if self.port is not None:
-            _within("/launch/port", self.port, 1, 65_535)
-
-
-def _check_arguments(pointer: str, arguments: tuple[str, ...]) -> None:
-    if len(arguments) > ARGUMENTS_MAX:
-        raise Invalid.at(pointer, f"at most {ARGUMENTS_MAX} arguments")
-    for index, argument in enumerate(arguments):
-        if len(argument) > ARGUMENT_CHARS_MAX or "\0" in argument:
-            raise Invalid.at(
-                f"{pointer}/{index}", f"an argument has at most {ARGUMENT_CHARS_MAX} characters and no NUL"
-            )
+            within("/launch/port", self.port, 1, 65_535)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +122,8 @@ class ScaleBounds:
     cold: int = 0
 
     def __post_init__(self) -> None:
-        _within("/min", self.min, 0, WORKERS_MAX)
-        _within("/max", self.max, 0, WORKERS_MAX)
+        within("/min", self.min, 0, WORKERS_MAX)
+        within("/max", self.max, 0, WORKERS_MAX)
         if self.min > self.max:
             raise Invalid.at("/min", f"min ({self.min}) is above max ({self.max})")
         if not 0 <= self.cold <= self.max:
@@ -200,9 +157,9 @@ class ScalingPolicy:
 
     def __post_init__(self) -> None:
         if self.target is not None:
-            _within("/scaling/target", self.target, 0.01, 100_000)
-        _within("/scaling/scale_down_delay_s", self.scale_down_delay_s, 0, 86_400)
-        _within("/scaling/idle_timeout_s", self.idle_timeout_s, 0, 604_800)
+            within("/scaling/target", self.target, 0.01, 100_000)
+        within("/scaling/scale_down_delay_s", self.scale_down_delay_s, 0, 86_400)
+        within("/scaling/idle_timeout_s", self.idle_timeout_s, 0, 604_800)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +175,7 @@ class Timeouts:
         for name in ("connect_s", "first_byte_s", "idle_s", "total_s"):
             value = getattr(self, name)
             if value is not None:
-                _within(f"/timeouts/{name}", value, 0.1, 604_800)
+                within(f"/timeouts/{name}", value, 0.1, 604_800)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,8 +186,8 @@ class WaitingRoom:
     wait_s_max: float = 600.0
 
     def __post_init__(self) -> None:
-        _within("/waiting/requests_max", self.requests_max, 0, 100_000)
-        _within("/waiting/wait_s_max", self.wait_s_max, 0, 86_400)
+        within("/waiting/requests_max", self.requests_max, 0, 100_000)
+        within("/waiting/wait_s_max", self.wait_s_max, 0, 86_400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,9 +201,9 @@ class Rollout:
     grace_s: float = 10.0
 
     def __post_init__(self) -> None:
-        _within("/rollout/surge", self.surge, 1, WORKERS_MAX)
-        _within("/rollout/drain_timeout_s", self.drain_timeout_s, 0, 86_400)
-        _within("/rollout/grace_s", self.grace_s, 0, 600)
+        within("/rollout/surge", self.surge, 1, WORKERS_MAX)
+        within("/rollout/drain_timeout_s", self.drain_timeout_s, 0, 86_400)
+        within("/rollout/grace_s", self.grace_s, 0, 600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +213,7 @@ class EndpointSpec:
     name: str
     launch: LaunchSpec
     pools: tuple[PoolSpec, ...] = (PoolSpec(),)
-    probe: Probe | None = None
+    probes: Probes = field(default_factory=Probes)
     scaling: ScalingPolicy = field(default_factory=ScalingPolicy)
     access: Access = Access.PROJECT
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -279,7 +236,7 @@ class EndpointSpec:
         if sum(pool.bounds.max for pool in self.pools) > WORKERS_MAX:
             raise Invalid.at("/pools", f"all pools together may have at most {WORKERS_MAX} workers")
         if self.slots is not None:
-            _within("/slots", self.slots, 1, 100_000)
+            within("/slots", self.slots, 1, 100_000)
         for name, texts in (("labels", self.labels), ("annotations", self.annotations)):
             if len(texts) > LABELS_MAX or any(len(k) > 255 or len(v) > 4096 for k, v in texts.items()):
                 raise Invalid.at(f"/{name}", f"at most {LABELS_MAX} {name}, keys to 255 and values to 4096 characters")
@@ -332,12 +289,10 @@ class Revision:
         """What workers of this pool run; `None` for a pool that it did not have."""
         return self.launches.get(pool)
 
-    def probe_of(self, pool: str) -> Probe | None:
+    def probes_of(self, pool: str) -> Probes | None:
         """How workers of this pool are probed: as the owner says, else as the engine says."""
-        if self.spec.probe is not None:
-            return self.spec.probe
         launch = self.launches.get(pool)
-        return None if launch is None else launch.probe
+        return None if launch is None else self.spec.probes.over(launch.probe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from stoker.domain.endpoint import Launch, LaunchSpec, Probe
+from stoker.domain.endpoint import Launch, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.probe import Probe
 from stoker.engines import vllm
 from stoker.engines.base import ModelFile, Parameter
 from stoker.engines.parameters import Given, check, pointer, whole

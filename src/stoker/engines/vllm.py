@@ -11,9 +11,10 @@ from functools import cache
 from importlib.resources import files
 from math import prod
 
-from stoker.domain.endpoint import Launch, LaunchSpec, Probe, Sleep
+from stoker.domain.endpoint import Launch, LaunchSpec, Sleep
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.probe import Probe
 from stoker.engines.base import ModelFile, Parameter
 from stoker.engines.parameters import Given, check, last, pointer, whole
 

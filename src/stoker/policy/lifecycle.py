@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from stoker.domain.endpoint import Failures, Probe
+from stoker.domain.endpoint import Failures
 from stoker.domain.worker import Observed, Worker, WorkerState
 
 # A worker that was ready for this long proves that its launch works; one that ends sooner counts as a failed start.
@@ -26,15 +26,15 @@ def advance(
     worker: Worker,
     sight: Sight | None,
     *,
-    probe: Probe,
+    start_timeout_s: float,
     ready: bool,
     settled: bool,
     now: float,
 ) -> Worker:
     """`worker` as it stands now; the same object when nothing changed.
 
-    `ready`: its probe has passed. `settled`: no start or stop of it is under way at the provider. An absence proves
-    something only in a list begun after the start was acknowledged.
+    `ready`: its startup probe has passed, for which it has `start_timeout_s`. `settled`: no start or stop of it is
+    under way at the provider. An absence proves something only in a list begun after the start was acknowledged.
     """
     if worker.gone or worker.state is WorkerState.PENDING:
         return worker
@@ -47,7 +47,7 @@ def advance(
     if absent and worker.acknowledged_at is not None and _after_start(worker, sight):
         return replace(worker, state=WorkerState.FAILED, ended_at=now, reason="vanished from its provider")
     if worker.state is WorkerState.STARTING:
-        return _started(worker, probe=probe, ready=ready, now=now)
+        return _started(worker, start_timeout_s=start_timeout_s, ready=ready, now=now)
     return worker
 
 
@@ -55,11 +55,11 @@ def _after_start(worker: Worker, sight: Sight | None) -> bool:
     return sight is not None and worker.acknowledged_at is not None and sight.begun_at > worker.acknowledged_at
 
 
-def _started(worker: Worker, *, probe: Probe, ready: bool, now: float) -> Worker:
+def _started(worker: Worker, *, start_timeout_s: float, ready: bool, now: float) -> Worker:
     if ready:
         return replace(worker, state=WorkerState.READY, ready_at=now, reason="")
-    if worker.started_at is not None and now - worker.started_at >= probe.start_timeout_s:
-        reason = f"not ready within {probe.start_timeout_s:g} s"
+    if worker.started_at is not None and now - worker.started_at >= start_timeout_s:
+        reason = f"not ready within {start_timeout_s:g} s"
         return replace(worker, state=WorkerState.STOPPING, reason=reason)
     return worker
 

@@ -42,4 +42,4 @@ def _runs(revision: Revision, pool: str) -> object:
     if spec is None or launch is None:
         return None
     slots = launch.slots if revision.spec.slots is None else revision.spec.slots
-    return launch, slots, revision.probe_of(pool), spec.provider, spec.hardware
+    return launch, slots, revision.probes_of(pool), spec.provider, spec.hardware

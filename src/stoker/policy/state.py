@@ -20,7 +20,8 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
         return Condition(EndpointState.STOPPED, f"{len(live)} workers are still draining" if live else "")
     wanted = [w for w in live if w.state in WANTED]
     current = [w for w in wanted if endpoint.runs(w.pool, w.revision)]
-    ready = [w for w in current if w.state is WorkerState.READY]
+    ready = [w for w in current if w.state is WorkerState.READY and not w.unready]
+    unready = next((f"worker {w.number} is not ready: {w.unready}" for w in current if w.unready), "")
     old_ready = [w for w in wanted if not endpoint.runs(w.pool, w.revision) and w.state is WorkerState.READY]
     blocked = next((w.reason for w in current if w.state is WorkerState.PENDING and w.reason), "")
     if not ready and endpoint.failures.count > 0:
@@ -31,9 +32,9 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
     if old_ready:
         return Condition(EndpointState.UPDATING, blocked)
     if ready:
-        return Condition(EndpointState.READY, blocked)
+        return Condition(EndpointState.READY, blocked or unready)
     if endpoint.desired > 0 or any(w.state is not WorkerState.COLD for w in current):
-        return Condition(EndpointState.STARTING, blocked)
+        return Condition(EndpointState.STARTING, blocked or unready)
     return Condition(EndpointState.IDLE)
 
 

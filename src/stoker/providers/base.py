@@ -57,6 +57,11 @@ class Provider(Protocol):
     async def listens(self, worker: WorkerId, port: int) -> bool:
         """Does the listener on this port belong to this worker? False also while nothing listens."""
 
+    async def execute(self, worker: WorkerId, command: tuple[str, ...], timeout_s: float) -> int:
+        """Run a command beside the worker, in its environment, and wait for its exit code. Its output is dropped.
+        Raises `Unavailable` when it did not end in time, which ends it, or could not be run.
+        """
+
     async def offers(self) -> tuple[Offer, ...]:
         """The hosts, whole."""
 

@@ -42,6 +42,7 @@ class FakeProvider:
 
     `start_error`: raised by every start. `list_error`: raised by every list. `list_lag_s`: how long a started worker
     is not listed. `stop_s`: how long an end takes. `exit_code`: every worker ends with it as soon as it starts.
+    `execute_code`: what every command beside a worker exits with.
     """
 
     pauses = True
@@ -57,6 +58,7 @@ class FakeProvider:
         self.list_lag_s = 0.0
         self.stop_s = 0.0
         self.exit_code: int | None = None
+        self.execute_code = 0
 
     async def start(self, spec: WorkerSpec) -> None:
         if self.start_error is not None:
@@ -101,6 +103,11 @@ class FakeProvider:
     async def listens(self, worker: WorkerId, port: int) -> bool:
         found = self._running(worker)
         return found is not None and found.spec.port == port
+
+    async def execute(self, worker: WorkerId, command: tuple[str, ...], timeout_s: float) -> int:
+        if self._running(worker) is None:
+            raise Unavailable("it does not run")
+        return self.execute_code
 
     async def offers(self) -> tuple[Offer, ...]:
         return self._offers

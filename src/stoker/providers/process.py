@@ -223,6 +223,31 @@ class ProcessProvider:
     async def listens(self, worker: WorkerId, port: int) -> bool:
         return await asyncio.to_thread(_listens, self._folder_of(worker), port)
 
+    async def execute(self, worker: WorkerId, command: tuple[str, ...], timeout_s: float) -> int:
+        folder = self._folder_of(worker)
+        try:
+            content = json.loads(await asyncio.to_thread((folder / "spec.json").read_bytes))
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=content["env"],
+                cwd=content["cwd"],
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as exc:
+            raise Unavailable(f"cannot run {command[0]}: {exc}") from exc
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await process.wait()
+        except TimeoutError as exc:
+            raise Unavailable(f"{command[0]} did not end within {timeout_s:g} s") from exc
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
     async def offers(self) -> tuple[Offer, ...]:
         return (await asyncio.to_thread(inventory.local_offer, self._ports),)
 

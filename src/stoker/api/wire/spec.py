@@ -12,7 +12,6 @@ from stoker.domain.endpoint import (
     EndpointSpec,
     LaunchSpec,
     PoolSpec,
-    Probe,
     Rollout,
     ScaleBounds,
     ScalingPolicy,
@@ -20,6 +19,7 @@ from stoker.domain.endpoint import (
     WaitingRoom,
 )
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.probe import Probe, Probes
 
 
 class Hardware(In):
@@ -71,13 +71,32 @@ class LaunchIn(In):
 
 
 class ProbeIn(In):
-    """When a worker is ready. `path: null` asks only for a TCP connection."""
+    """How a worker is asked: a command that exits with 0, else an HTTP GET of `path`, else (null) a TCP connection."""
 
     path: str | None = "/health"
+    command: tuple[str, ...] = Field(default=(), description="run beside the worker; then `path` does not count")
+    initial_delay_s: float = 0.0
     period_s: float = 5.0
     timeout_s: float = 5.0
-    failures_max: int = 3
-    start_timeout_s: float = 900.0
+    failures_max: int = Field(default=3, description="bad answers in a row that are a failure")
+    successes_min: int = Field(default=1, description="good answers in a row that are a success")
+    start_timeout_s: float = Field(default=900.0, description="longest time from start to ready; in a startup probe")
+
+
+class ProbesIn(In):
+    """What is left out is as the engine says; `startup` is as `readiness` when only that is said."""
+
+    startup: ProbeIn | None = Field(default=None, description="the worker is ready once it succeeds")
+    readiness: ProbeIn | None = Field(default=None, description="while it fails, the worker gets no new requests")
+    liveness: ProbeIn | None = Field(default=None, description="when it fails, the worker is drained and replaced")
+
+    def to_domain(self) -> Probes:
+        made = {}
+        for name in ("startup", "readiness", "liveness"):
+            said = getattr(self, name)
+            with below(f"/probes/{name}"):
+                made[name] = None if said is None else Probe(**said.model_dump())
+        return Probes(**made)
 
 
 class Scaling(In):
@@ -118,7 +137,7 @@ class SpecIn(In):
     name: str
     launch: LaunchIn
     pools: Annotated[tuple[Pool, ...], Field(min_length=1, max_length=16)] = (Pool(),)
-    probe: ProbeIn | None = None
+    probes: ProbesIn = ProbesIn()
     scaling: Scaling = Scaling()
     access: Access = Access.PROJECT
     timeouts: TimeoutsIn = TimeoutsIn()
@@ -136,7 +155,7 @@ class SpecIn(In):
             name=self.name,
             launch=LaunchSpec(**self.launch.model_dump()),
             pools=tuple(pool.to_domain(f"/pools/{index}") for index, pool in enumerate(self.pools)),
-            probe=None if self.probe is None else Probe(**self.probe.model_dump()),
+            probes=self.probes.to_domain(),
             scaling=ScalingPolicy(**self.scaling.model_dump()),
             access=self.access,
             timeouts=Timeouts(**self.timeouts.model_dump()),
@@ -162,7 +181,12 @@ class SpecIn(In):
                 )
                 for pool in spec.pools
             ),
-            probe=None if spec.probe is None else ProbeIn(**fields_of(spec.probe)),
+            probes=ProbesIn(
+                **{
+                    name: None if probe is None else ProbeIn(**fields_of(probe))
+                    for name, probe in fields_of(spec.probes).items()
+                }
+            ),
             scaling=Scaling(**fields_of(spec.scaling)),
             access=spec.access,
             timeouts=TimeoutsIn(**fields_of(spec.timeouts)),

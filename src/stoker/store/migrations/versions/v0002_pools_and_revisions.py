@@ -52,13 +52,26 @@ def _convert(connection: sa.Connection) -> None:
     )
     workers = sa.table("workers", sa.column("endpoint"), sa.column("pool"))
     for row in connection.execute(sa.select(endpoints)).all():
-        pool = json.loads(row.spec)["pools"][0]["name"]
+        spec = json.loads(row.spec)
+        pool = spec["pools"][0]["name"]
+        # There was one probe, for the start and ever after.
+        probe = spec.pop("probe", None)
+        spec["probes"] = {"startup": probe, "readiness": None, "liveness": probe}
         launches = json.dumps({pool: json.loads(row.launches)})
-        values = {"launches": launches, "launched": row.revision, "alike": json.dumps({pool: [row.revision]})}
+        values = {
+            "spec": json.dumps(spec),
+            "launches": launches,
+            "launched": row.revision,
+            "alike": json.dumps({pool: [row.revision]}),
+        }
         connection.execute(endpoints.update().where(endpoints.c.id == row.id).values(**values))
         connection.execute(workers.update().where(workers.c.endpoint == row.id).values(pool=pool))
         connection.execute(
             revisions.insert().values(
-                endpoint=row.id, number=row.revision, spec=row.spec, launches=launches, created_at=row.updated_at
+                endpoint=row.id,
+                number=row.revision,
+                spec=json.dumps(spec),
+                launches=launches,
+                created_at=row.updated_at,
             )
         )
