@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from stoker.api import face
 from stoker.api.routes import endpoints, installation, keys, records
 from stoker.api.wire.spec import SpecIn
 from stoker.cli.main import application
+from stoker.domain.addresses import UrlRules
 from stoker.domain.hardware import PortRange
 from stoker.settings import Settings
 
@@ -80,12 +81,14 @@ def _settings() -> str:
     ]
     for each in fields(Settings):
         if each.name != "data_dir":
-            default = each.default if each.default is not MISSING else {}
+            default = getattr(Settings(), each.name)
             lines.append(f"| `{each.name}` | {_default(default)} |")
     return "\n".join(lines) + "\n"
 
 
 def _default(value: object) -> str:
+    if isinstance(value, UrlRules):
+        return "`on`" if value.allow_private else "`off`"
     if isinstance(value, PortRange):
         return f"`{value.first}-{value.last}`"
     if value is None or value == () or value == {}:

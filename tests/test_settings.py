@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import fields
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoker.domain.addresses import UrlRules
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import PortRange
 from stoker.settings import Paths, Settings, read
@@ -20,6 +22,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "port": ("8080", "8080", 8080),
     "external_url": ("https://x.test/", "https://x.test/", "https://x.test/"),
     "domains": ("[a.test, b.test]", "[a.test, b.test]", ("a.test", "b.test")),
+    "allow_private_urls": ("[10.0.0.0/8]", "[10.0.0.0/8]", UrlRules(networks=(IPv4Network("10.0.0.0/8"),))),
     "models": ("{m: /m.gguf}", "{m: /m.gguf}", {"m": "/m.gguf"}),
     "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
     "worker_log_mib": ("1.5", "1.5", 1.5),

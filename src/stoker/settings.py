@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from stoker.domain.addresses import UrlRules
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import PortRange
 
@@ -94,7 +95,9 @@ class Settings:
     """Everything that can be set. Durations are in seconds.
 
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
-    `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
+    `allow_private_urls` is `off`, `on` or a list of networks: where URLs that users give may lead to, beyond public
+    addresses. `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous
+    change.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")
@@ -102,6 +105,7 @@ class Settings:
     port: int = DEFAULT_PORT
     external_url: str | None = None
     domains: tuple[str, ...] = ()
+    allow_private_urls: UrlRules = field(default_factory=UrlRules)
     models: Mapping[str, str] = field(default_factory=dict)
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
@@ -237,6 +241,7 @@ _PARSERS: Mapping[str, Any] = {
     "port": _whole(1, 65_535),
     "external_url": _text,
     "domains": _texts,
+    "allow_private_urls": UrlRules.parse,
     "models": _text_map,
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),
