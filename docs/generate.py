@@ -12,13 +12,13 @@ from typing import Any
 
 import typer.main
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from stoker.api import face
-from stoker.api.routes import endpoints, installation, keys, records
+from stoker.api.actions import ROUTES
 from stoker.api.wire.spec import SpecIn
 from stoker.cli.main import application
 from stoker.domain.addresses import UrlRules
+from stoker.domain.authorisation import TABLE, Reach, Row
 from stoker.domain.hardware import PortRange
 from stoker.settings import Settings
 
@@ -143,7 +143,8 @@ def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[str
         text, names = _type(field["items"], definitions)
         return f"list of {text}", names
     if field.get("type") == "object":
-        return "map of text", []
+        text, names = _type(field.get("additionalProperties", {"type": "string"}), definitions)
+        return f"map of {text}", names
     return {"string": "text", "integer": "whole number"}.get(field.get("type", ""), str(field.get("type"))), []
 
 
@@ -176,15 +177,12 @@ def api() -> FastAPI:
 
 
 def _scopes() -> Mapping[tuple[str, str], str]:
-    """By path and method, from what each route asks its context for."""
-    names = {"Reader": "read", "Deployer": "deploy", "Admin": "admin"}
-    scopes: dict[tuple[str, str], str] = {}
-    for module in (endpoints, records, keys, installation):
-        for route in module.router.routes:
-            assert isinstance(route, APIRoute)
-            context = inspect.signature(route.endpoint).parameters["context"]
-            scopes.update({(route.path, method): names[str(context.annotation)] for method in route.methods or ()})
-    return scopes
+    """By path and method."""
+    return {(path, method): _needs(TABLE[action]) for (method, path), action in ROUTES.items()}
+
+
+def _needs(row: Row) -> str:
+    return "installation" if row.reach is Reach.INSTALLATION else row.scope.value
 
 
 def _plain(text: str) -> str:

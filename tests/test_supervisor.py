@@ -137,6 +137,19 @@ def test_a_socket_of_systemd_is_taken_over_when_it_is_meant_for_this_process(
     assert ended.stdout.strip() == taken
 
 
+def test_the_master_key_is_for_control_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STOKER_MASTER_KEY", "a key")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = Settings(data_dir=tmp_path, port=port)
+    sockets = supervisor.bind(settings, {})
+    roles = supervisor.Supervisor(settings, sockets, say=lambda _: None)
+    sockets.close()
+    assert roles.control.environ["STOKER_MASTER_KEY"] == "a key"
+    assert "STOKER_MASTER_KEY" not in roles.gateway.environ
+
+
 def test_roles_learn_what_the_command_line_has_overridden() -> None:
     settings = Settings(host="::", port=1234, log_level="debug")
     environ = supervisor.role_environ(settings, {"STOKER_PORT": "1", "PATH": "/bin"})

@@ -28,17 +28,24 @@ from starlette.routing import Mount, Route
 from stoker import __version__
 from stoker.api import face as native
 from stoker.control import ids
+from stoker.control import keyring as keyrings
+from stoker.control.credentials import Credentials
 from stoker.control.endpoints import Endpoints, Limits
 from stoker.control.fleet import Fleet, Watch
+from stoker.control.keyring import Keyring
 from stoker.control.keys import Keys
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
 from stoker.control.managed import Callbacks, Managed, Providers
+from stoker.control.master_key import MasterKey
 from stoker.control.once import Once
 from stoker.control.prober import Check, NetworkCheck, Prober
+from stoker.control.projects import Projects
 from stoker.control.reconciler import Reconciler
+from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
+from stoker.control.vault import Vault
 from stoker.control.views import Views
 from stoker.domain.access import Scope
 from stoker.domain.errors import StokerError
@@ -48,6 +55,7 @@ from stoker.providers.base import Provider, ProviderOptions
 from stoker.roles import Lifeline, Order, hold
 from stoker.settings import Paths, Settings
 from stoker.settings import read as read_settings
+from stoker.store import audit as audit_rows
 from stoker.store import installation, journal, sqlite
 from stoker.store import keys as key_rows
 from stoker.store import operations as operation_rows
@@ -63,6 +71,7 @@ PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
+USES_PERIOD_S = 60.0
 PUT_AWAY_WAIT_S = 5.0
 ENDED_KEPT_S = 7 * 86_400.0
 # A previous control may still be on its way out.
@@ -78,6 +87,7 @@ class Stoker:
         store: Store,
         providers: Mapping[str, Provider],
         *,
+        keyring: Keyring,
         term: int,
         clock: Callable[[], float],
         check: Check,
@@ -89,15 +99,24 @@ class Stoker:
         self.clock = clock
         self.store = store
         self.fleet = Fleet(store)
-        self.gateway = Gateway(self.fleet, TrafficMeter(), clock=clock, attached=lambda e: self.keys.attached_to(e))
+        self.gateway = Gateway(
+            self.fleet,
+            TrafficMeter(),
+            clock=clock,
+            attached=lambda e: self.keys.attached_to(e),
+            used=lambda keys: self.keys.used(keys),
+        )
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
         self.publisher = Publisher(self.link, domains=settings.domains)
-        self.keys = Keys(store, self.link, clock=clock, changed=lambda e: self.gateway.publish_again(e))
+        self.vault = Vault(store, keyring)
+        self.projects = Projects(store, clock=clock, new_id=new_id)
+        self.keys = Keys(store, self.link, self.vault, clock=clock, changed=lambda e: self.gateway.publish_again(e))
         self.prober = Prober(check)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
+            complete=self.vault.complete,
         )
         managed = {name: Managed(name, p, callbacks, clock=clock) for name, p in providers.items()}
         self.providers = Providers(managed)
@@ -120,6 +139,10 @@ class Stoker:
         self.services = Services(
             endpoints=self.endpoints,
             keys=self.keys,
+            projects=self.projects,
+            secrets=Secrets(store, self.vault, clock=clock, new_id=new_id),
+            credentials=Credentials(store, self.vault, clock=clock, new_id=new_id),
+            master_key=MasterKey(store, self.vault, clock=clock),
             views=Views(self.fleet, self.providers, self.gateway, self.link, settings, clock=clock),
             logs=Logs(self.fleet, self.providers),
             once=Once(store, clock=clock),
@@ -133,7 +156,11 @@ class Stoker:
         """Load what is known, look at what runs, then let the gateway and everybody else in."""
         now = self.clock()
         await self.fleet.load(now=now)
+        await self.projects.load()
         await self.keys.load()
+        await self.vault.check()
+        # A rotation that was killed is gone on with.
+        await self.vault.rotate()
         for managed in self.providers.all():
             await managed.refresh()
             await managed.observer.observe()
@@ -142,6 +169,7 @@ class Stoker:
         loops = [
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
+            Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
@@ -164,6 +192,7 @@ class Stoker:
 
         def trim(tx: Connection) -> None:
             journal.trim(tx, events_kept=kept.events_kept, decisions_kept=kept.decisions_kept)
+            audit_rows.trim(tx, kept=kept.audit_kept)
             worker_rows.remove_ended(tx, before=before, keep=())
             operation_rows.remove_ended(tx, before=before)
 
@@ -227,10 +256,14 @@ def steady_clock() -> Callable[[], float]:
 async def admin_key(stoker: Stoker, paths: Paths) -> None:
     """Make the key that the command line on this machine finds: at the first start, or when its file is not usable."""
     with contextlib.suppress(OSError, StokerError):
-        stoker.keys.principal(paths.admin_key.read_text(encoding="ascii").strip())
-        return
+        # One that was made before keys of the installation were there is made anew.
+        if stoker.keys.principal(paths.admin_key.read_text(encoding="ascii").strip()).installation:
+            return
     _, secret = await stoker.keys.create(
-        installation.DEFAULT_PROJECT, name="admin of this machine", scopes=frozenset({Scope.ADMIN})
+        installation.DEFAULT_PROJECT,
+        name="admin of this machine",
+        scopes=frozenset({Scope.ADMIN}),
+        installation=True,
     )
     _write_secret(paths.admin_key, secret)
 
@@ -270,7 +303,8 @@ async def opened(settings: Settings) -> AsyncIterator[Stoker]:
         for name in PROVIDERS
     }
     check = NetworkCheck()
-    stoker = Stoker(settings, store, providers, term=term, clock=steady_clock(), check=check)
+    keyring = keyrings.opened(settings.paths.master_key, os.environ)
+    stoker = Stoker(settings, store, providers, keyring=keyring, term=term, clock=steady_clock(), check=check)
     try:
         yield stoker
     finally:

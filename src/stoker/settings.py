@@ -20,6 +20,8 @@ from stoker.domain.hardware import PortRange
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7878
+# Master keys, when they are not in the data folder's file. No setting: it is read by control alone.
+MASTER_KEY_VARIABLE = "STOKER_MASTER_KEY"
 # Below the ephemeral ports of Linux (32768 on), so that no outgoing connection takes one.
 DEFAULT_WORKER_PORTS = PortRange(20_000, 29_999)
 # A Unix socket's address has 108 bytes on Linux and 104 on macOS, terminator included; the longest name below `run`
@@ -51,6 +53,11 @@ class Paths:
     def admin_key(self) -> Path:
         """The key made at the first start, which the command line on this machine finds."""
         return self.data_dir / "admin-key"
+
+    @property
+    def master_key(self) -> Path:
+        """What secrets are encrypted under, unless the environment brings it."""
+        return self.data_dir / "master-key"
 
     @property
     def address(self) -> Path:
@@ -113,6 +120,7 @@ class Settings:
     operation_timeout_s: float = 1_800.0
     events_kept: int = 10_000
     decisions_kept: int = 10_000
+    audit_kept: int = 100_000
     log_level: str = "info"
 
     @property
@@ -249,5 +257,6 @@ _PARSERS: Mapping[str, Any] = {
     "operation_timeout_s": _number(1, 604_800),
     "events_kept": _whole(100, 10_000_000),
     "decisions_kept": _whole(100, 10_000_000),
+    "audit_kept": _whole(100, 10_000_000),
     "log_level": _level,
 }

@@ -23,7 +23,7 @@ from typing import Any
 
 from stoker.domain.errors import Unavailable
 from stoker.roles import Held, Order, hold, holder
-from stoker.settings import Paths, Settings
+from stoker.settings import MASTER_KEY_VARIABLE, Paths, Settings
 
 BACKLOG = 4096
 # A gateway whose supervisor was killed lets go of the port within moments.
@@ -187,7 +187,9 @@ class Supervisor:
         control += ["--http-fd", str(http), "--link-fd", str(link)]
         gateway = [sys.executable, "-m", "stoker.gateway.main", "--data-dir", data_dir, "--listen-fd", str(public)]
         self.control = Role("control", control, (http, link), environ)
-        self.gateway = Role("gateway", gateway, (public,), environ)
+        # The role that everybody talks to is not to have what opens all secrets.
+        without = {name: value for name, value in environ.items() if name != MASTER_KEY_VARIABLE}
+        self.gateway = Role("gateway", gateway, (public,), without)
         self._interrupts: asyncio.Queue[None] = asyncio.Queue()
         self._terminated = asyncio.Event()
 

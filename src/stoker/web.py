@@ -11,14 +11,27 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from stoker.control.credentials import Credentials
 from stoker.control.endpoints import Endpoints
 from stoker.control.keys import Keys
 from stoker.control.logs import Logs
+from stoker.control.master_key import MasterKey
 from stoker.control.once import Answer, Once, Ticket
+from stoker.control.projects import Projects
+from stoker.control.secrets import Secrets
+from stoker.control.vault import MasterKeyState
 from stoker.control.views import Views
 from stoker.domain.access import Principal
 
-__all__ = ["Answer", "Services", "Ticket", "bearer_or_api_key", "principal_of", "services_of"]
+__all__ = [
+    "Answer",
+    "MasterKeyState",
+    "Services",
+    "Ticket",
+    "bearer_or_api_key",
+    "principal_of",
+    "services_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,10 @@ class Services:
 
     endpoints: Endpoints
     keys: Keys
+    projects: Projects
+    secrets: Secrets
+    credentials: Credentials
+    master_key: MasterKey
     views: Views
     logs: Logs
     once: Once
@@ -50,5 +67,9 @@ def bearer_or_api_key(request: Request) -> str | None:
 
 
 def principal_of(request: Request) -> Principal:
-    """Who calls. Raises `Unauthenticated`."""
-    return services_of(request).keys.principal(bearer_or_api_key(request))
+    """Who calls, acting for the project that `X-Stoker-Project` names. Raises `Unauthenticated`, and `NotFound` for a
+    project that does not exist for the caller.
+    """
+    services = services_of(request)
+    caller = services.keys.principal(bearer_or_api_key(request))
+    return services.projects.acting(caller, request.headers.get("x-stoker-project"))

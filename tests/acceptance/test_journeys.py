@@ -27,6 +27,25 @@ def test_creating_and_calling_at_once_never_sees_404_or_401(installation: Instal
         assert answer.status == 503
 
 
+def test_projects_are_apart_and_secrets_reach_workers_through_the_front_door(installation: Installation) -> None:
+    installation.up()
+    installation.api("POST", "/projects", {"name": "team"})
+    installation.api("POST", "/secrets", {"name": "token", "value": "theirs"}, X_Stoker_Project="team")
+    assert installation.api("GET", "/secrets")["items"] == []
+    assert [s["project"] for s in installation.api("GET", "/secrets", X_Stoker_Project="team")["items"]] == [2]
+    installation.api("POST", "/secrets", {"name": "token", "value": "a value of ours"})
+    say = "import os; print('it is', os.environ['TOKEN'][::-1]); raise SystemExit(3)"
+    result = installation.run(
+        "deploy", "--name", "e", "--min", "1", "--secret", "TOKEN=token", "--", sys.executable, "-c", say
+    )
+    assert "it is sruo fo eulav a" in result.stdout + result.stderr
+    state = installation.api("POST", "/master-key:rotate")
+    assert (state["sealed"], state["left"], state["old"]) == (2, 0, [])
+    assert installation.api("GET", "/secrets/token/value")["value"] == "a value of ours"
+    for file in installation.folder.rglob("stoker.db*"):
+        assert b"a value of ours" not in file.read_bytes()
+
+
 def test_zero_to_two_and_back_on_real_processes(installation: Installation) -> None:
     installation.up()
     installation.create(low=0, high=2, slots=1, scaling={"idle_timeout_s": 1, "scale_down_delay_s": 1})

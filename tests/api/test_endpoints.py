@@ -29,7 +29,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     (launch(command="x"), 422, "/launch/command", "a list"),
     (launch(command=[1]), 422, "/launch/command/0", "valid string"),
     (launch(command=["x"], env=["A=1"]), 422, "/launch/env", "an object"),
-    (launch(command=["x"], env={"A": 1}), 422, "/launch/env/A", "valid string"),
+    (launch(command=["x"], env={"A": 1}), 422, "/launch/env/A", "must be text"),
     (pool(bounds={"min": 0.5}), 422, "/pools/0/bounds/min", "valid integer"),
     (pool(bounds={"min": "many"}), 422, "/pools/0/bounds/min", "valid integer"),
     ({"access": "everybody"}, 422, "/access", "'project', 'attached' or 'open'"),

@@ -18,6 +18,7 @@ KEYS = [
         "endpoints": None,
         "created_at": CREATED,
         "expires_at": None,
+        "last_used_at": None,
     }
     for number, name in ((1, "ci"), (2, "web"), (3, "web"))
 ]

@@ -43,7 +43,7 @@ def test_nothing_of_another_project_exists() -> None:
             await views.operation(operation.id, STRANGER, wait_s=0)
         assert await views.page(STRANGER, after=0, limit=10) == ((), None)
         assert views.live_workers(STRANGER) == ()
-        assert await views.keys(STRANGER, after=0, limit=10) == ((), None)
+        assert await w.stoker.keys.page(STRANGER, after=0, limit=10) == ((), None)
 
     run(body)
 

@@ -38,7 +38,9 @@ def test_every_route_is_in_the_reference_with_its_scope() -> None:
     assert paths
     for path, methods in paths.items():
         for method in methods:
-            assert re.search(rf"\| {method.upper()} \| `{re.escape(path)}` \| (read|deploy|admin) \|", text)
+            assert re.search(
+                rf"\| {method.upper()} \| `{re.escape(path)}` \| (read|deploy|admin|installation) \|", text
+            )
 
 
 def test_every_reason_for_a_refusal_is_explained() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from stoker.domain.access import ApiKey, KeyId, Principal, Scope, digest_of, reach
+from stoker.domain.access import ApiKey, KeyId, Scope, digest_of, reach
 from stoker.domain.endpoint import EndpointId, ProjectId
 
 A, D, I, R = Scope.ADMIN, Scope.DEPLOY, Scope.INVOKE, Scope.READ  # noqa: E741
@@ -27,17 +27,6 @@ MINE, OTHER = EndpointId("mine"), EndpointId("other")
 )
 def test_a_scope_contains_narrower_ones(scopes: set[Scope], reached: set[Scope]) -> None:
     assert reach(frozenset(scopes)) == reached
-
-
-@pytest.mark.parametrize("endpoints", [None, frozenset({MINE}), frozenset[EndpointId]()])
-@pytest.mark.parametrize("scope", Scope)
-@pytest.mark.parametrize("target", [None, MINE, OTHER])
-def test_a_principal_may_what_its_scopes_and_its_endpoints_both_allow(
-    endpoints: frozenset[EndpointId] | None, scope: Scope, target: EndpointId | None
-) -> None:
-    caller = Principal(key=KeyId("k"), project=ProjectId(1), scopes=frozenset({D}), endpoints=endpoints)
-    within = target is None or endpoints is None or target in endpoints
-    assert caller.may(scope, target) is (scope in {D, I, R} and within)
 
 
 def test_a_key_is_usable_until_it_expires_or_is_revoked() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.loopback import KEY, OTHER_KEY, Asked, answer, endpoint, key, read_body, run, site, until, worker
-from stoker.link.messages import AddressEntry, Snapshot
+from stoker.link.messages import AddressEntry, Report, Snapshot
 
 
 def test_a_request_reaches_the_worker_without_its_prefix_and_the_answer_comes_back(tmp_path: Path) -> None:
@@ -174,6 +174,7 @@ def test_internals_and_cookies_of_stoker_do_not_reach_a_worker(tmp_path: Path) -
                 "GET",
                 "/e/chat/",
                 "X-Stoker-Attempt: 7",
+                "X-Stoker-Project: team",
                 "X-Stoker-Hold: 5",
                 "Cookie: a=1; stoker_session=secret; b=2",
                 "Connection: keep-alive, X-Hop",
@@ -208,9 +209,8 @@ def test_everything_else_goes_to_control_byte_for_byte(tmp_path: Path) -> None:
     async def main() -> None:
         async with site(tmp_path) as s:
             server = await asyncio.start_unix_server(control, str(s.settings.paths.control_socket))
-            reply = await s.ask(
-                "PUT", "/api/v1/%65ndpoints//x?b=2&a=%31", "X-Stoker-Endpoint: x", "Cookie: stoker_s=0", body=b"{}"
-            )
+            internals = ("X-Stoker-Endpoint: x", "X-Stoker-Project: team", "Cookie: stoker_s=0")
+            reply = await s.ask("PUT", "/api/v1/%65ndpoints//x?b=2&a=%31", *internals, body=b"{}")
             server.close()
             assert (reply.status, reply.body, reply.header("Set-Cookie")) == (200, b"abcde", "stoker_s=1")
             assert reply.header("Content-Security-Policy") is None
@@ -220,6 +220,24 @@ def test_everything_else_goes_to_control_byte_for_byte(tmp_path: Path) -> None:
             assert asked.header("Cookie") == "stoker_s=0"
             assert asked.header("X-Forwarded-For") == "127.0.0.1"
             assert asked.header("X-Stoker-Endpoint") is None
+            assert asked.header("X-Stoker-Project") == "team"
+
+    run(main)
+
+
+def test_control_hears_which_keys_were_used_and_not_twice(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker() as w, site(tmp_path, endpoint(w.entry()), keys=(key(), key("sk-quiet"))) as s:
+            await s.ask("GET", "/e/chat/x")
+
+            def told() -> list[str]:
+                return [used for report in s.control.all(Report) for used in report.keys_used]
+
+            await until(lambda: told() != [])
+            assert told() == [key().id]
+            reports = len(s.control.all(Report))
+            await until(lambda: len(s.control.all(Report)) > reports)
+            assert told() == [key().id]
 
     run(main)
 

@@ -12,6 +12,7 @@ from typing import Any
 from simulation.gateway import SimulatedGateway
 from simulation.virtual import wall
 from stoker.app import Stoker
+from stoker.control import keyring
 from stoker.control.endpoints import SHELLS
 from stoker.domain.access import KeyId, Principal, Scope
 from stoker.domain.endpoint import (
@@ -77,6 +78,7 @@ class World:
         self.settings = replace(Settings(data_dir=Path("/nonexistent")), operation_timeout_s=600)
         self.load_s = 2.0
         self.sick: set[int] = set()
+        self.keyring = keyring.fresh()
         self.stoker: Stoker
         self.gateway: SimulatedGateway
 
@@ -84,7 +86,9 @@ class World:
         """Start control, and a gateway beside it, unless one is there that has survived."""
 
         term = await self.store.write(installation.next_term)
-        self.stoker = Stoker(self.settings, self.store, self.providers, term=term, clock=wall, check=self._check)
+        self.stoker = Stoker(
+            self.settings, self.store, self.providers, keyring=self.keyring, term=term, clock=wall, check=self._check
+        )
         if gateway is not None:
             await gateway.reconnect(self.stoker.link)
         else:

@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, create_engine, select, text
 
+from stoker.domain.access import KeyLimits
 from stoker.domain.errors import Unavailable, Unsupported
-from stoker.store import installation, schema, sqlite
+from stoker.store import installation, keys, projects, schema, sqlite
 from stoker.store.sqlite import InlineSqliteStore, SqliteStore
 from stoker.store.tables import counters, metadata
 
@@ -117,6 +120,35 @@ def test_migrations_make_exactly_the_tables_that_queries_expect(tmp_path: Path) 
         assert differences == []
         version = await store.read(lambda tx: tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
         assert version == schema.HEAD
+
+    run(tmp_path, body)
+
+
+def test_a_database_from_before_tenancy_keeps_its_keys_and_gives_its_project_an_id(tmp_path: Path) -> None:
+    path = tmp_path / "stoker.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "stoker:store/migrations")
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(text("INSERT INTO projects VALUES (1, 'default', 5.0)"))
+        connection.execute(
+            text(
+                "INSERT INTO keys (id, number, project, name, digest, hint, scopes, created_at)"
+                " VALUES ('k', 1, 1, 'old', 'd', 'sk-', '[\"admin\"]', 5.0)"
+            )
+        )
+    engine.dispose()
+
+    async def body(store: SqliteStore) -> None:
+        [project] = await store.read(projects.everything)
+        assert (project.number, project.name, project.id) == (1, "default", installation.DEFAULT_PROJECT_ID)
+        [key] = await store.read(lambda tx: keys.usable(tx, now=9.0))
+        assert (key.digest, key.installation, key.limits, key.sealed) == ("d", False, KeyLimits(), None)
+        assert key.last_used_at is None
+        assert await store.write(lambda tx: installation.next_number(tx, "project")) == 2
 
     run(tmp_path, body)
 

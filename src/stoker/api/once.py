@@ -1,4 +1,6 @@
-"""How native routes take requests: with a key, bodies bounded, and a POST with an `Idempotency-Key` once."""
+"""How native routes take requests: from callers whom the table lets in, bodies bounded, and a POST with an
+`Idempotency-Key` once.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stoker.api.actions import action_of
 from stoker.domain.access import Principal
+from stoker.domain.authorisation import admit
 from stoker.web import Answer, principal_of, services_of
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -22,15 +26,18 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class OnceRoute(APIRoute):
-    """A route that asks for a key before anything else, bounds its body and honours `Idempotency-Key` on POST."""
+    """A route that asks who calls before anything else, bounds its body and honours `Idempotency-Key` on POST."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         route = f"{self.path}"
+        [action] = {action_of(method, self.path) for method in self.methods or ()}
 
         async def bounded(request: Request) -> Response:
-            # First of all: nobody's body is read, and no mistake in it explained, without a key.
+            # First of all: nobody's body is read, and no mistake in it explained, without a key that may do this.
             caller = principal_of(request)
+            admit(caller, action)
+            request.state.principal = caller
             await _bound_body(request)
             key = request.headers.get("idempotency-key")
             if key is None or request.method != "POST":

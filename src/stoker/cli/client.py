@@ -28,7 +28,8 @@ _PLAIN_REFERENCE = re.compile(r"[A-Za-z0-9._-]+\Z")
 class Client:
     """A Stoker at `url`, spoken to with `key` (`None`: without one)."""
 
-    def __init__(self, url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, key: str | None, *, project: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        """`project` is the one to act for (`None`: the key's own). Raises `CliError` with exit code 2."""
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -38,6 +39,7 @@ class Client:
             raise CliError(f"{url!r} is no address of a Stoker; it looks like http://127.0.0.1:7878", Exit.USAGE)
         self.url = url.rstrip("/")
         self.key = key
+        self.project = project
         self._secure = parts.scheme == "https"
         self._host = parts.hostname
         self._port = port or (443 if self._secure else 80)
@@ -56,15 +58,19 @@ class Client:
         """Replace what the API has at `path`."""
         return self.call("PUT", path, body)
 
+    def patch(self, path: str, body: object) -> Any:
+        """Change a part of what the API has at `path`."""
+        return self.call("PATCH", path, body)
+
     def delete(self, path: str) -> Any:
         """Delete what the API has at `path`."""
         return self.call("DELETE", path)
 
-    def items(self, path: str) -> Iterator[Any]:
-        """All items of a list, page by page."""
+    def items(self, path: str, **query: object) -> Iterator[Any]:
+        """All items of a list, page by page. A query value of `None` is left out."""
         cursor: str | None = None
         while True:
-            page = self.get(path, cursor=cursor)
+            page = self.get(path, **query, cursor=cursor)
             yield from page["items"]
             cursor = page.get("next")
             if cursor is None:
@@ -149,6 +155,8 @@ class Client:
             headers["Content-Type"] = "application/json"
         if self.key is not None:
             headers["Authorization"] = f"Bearer {self.key}"
+        if self.project is not None:
+            headers["X-Stoker-Project"] = self.project
         return headers
 
 

@@ -31,6 +31,8 @@ def deploy(
         list[str] | None, typer.Option(help="A parameter of the engine, as in max-model-len=4096. Repeatable.")
     ] = None,
     env: Annotated[list[str] | None, typer.Option(help="A variable, as in NAME=VALUE. Repeatable.")] = None,
+    secret: Annotated[list[str] | None, typer.Option(help="A variable, as in NAME=SECRET. Repeatable.")] = None,
+    credential: Annotated[str | None, typer.Option(help="The registry credential to fetch the image with.")] = None,
     port: Annotated[int | None, typer.Option(help="The port that the image listens on.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Cards for each worker, as in h100:2.")] = None,
     vcpu: Annotated[float | None, typer.Option(help="CPUs for each worker.")] = None,
@@ -55,6 +57,8 @@ def deploy(
         engine_version=engine_version,
         params=param or (),
         env=env or (),
+        secrets=secret or (),
+        credential=credential,
         port=port,
     )
     spec: dict[str, Any] = {

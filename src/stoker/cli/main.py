@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
-from stoker.cli import apply, chat, demo, deploy, doctor, endpoints, installation, keys, logs, output, server
+from stoker.cli import (
+    apply,
+    chat,
+    demo,
+    deploy,
+    doctor,
+    endpoints,
+    installation,
+    keys,
+    logs,
+    output,
+    projects,
+    secrets,
+    server,
+)
 from stoker.cli.errors import EXIT_CODES, CliError, Exit
 
 
@@ -45,16 +59,55 @@ def application() -> typer.Typer:
         "models": installation.models,
         "engines": installation.engines,
         "hardware": installation.hardware,
+        "audit": projects.audit,
         "doctor": doctor.doctor,
     }.items():
         app.command(name)(function)
-    app.add_typer(_keys(), name="keys", help="Make, list and revoke keys.", no_args_is_help=True)
+    for group, (text, functions) in GROUPS.items():
+        app.add_typer(_group(functions), name=group, help=text, no_args_is_help=True)
     return app
 
 
-def _keys() -> typer.Typer:
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "projects": (
+        "Make, list, rename and delete projects.",
+        {
+            "create": projects.create,
+            "ls": projects.ls,
+            "show": projects.show,
+            "rename": projects.rename,
+            "rm": projects.rm,
+        },
+    ),
+    "keys": (
+        "Make, list, change and revoke keys.",
+        {"create": keys.create, "ls": keys.ls, "show": keys.show, "update": keys.update, "rm": keys.rm},
+    ),
+    "secrets": (
+        "Keep values that endpoints refer to by name.",
+        {
+            "set": secrets.set_,
+            "ls": secrets.ls,
+            "show": secrets.show,
+            "rm": secrets.rm,
+            "rotate-master-key": secrets.rotate_master_key,
+        },
+    ),
+    "credentials": (
+        "Keep log-ins at container registries.",
+        {
+            "create": secrets.create_credential,
+            "ls": secrets.list_credentials,
+            "update": secrets.update_credential,
+            "rm": secrets.remove_credential,
+        },
+    ),
+}
+
+
+def _group(functions: dict[str, Callable[..., None]]) -> typer.Typer:
     group = typer.Typer(rich_markup_mode=None, add_completion=False)
-    for name, function in {"create": keys.create, "ls": keys.ls, "rm": keys.rm}.items():
+    for name, function in functions.items():
         group.command(name)(function)
     return group
 

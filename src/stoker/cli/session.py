@@ -29,12 +29,16 @@ OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(envvar="STOKER_KEY", help="The key to use; default: the admin key in the data folder."),
     ],
+    "project": Annotated[
+        str | None,
+        typer.Option(envvar="STOKER_PROJECT", help="The project to act for, by name or number; default: its key's."),
+    ],
     "data_dir": Annotated[
         Path | None, typer.Option(envvar="STOKER_DATA_DIR", help="Its data folder; default: ~/.stoker.")
     ],
     "as_json": Annotated[bool, typer.Option("--json", help="Print what the API says, as JSON.")],
 }
-DEFAULTS: dict[str, object] = {"url": None, "key": None, "data_dir": None, "as_json": False}
+DEFAULTS: dict[str, object] = {"url": None, "key": None, "project": None, "data_dir": None, "as_json": False}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Session:
 
     url: str | None = None
     key: str | None = None
+    project: str | None = None
     data_dir: Path | None = None
     as_json: bool = False
 
@@ -66,7 +71,9 @@ class Session:
         key = self.key
         if key is None and url == own:
             key = self.admin_key
-        return Client(url, key)
+        if self.project is not None and not (self.project.isascii() and self.project.isprintable()):
+            raise CliError(f"there can be no project {self.project[:64]!r}", Exit.USAGE)
+        return Client(url, key, project=self.project)
 
     @cached_property
     def own_url(self) -> str:

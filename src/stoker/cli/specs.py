@@ -21,6 +21,8 @@ def launch(
     engine_version: str | None,
     params: Sequence[str],
     env: Sequence[str],
+    secrets: Sequence[str],
+    credential: str | None,
     port: int | None,
 ) -> dict[str, Any]:
     """The launch part. Raises `CliError` with exit code 2 unless it says what to run, once."""
@@ -35,7 +37,8 @@ def launch(
         "engine": engine,
         "engine_version": engine_version,
         "parameters": parameters(params),
-        "env": variables(env),
+        "credential": credential,
+        "env": {**variables(env, "--env"), **_references(secrets)},
         "port": port,
     }
     return _said(fields)
@@ -71,13 +74,17 @@ def parameters(texts: Sequence[str]) -> list[str]:
     return arguments
 
 
-def variables(texts: Sequence[str]) -> dict[str, str]:
+def _references(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    return {variable: {"secret": name} for variable, name in variables(texts, "--secret").items()}
+
+
+def variables(texts: Sequence[str], option: str = "--env") -> dict[str, str]:
     """Environment variables from NAME=VALUE texts. Raises `CliError` with exit code 2."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise CliError(f"--env is NAME=VALUE, not {text[:64]!r}", Exit.USAGE)
+            raise CliError(f"{option} is NAME=VALUE, not {text[:64]!r}", Exit.USAGE)
         found[name] = value
     return found
 

@@ -23,7 +23,9 @@ TRIES_MAX = 20
 
 
 class Actions:
-    """`acknowledged(worker)` is awaited after a confirmed start, `refused(worker, reason)` after one that cannot be."""
+    """`acknowledged(worker)` is awaited after a confirmed start, `refused(worker, reason)` after one that cannot be.
+    `complete(spec)` looks up, right before a start, what no record may hold.
+    """
 
     def __init__(
         self,
@@ -32,11 +34,13 @@ class Actions:
         acknowledged: Callable[[WorkerId], Awaitable[None]],
         refused: Callable[[WorkerId, str], Awaitable[None]],
         stopped: Callable[[], None],
+        complete: Callable[[WorkerSpec], Awaitable[WorkerSpec]] | None = None,
     ) -> None:
         self._provider = provider
         self._acknowledged = acknowledged
         self._refused = refused
         self._stopped = stopped
+        self._complete = complete
         self._room = asyncio.Semaphore(CALLS_AT_ONCE)
         self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
         self._starting: set[WorkerId] = set()
@@ -90,7 +94,7 @@ class Actions:
                 return
             try:
                 async with self._room:
-                    await self._provider.start(spec)
+                    await self._provider.start(spec if self._complete is None else await self._complete(spec))
                     if then is not None:
                         await then()
             except Unavailable as exc:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 from sqlalchemy import Connection
 
-from stoker.control import cold, launches
+from stoker.control import audit, cold, launches
 from stoker.control.fleet import Change, EventDraft, Fleet
 from stoker.control.managed import Providers
 from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
+from stoker.control.secrets import check_references
 from stoker.control.signals import Gateway
-from stoker.domain.access import Principal, Scope
+from stoker.domain.access import Principal
+from stoker.domain.authorisation import Action, admit, authorise
 from stoker.domain.endpoint import (
     WORKERS_MAX,
     Endpoint,
@@ -31,8 +32,9 @@ from stoker.domain.endpoint import (
     Phase,
     ProjectId,
 )
-from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from stoker.domain.errors import Conflict, Invalid, NotFound
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
+from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
 from stoker.link.server import LinkServer
 from stoker.policy.placement import Unplaceable, place
@@ -87,39 +89,39 @@ class Endpoints:
 
     async def create(self, principal: Principal, spec: EndpointSpec) -> tuple[Endpoint, Operation]:
         """A new endpoint of the caller's project."""
+        admit(principal, Action.ENDPOINT_CREATE)
         self._check_caller(principal, spec)
-        if principal.endpoints is not None:
-            raise Forbidden("this key is limited to some endpoints and cannot create others")
         if len(self._fleet.endpoints()) >= self._limits.endpoints_max:
             raise Conflict(f"there are {self._limits.endpoints_max} endpoints already, which is the most")
         self._check_hardware(spec)
-        endpoint, operation = await self._add(principal.project, spec)
+        endpoint, operation = await self._add(principal, spec)
         self._gateway.publish(endpoint)
         self._reconciler.wake(endpoint.id)
         await self._known(endpoint)
         return endpoint, operation
 
-    async def _add(self, project: ProjectId, spec: EndpointSpec) -> tuple[Endpoint, Operation]:
+    async def _add(self, by: Principal, spec: EndpointSpec) -> tuple[Endpoint, Operation]:
         # The launch names the slug, and takes too long to resolve within the transaction that settles the slug: so it
         # is guessed first, and guessed again when somebody else took it meanwhile.
         for _ in range(SLUG_TRIES_MAX):
-            slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
+            slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
             resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
             self._check_cold(spec, resolved)
             try:
-                endpoint, operations = await self._fleet.add(self._insert(project, spec, resolved, slug))
+                endpoint, operations = await self._fleet.add(self._insert(by, spec, resolved, slug))
                 return endpoint, operations[0]
             except _SlugTaken:
                 continue
         raise Conflict("other endpoints of a like name are being created all the time; try again")
 
     def _insert(
-        self, project: ProjectId, spec: EndpointSpec, resolved: Mapping[str, Launch], slug: str
+        self, by: Principal, spec: EndpointSpec, resolved: Mapping[str, Launch], slug: str
     ) -> Callable[[Connection], Change]:
-        now, new_id = self._clock(), EndpointId(self._new_id())
+        now, new_id, project = self._clock(), EndpointId(self._new_id()), by.project
 
         def insert(tx: Connection) -> Change:
             _check_name(tx, name=spec.name, project=project)
+            check_references(tx, spec, project=project)
             number = installation.next_number(tx, "endpoint")
             if rows.free_slug(tx, spec.name, number) != slug:
                 raise _SlugTaken
@@ -140,7 +142,8 @@ class Endpoints:
             )
             operation = self._operation(OperationKind.CREATE, endpoint, spec.bounds.min)
             created = EventDraft(at=now, kind="endpoint_created", message=f"created as {endpoint.slug}")
-            return Change(endpoint=endpoint, new_operations=[operation], events=[created])
+            audited = self._audited(by, Action.ENDPOINT_CREATE, None, endpoint, operation)
+            return Change(endpoint=endpoint, new_operations=[operation], events=[created], audit=audited)
 
         return insert
 
@@ -152,19 +155,15 @@ class Endpoints:
         """
         self._check_caller(principal, spec)
         async with self._fleet.lock(endpoint_id):
-            endpoint = self._changeable(principal, endpoint_id)
+            endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_UPDATE)
             if spec == endpoint.spec:
                 return endpoint, None
+            _check_use(principal, spec, endpoint)
             resolved = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
             self._check_hardware(spec)
             self._check_cold(spec, resolved)
             changed = revise(endpoint, spec, resolved, self._fleet.revisions(endpoint_id), now=self._clock())
-            check: Callable[[Connection], None] | None = None
-            if spec.name != endpoint.spec.name:
-                check = partial(_check_name, name=spec.name, project=endpoint.project)
-            result = await self._change(
-                OperationKind.UPDATE, changed, workers=spec.bounds.min, check=check, revised=True
-            )
+            result = await self._change(principal, OperationKind.UPDATE, changed, workers=spec.bounds.min, revised=True)
         await self._known(changed)
         return result
 
@@ -175,7 +174,7 @@ class Endpoints:
         name stays as it is. This makes a new revision; workers of the old one that still run are kept.
         """
         async with self._fleet.lock(endpoint_id):
-            endpoint = self._changeable(principal, endpoint_id)
+            endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_UPDATE)
             number = endpoint.revision - 1 if number is None else number
             found = await self._fleet.store.read(lambda tx: revisions.get(tx, endpoint_id, number))
             if found is None:
@@ -186,12 +185,13 @@ class Endpoints:
             if spec == endpoint.spec:
                 raise Conflict(f"the spec is that of revision {number} already")
             self._check_caller(principal, spec)
+            _check_use(principal, spec, endpoint)
             self._check_hardware(spec)
             earlier = self._fleet.revisions(endpoint_id)
             changed = revise(endpoint, spec, found.launches, earlier, now=self._clock())
             message = f"rolled back to revision {number}"
             result = await self._change(
-                OperationKind.UPDATE, changed, workers=spec.bounds.min, revised=True, message=message
+                principal, OperationKind.UPDATE, changed, workers=spec.bounds.min, revised=True, message=message
             )
         await self._known(changed)
         return result
@@ -203,10 +203,13 @@ class Endpoints:
         project = principal.project
         known = await self._fleet.store.read(lambda tx: rows.named(tx, spec.name, project=project))
         endpoint = None if known is None else self._fleet.endpoint(known)
+        await self._fleet.store.read(lambda tx: check_references(tx, spec, project=project))
         if endpoint is None:
+            admit(principal, Action.ENDPOINT_CREATE)
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
         else:
-            endpoint, slug = self._changeable(principal, endpoint.id), endpoint.slug
+            endpoint, slug = self._changeable(principal, endpoint.id, Action.ENDPOINT_UPDATE), endpoint.slug
+            _check_use(principal, spec, endpoint)
         resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
         self._check_cold(spec, resolved)
         return previewed(endpoint, spec, resolved, self._fleet, self._providers, now=self._clock())
@@ -222,7 +225,7 @@ class Endpoints:
         if workers is None and for_s is not None:
             raise Invalid.at("/for_s", "for_s needs a number of workers")
         async with self._fleet.lock(endpoint_id):
-            endpoint = self._changeable(principal, endpoint_id)
+            endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_SCALE)
             if endpoint.phase is not Phase.ACTIVE:
                 raise Conflict(f"the endpoint is stopped; start it first: stoker start {endpoint.slug}")
             now = self._clock()
@@ -230,49 +233,49 @@ class Endpoints:
             if workers is not None:
                 override = Override(workers=workers, until=None if for_s is None else now + for_s)
             changed = replace(endpoint, override=override, failures=Failures(), updated_at=now)
-            result = await self._change(OperationKind.SCALE, changed, workers=workers)
+            result = await self._change(principal, OperationKind.SCALE, changed, workers=workers)
         await self._known(changed)
         return result
 
     async def start(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
         """Let it run again after `stop`; harmless when it does."""
         async with self._fleet.lock(endpoint_id):
-            endpoint = self._changeable(principal, endpoint_id)
+            endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_START)
             floor = endpoint.spec.bounds.min
             changed = replace(endpoint, phase=Phase.ACTIVE, failures=Failures(), updated_at=self._clock())
-            result = await self._change(OperationKind.START, changed, workers=floor)
+            result = await self._change(principal, OperationKind.START, changed, workers=floor)
         await self._known(changed)
         return result
 
     async def stop(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
         """Refuse requests, drain its workers and start none, until `start`."""
         async with self._fleet.lock(endpoint_id):
-            endpoint = self._changeable(principal, endpoint_id)
+            endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_STOP)
             # Nothing is wanted when it starts again, but for what requests or bounds ask then.
             changed = replace(endpoint, phase=Phase.STOPPED, desired=0, override=None, updated_at=self._clock())
-            result = await self._change(OperationKind.STOP, changed, workers=0)
+            result = await self._change(principal, OperationKind.STOP, changed, workers=0)
         await self._known(changed)
         return result
 
     async def delete(self, principal: Principal, endpoint_id: EndpointId) -> tuple[Endpoint, Operation]:
         """Refuse requests, drain its workers, then forget it."""
         async with self._fleet.lock(endpoint_id):
-            endpoint = self._changeable(principal, endpoint_id, deleting=True)
+            endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_DELETE)
             pending = [o for o in self._fleet.operations(endpoint_id) if o.kind is OperationKind.DELETE]
             if pending:
                 return endpoint, pending[-1]
             changed = replace(endpoint, phase=Phase.DELETING, updated_at=self._clock())
-            result = await self._change(OperationKind.DELETE, changed, workers=0)
+            result = await self._change(principal, OperationKind.DELETE, changed, workers=0)
         await self._known(changed)
         return result
 
     async def _change(
         self,
+        by: Principal,
         kind: OperationKind,
         endpoint: Endpoint,
         *,
         workers: int | None,
-        check: Callable[[Connection], None] | None = None,
         revised: bool = False,
         message: str | None = None,
     ) -> tuple[Endpoint, Operation]:
@@ -281,17 +284,40 @@ class Endpoints:
         message = message or said.get(kind, f"{kind} asked for")
         if kind is OperationKind.SCALE and workers is not None:
             message = f"set to {workers} workers by hand"
+        before, operation = self._fleet.endpoint(endpoint.id), self._operation(kind, endpoint, workers)
+
+        def check(tx: Connection) -> None:
+            if before is not None and before.spec != endpoint.spec:
+                if before.spec.name != endpoint.spec.name:
+                    _check_name(tx, name=endpoint.spec.name, project=endpoint.project)
+                check_references(tx, endpoint.spec, project=endpoint.project)
+
         change = Change(
             endpoint=endpoint,
             revised=revised,
-            new_operations=[self._operation(kind, endpoint, workers)],
+            new_operations=[operation],
             events=[EventDraft(at=now, kind=f"endpoint_{kind}", message=message)],
             check=check,
+            audit=self._audited(by, Action(f"endpoint.{kind}"), before, endpoint, operation),
         )
         _, operations = await self._fleet.commit(change)
         self._gateway.publish(endpoint)
         self._reconciler.wake(endpoint.id)
         return endpoint, operations[0]
+
+    def _audited(
+        self, by: Principal, action: Action, before: Endpoint | None, after: Endpoint, operation: Operation
+    ) -> AuditDraft:
+        return audit.draft(
+            by,
+            action,
+            at=self._clock(),
+            target=after.id,
+            name=after.spec.name,
+            before=None if before is None else audit.endpoint_facts(before),
+            after=audit.endpoint_facts(after),
+            operation=operation.id,
+        )
 
     def _operation(self, kind: OperationKind, endpoint: Endpoint, workers: int | None) -> Operation:
         now = self._clock()
@@ -311,23 +337,20 @@ class Endpoints:
         """Wait until the gateway knows. One that is away gets its table when it comes back: nobody waits for long."""
         await self._link.wait_acked(self._gateway.seq(endpoint.id), timeout_s=ACK_WAIT_S)
 
-    def _changeable(self, principal: Principal, endpoint_id: EndpointId, *, deleting: bool = False) -> Endpoint:
+    def _changeable(self, principal: Principal, endpoint_id: EndpointId, action: Action) -> Endpoint:
         endpoint = self._fleet.endpoint(endpoint_id)
-        if endpoint is None or endpoint.project != principal.project:
+        if endpoint is None:
             raise NotFound("the endpoint is gone")
-        if not principal.may(Scope.DEPLOY, endpoint_id):
-            raise Forbidden("this key may not change this endpoint")
-        if endpoint.phase is Phase.DELETING and not deleting:
+        authorise(principal, action, project=endpoint.project, endpoint=endpoint_id, what="such endpoint")
+        if endpoint.phase is Phase.DELETING and action is not Action.ENDPOINT_DELETE:
             raise Conflict("the endpoint is being deleted")
         return endpoint
 
     def _check_caller(self, principal: Principal, spec: EndpointSpec) -> None:
         for index, pool in enumerate(spec.pools):
             self._providers.check(pool.provider, f"/pools/{index}/provider")
-            if pool.provider in SHELLS and not principal.may(Scope.ADMIN):
-                raise Forbidden(
-                    f"the {pool.provider} provider runs commands as Stoker's own user, which needs a key of scope admin"
-                )
+            if pool.provider in SHELLS:
+                admit(principal, Action.SHELL_USE)
             if pool.provider in SHELLS and spec.launch.image is not None:
                 raise Invalid.at("/launch/image", f"the {pool.provider} provider runs models and commands, not images")
 
@@ -347,6 +370,13 @@ class Endpoints:
                     f"/pools/{index}/bounds/cold",
                     f"neither the {pool.provider} provider nor the engine can keep workers cold; say 0",
                 )
+
+
+def _check_use(by: Principal, spec: EndpointSpec, endpoint: Endpoint) -> None:
+    """Secrets that the endpoint did not have are for those who may use all of the project's."""
+    new = spec.launch.secrets - endpoint.spec.launch.secrets
+    if new or spec.launch.credential not in (None, endpoint.spec.launch.credential):
+        admit(by, Action.SECRET_USE)
 
 
 def _check_name(tx: Connection, *, name: str, project: ProjectId) -> None:

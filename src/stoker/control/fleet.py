@@ -16,8 +16,10 @@ from sqlalchemy import Connection
 from stoker.domain.endpoint import Endpoint, EndpointId, Revision
 from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
+from stoker.domain.project import AuditDraft
 from stoker.domain.worker import Worker, WorkerId
 from stoker.policy.placement import PORT_QUARANTINE_S
+from stoker.store import audit as audit_rows
 from stoker.store import endpoints as endpoint_rows
 from stoker.store import installation, journal, revisions
 from stoker.store import operations as operation_rows
@@ -56,6 +58,7 @@ class Change:
     events: list[EventDraft] = field(default_factory=list)
     decision: Decision | None = None
     check: Callable[[Connection], None] | None = None
+    audit: AuditDraft | None = None
 
 
 class Fleet:
@@ -289,6 +292,8 @@ def _write(tx: Connection, change: Change) -> tuple[list[Worker], list[Operation
     for operation in change.operations:
         operation_rows.save(tx, operation)
     _write_journal(tx, change)
+    if change.audit is not None:
+        audit_rows.add(tx, change.audit)
     return workers, operations
 
 

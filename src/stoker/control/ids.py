@@ -21,6 +21,11 @@ def uuid7(now: float) -> str:
     return str(uuid.UUID(int=value))
 
 
+def signing_pair() -> tuple[str, str]:
+    """Id and secret of a new signing key, in the form that Exoscale's clients know."""
+    return "EXO" + secrets.token_hex(12), secrets.token_urlsafe(_SECRET_BYTES)
+
+
 def api_key() -> str:
     """A new API key."""
     return KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)

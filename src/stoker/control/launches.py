@@ -40,6 +40,7 @@ def _resolve(spec: EndpointSpec, hardware: HardwareRequest, slug: str, *, models
         engine=None,
         command=wanted.command,
         image=wanted.image,
+        credential=wanted.credential,
         env=dict(wanted.env),
         port=wanted.port,
         # Nothing is known of its paths: ready is when it accepts connections.

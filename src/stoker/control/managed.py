@@ -12,7 +12,7 @@ from stoker.control.loop import Loop
 from stoker.control.observer import Observer, Snapshot
 from stoker.domain.errors import Invalid, Unsupported
 from stoker.domain.hardware import Offer
-from stoker.domain.worker import WorkerId
+from stoker.domain.worker import WorkerId, WorkerSpec
 from stoker.providers.base import Provider
 
 log = structlog.get_logger(__name__)
@@ -28,6 +28,7 @@ class Callbacks:
     seen: Callable[[str, Snapshot, frozenset[WorkerId]], None]
     acknowledged: Callable[[WorkerId], Awaitable[None]]
     refused: Callable[[WorkerId, str], Awaitable[None]]
+    complete: Callable[[WorkerSpec], Awaitable[WorkerSpec]] | None = None
 
 
 class Managed:
@@ -43,6 +44,7 @@ class Managed:
             acknowledged=callbacks.acknowledged,
             refused=callbacks.refused,
             stopped=self.observer.loop.wake,
+            complete=callbacks.complete,
         )
         self.inventory = Loop(f"offers of {name}", self.refresh, period_s=OFFERS_PERIOD_S)
 

@@ -19,7 +19,7 @@ from stoker.control.observer import Snapshot
 from stoker.control.passes import Facts, Pass
 from stoker.control.prober import Prober, Target
 from stoker.control.signals import Gateway
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec
+from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec, SecretRef
 from stoker.domain.errors import StokerError
 from stoker.domain.hardware import Placement
 from stoker.domain.probe import Probes
@@ -411,13 +411,18 @@ def worker_spec(endpoint: Endpoint, launch: Launch, worker: Worker, managed: Man
     port = None if worker.address is None else worker.address.port
     fill = {"{host}": host, "{port}": str(port or ""), "{model}": launch.models[0] if launch.models else ""}
     placement = worker.placement
+    plain = {variable: value for variable, value in launch.env.items() if isinstance(value, str)}
+    secrets = {variable: value.secret for variable, value in launch.env.items() if isinstance(value, SecretRef)}
     return WorkerSpec(
         id=worker.id,
         endpoint=endpoint.id,
         name=f"{endpoint.slug}-{worker.number}",
         command=tuple(_filled(argument, fill) for argument in launch.command),
         image=launch.image,
-        env=launch.env,
+        env=plain,
+        project=endpoint.project,
+        secrets=secrets,
+        credential=launch.credential,
         port=port,
         gpus=() if placement is None else managed.gpu_ids(placement.host, placement.gpus),
     )

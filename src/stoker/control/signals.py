@@ -42,11 +42,14 @@ class Gateway:
         *,
         clock: Callable[[], float],
         attached: Callable[[EndpointId], Iterable[str]],
+        used: Callable[[Iterable[str]], None],
     ) -> None:
+        """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came."""
         self.traffic = traffic
         self._fleet = fleet
         self._clock = clock
         self._attached = attached
+        self._used = used
         self._link: LinkServer
         self._publisher: Publisher
         self._reconciler: Woken
@@ -69,6 +72,7 @@ class Gateway:
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
         windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
         self.traffic.update(report, now=now, windows=windows)
+        self._used(report.keys_used)
         for endpoint in endpoints:
             draining = any(w.state is WorkerState.DRAINING for w in self._fleet.live(endpoint.id))
             if draining or self._wants_change(endpoint, now):

@@ -89,13 +89,17 @@ def _refusal(
 
 
 def key_entry_of(key: ApiKey) -> KeyEntry:
-    """The table's entry for a usable key."""
+    """The table's entry for a usable bearer key."""
+    assert key.digest is not None
     return KeyEntry(
         digest=key.digest,
         id=key.id,
         project=key.project,
         invoke=Scope.INVOKE in reach(key.scopes),
         endpoints=None if key.endpoints is None else tuple(sorted(key.endpoints)),
+        rate_per_s=key.limits.rate_per_s,
+        burst=key.limits.burst,
+        concurrency=key.limits.concurrency,
     )
 
 

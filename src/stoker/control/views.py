@@ -12,10 +12,12 @@ from stoker import __version__
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.managed import Providers
 from stoker.control.signals import Gateway
-from stoker.domain.access import ApiKey, Principal, Scope
+from stoker.domain.access import Principal
+from stoker.domain.authorisation import Action, admit, visible
 from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.errors import NotFound
 from stoker.domain.operation import Decision, Event, Operation, OperationId
+from stoker.domain.project import AuditEvent
 from stoker.domain.views import (
     EndpointView,
     HostView,
@@ -33,9 +35,9 @@ from stoker.link.server import LinkServer
 from stoker.policy.changes import differences
 from stoker.policy.state import condition_of
 from stoker.settings import Settings
+from stoker.store import audit as audit_rows
 from stoker.store import endpoints as endpoint_rows
 from stoker.store import journal
-from stoker.store import keys as key_rows
 from stoker.store import operations as operation_rows
 from stoker.store import revisions as revision_rows
 from stoker.store import workers as worker_rows
@@ -70,7 +72,7 @@ class Views:
     async def find(self, reference: str, principal: Principal) -> Endpoint:
         """The project's endpoint with that id, slug, number or exact name. Raises `NotFound`."""
         found = await self._fleet.store.read(lambda tx: endpoint_rows.find(tx, reference, project=principal.project))
-        if found is None or not _visible(principal, found.id):
+        if found is None or not _visible(principal, found):
             raise NotFound(f"no endpoint {reference[:64]!r}; `stoker ls` lists those there are")
         # The row may be a moment older than what control knows.
         return self._fleet.endpoint(found.id) or found
@@ -82,7 +84,7 @@ class Views:
         rows = await self._fleet.store.read(
             lambda tx: endpoint_rows.page(tx, project=principal.project, after=after, limit=limit + 1)
         )
-        shown = tuple(self.endpoint(row) for row in rows[:limit] if _visible(principal, row.id))
+        shown = tuple(self.endpoint(row) for row in rows[:limit] if _visible(principal, row))
         return shown, rows[limit - 1].number if len(rows) > limit else None
 
     def endpoint(self, endpoint: Endpoint) -> EndpointView:
@@ -136,7 +138,7 @@ class Views:
         shown = [
             self._worker(worker, endpoint)
             for endpoint in self._fleet.endpoints()
-            if endpoint.project == principal.project and _visible(principal, endpoint.id)
+            if _visible(principal, endpoint)
             for worker in self._fleet.live(endpoint.id)
         ]
         return tuple(sorted(shown, key=lambda view: view.worker.number))
@@ -150,7 +152,7 @@ class Views:
             return None if found is None or endpoint is None else (found, endpoint)
 
         found = await self._fleet.store.read(read)
-        if found is None or found[1].project != principal.project or not _visible(principal, found[1].id):
+        if found is None or not _visible(principal, found[1]):
             raise NotFound(f"no worker {worker[:64]!r}")
         return self._worker(*found)
 
@@ -190,17 +192,25 @@ class Views:
             found = await self._fleet.store.read(
                 lambda tx: operation_rows.get(tx, operation, project=principal.project)
             )
-            if found is None or not _visible(principal, found.endpoint):
+            project = principal.project
+            if found is None or not visible(principal, Action.ENDPOINT_READ, project=project, endpoint=found.endpoint):
                 raise NotFound(f"no operation {operation[:64]!r}")
             left_s = deadline - self._clock()
             if found.ended_at is not None or left_s <= 0:
                 return found
             await watch.changed(timeout_s=left_s)
 
-    async def keys(self, principal: Principal, *, after: int, limit: int) -> tuple[tuple[ApiKey, ...], int | None]:
-        """Keys of the project that are not revoked, and the number to go on after, if there are more."""
+    async def audit(
+        self, principal: Principal, *, before: int | None, limit: int, action: str | None, target: str | None
+    ) -> tuple[tuple[AuditEvent, ...], int | None]:
+        """Audit events of the project with numbers below `before`, newest first, and the number to go on before, if
+        there are more. `action` is one or the beginning of several, `target` an id or a name.
+        """
+        admit(principal, Action.AUDIT_READ)
         rows = await self._fleet.store.read(
-            lambda tx: key_rows.page(tx, project=principal.project, after=after, limit=limit + 1)
+            lambda tx: audit_rows.page(
+                tx, project=principal.project, before=before, limit=limit + 1, action=action, target=target
+            )
         )
         return rows[:limit], rows[limit - 1].number if len(rows) > limit else None
 
@@ -271,5 +281,5 @@ class Views:
         )
 
 
-def _visible(principal: Principal, endpoint: EndpointId) -> bool:
-    return principal.may(Scope.READ, endpoint)
+def _visible(principal: Principal, endpoint: Endpoint) -> bool:
+    return visible(principal, Action.ENDPOINT_READ, project=endpoint.project, endpoint=endpoint.id)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
 from stoker.domain.endpoint import EndpointId, ProjectId
+from stoker.domain.errors import Invalid
 
 KeyId = NewType("KeyId", str)
 KEY_PREFIX = "sk-"
@@ -42,22 +43,62 @@ def digest_of(secret: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """Something encrypted: `text` under the master key whose id is `by`."""
+
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """How much may be asked with one key; `None` is no limit. `rate_per_s` requests begin each second, up to `burst` of
+    them at once after a pause; `concurrency` are under way at a time, waiting ones included.
+    """
+
+    rate_per_s: float | None = None
+    burst: int | None = None
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("rate_per_s", 0.001, 1e6), ("burst", 1, 1e6), ("concurrency", 1, 1e6)):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise Invalid.at(f"/{name}", f"{name} must be between {low:g} and {high:g}")
+        if self.burst is not None and self.rate_per_s is None:
+            raise Invalid.at("/burst", "burst needs a rate_per_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A recorded key. Only its digest is kept; `hint` is enough of its start to recognise it. `endpoints` limits it to
-    those named, when not `None`.
+    """A recorded key. `hint` is enough of its start to recognise it. `endpoints` limits it to those named, when not
+    `None`. `installation`: it may act for every project.
+
+    Of a bearer key the `digest` is kept, and when it is revealable also the key itself, `sealed`. A signing key has an
+    `access_id` instead of a digest, by which its `sealed` secret is looked up.
     """
 
     id: KeyId
     number: int
     project: ProjectId
     name: str
-    digest: str
+    digest: str | None
     hint: str
     scopes: frozenset[Scope]
     created_at: float
     endpoints: frozenset[EndpointId] | None = None
     expires_at: float | None = None
     revoked_at: float | None = None
+    access_id: str | None = None
+    sealed: Sealed | None = None
+    installation: bool = False
+    limits: KeyLimits = field(default_factory=KeyLimits)
+    last_used_at: float | None = None
+
+    @property
+    def revealable(self) -> bool:
+        """Can its secret be shown again?"""
+        return self.sealed is not None
 
     def usable(self, now: float) -> bool:
         """Neither revoked nor expired at `now`."""
@@ -65,16 +106,38 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyDraft:
+    """A key about to be made. `expires_in_s` is in seconds from now. `signing` asks for a pair of id and secret."""
+
+    name: str
+    scopes: frozenset[Scope]
+    endpoints: frozenset[EndpointId] | None = None
+    expires_in_s: float | None = None
+    limits: KeyLimits = field(default_factory=KeyLimits)
+    revealable: bool = False
+    installation: bool = False
+    signing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPatch:
+    """What is to be changed of a key; what is not in `fields` stays. `expires_in_s` `None` is no end."""
+
+    fields: frozenset[str]
+    name: str = ""
+    endpoints: frozenset[EndpointId] | None = None
+    expires_in_s: float | None = None
+    rate_per_s: float | None = None
+    burst: int | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """A verified caller."""
+    """A verified caller. `project` is that which it acts for: its own, or any for a key of the `installation`."""
 
     key: KeyId
     project: ProjectId
     scopes: frozenset[Scope]
     endpoints: frozenset[EndpointId] | None = None
-
-    def may(self, scope: Scope, endpoint: EndpointId | None = None) -> bool:
-        """May it act with `scope`, on `endpoint` when one is named?"""
-        if scope not in reach(self.scopes):
-            return False
-        return endpoint is None or self.endpoints is None or endpoint in self.endpoints
+    installation: bool = False

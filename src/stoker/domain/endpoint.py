@@ -18,6 +18,8 @@ from stoker.domain.probe import Probe, Probes
 
 EndpointId = NewType("EndpointId", str)
 ProjectId = NewType("ProjectId", int)
+# There from the beginning; its name is `default`.
+FIRST_PROJECT = ProjectId(1)
 
 NAME_CHARS_MAX = 255
 ENV_ENTRIES_MAX = 256
@@ -45,9 +47,18 @@ class Phase(StrEnum):
     DELETING = "deleting"
 
 
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """In place of a value: the secret of the project with that name, looked up whenever a worker is started."""
+
+    secret: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
-    """What to run, as the user said it: exactly one of a model, an image or a command."""
+    """What to run, as the user said it: exactly one of a model, an image or a command. `credential` names the registry
+    credential that the image is fetched with.
+    """
 
     model: str | None = None
     engine: str = "auto"
@@ -55,7 +66,8 @@ class LaunchSpec:
     parameters: tuple[str, ...] = ()
     image: str | None = None
     command: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    credential: str | None = None
+    env: Mapping[str, str | SecretRef] = field(default_factory=dict)
     port: int | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +77,8 @@ class LaunchSpec:
             raise Invalid.at("/launch", "say what to run: a model, an image or a command")
         if self.model is None and self.parameters:
             raise Invalid.at("/launch/parameters", "parameters are an engine's and need a model")
+        if self.image is None and self.credential is not None:
+            raise Invalid.at("/launch/credential", "a registry credential is for an image")
         check_arguments("/launch/command", self.command)
         check_arguments("/launch/parameters", self.parameters)
         if len(self.env) > ENV_ENTRIES_MAX:
@@ -72,12 +86,22 @@ class LaunchSpec:
         for name, value in self.env.items():
             if not _ENV_NAME.match(name):
                 raise Invalid.at("/launch/env", f"{name[:64]!r} is not a name for an environment variable")
-            if len(value) > ENV_VALUE_CHARS_MAX or "\0" in value:
+            if isinstance(value, str) and (len(value) > ENV_VALUE_CHARS_MAX or "\0" in value):
                 raise Invalid.at(
                     f"/launch/env/{name}", f"at most {ENV_VALUE_CHARS_MAX} characters and no NUL in a variable's value"
                 )
         if self.port is not None:
             within("/launch/port", self.port, 1, 65_535)
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        """Names of secrets, by the variable that refers to them."""
+        return {variable: value.secret for variable, value in self.env.items() if isinstance(value, SecretRef)}
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the secrets that it refers to."""
+        return frozenset(self.references.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +128,8 @@ class Launch:
     engine: str | None
     command: tuple[str, ...]
     image: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    credential: str | None = None
+    env: Mapping[str, str | SecretRef] = field(default_factory=dict)
     port: int | None = None
     probe: Probe = field(default_factory=Probe)
     models: tuple[str, ...] = ()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from stoker.domain.endpoint import EndpointId
+from stoker.domain.endpoint import FIRST_PROJECT, EndpointId, ProjectId
 from stoker.domain.hardware import Placement
+from stoker.domain.secrets import RegistryLogin
 
 WorkerId = NewType("WorkerId", str)
 
@@ -97,14 +98,22 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host."""
+    """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host.
+
+    `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
+    provider finds the values in `env` and `login`, which are never shown.
+    """
 
     id: WorkerId
     endpoint: EndpointId
     name: str
     command: tuple[str, ...]
     image: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    project: ProjectId = FIRST_PROJECT
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    credential: str | None = None
+    login: RegistryLogin | None = None
     port: int | None = None
     gpus: tuple[str, ...] = ()
 

@@ -52,4 +52,7 @@ class Caller:
 
 
 def _known(secret: bytes, table: Table) -> KeyEntry | None:
-    return table.keys.get(digest_of(secret.decode("latin-1")))
+    entry = table.keys.get(digest_of(secret.decode("latin-1")))
+    if entry is not None:
+        table.keys_used.add(entry.id)
+    return entry

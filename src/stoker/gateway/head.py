@@ -28,6 +28,7 @@ _COOKIE: Final = 8
 _FORWARDED_FOR: Final = 9
 _ENDPOINT: Final = 10
 _HOLD: Final = 11
+_PROJECT: Final = 12
 
 _REQUEST_HEADERS: Final[dict[bytes, int]] = {
     b"host": _HOST,
@@ -43,6 +44,7 @@ _REQUEST_HEADERS: Final[dict[bytes, int]] = {
     b"x-forwarded-host": _DROP,
     b"x-stoker-endpoint": _ENDPOINT,
     b"x-stoker-hold": _HOLD,
+    b"x-stoker-project": _PROJECT,
     b"keep-alive": _DROP,
     b"proxy-connection": _DROP,
     b"proxy-authorization": _DROP,
@@ -108,6 +110,7 @@ class Request:
         "pending",
         "pending_bytes",
         "persistent",
+        "project",
         "target",
     )
 
@@ -126,6 +129,7 @@ class Request:
         self.forwarded_for: bytes | None = None
         self.endpoint: bytes | None = None
         self.hold_s: float | None = None
+        self.project: bytes | None = None
         self.lines: list[bytes] = []
         self.pending: list[bytes] = []
         self.pending_bytes = 0
@@ -207,6 +211,10 @@ def _note(request: Request, kind: int, value: bytes) -> None:
         request.forwarded_for = value if request.forwarded_for is None else b"%b, %b" % (request.forwarded_for, value)
     elif kind == _ENDPOINT:
         request.endpoint = value.strip()
+    elif kind == _PROJECT:
+        if request.project is not None:
+            raise BadHead(400, "more than one X-Stoker-Project")
+        request.project = value.strip()
     else:
         request.hold_s = _hold(value)
 

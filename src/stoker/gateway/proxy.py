@@ -58,7 +58,7 @@ class Gateway:
         self.control_pool = self.upstreams.unix_pool(settings.paths.control_socket)
         self.admissions: dict[str, Admission] = {}
         self.link = LinkClient(settings.paths.link_socket, self, incarnation=incarnation)
-        self._reporter = Reporter(self.link, self.now)
+        self._reporter = Reporter(self.link, self.now, self.table.keys_used)
         self._file = TableFile(settings.paths.table)
         self._unsaved = False
         self._saving: asyncio.Future[None] | None = None
@@ -291,6 +291,9 @@ class Gateway:
             keep_api_key=True,
             keep_own_cookies=True,
         )
+        if request.project is not None:
+            # The one word of a client to control that workers must not see.
+            head += b"X-Stoker-Project: %b\r\n" % request.project
         exchange = Exchange(self, request, client, head, _CONTROL_LIMITS)
         client.converse(exchange)
         exchange.start()

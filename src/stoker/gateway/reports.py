@@ -19,8 +19,10 @@ HEARTBEAT_S: Final = 1.0
 class Reporter:
     """Collects the endpoints that something happened to, and reports them when told to."""
 
-    def __init__(self, link: LinkClient, started_at: float) -> None:
+    def __init__(self, link: LinkClient, started_at: float, keys_used: set[str]) -> None:
+        """`keys_used` is emptied with every report that tells of them."""
         self._link = link
+        self._keys_used = keys_used
         self._started_at = started_at
         self._touched: list[Admission] = []
         self._reported_at = started_at
@@ -64,4 +66,6 @@ class Reporter:
 
     def _send(self, reports: list[EndpointReport], now: float, seq: int) -> None:
         self._reported_at = now
-        self._link.send(Report(seq, now - self._started_at, tuple(reports)))
+        used = tuple(self._keys_used)
+        self._keys_used.clear()
+        self._link.send(Report(seq, now - self._started_at, tuple(reports), used))

@@ -94,6 +94,8 @@ class Table:
         self.seq = 0
         self.endpoints: dict[str, EndpointEntry] = {}
         self.keys: dict[str, KeyEntry] = {}
+        # Ids of those that requests came with since this was last reported.
+        self.keys_used: set[str] = set()
         self._open: set[str] = set()
         self._named: dict[str, dict[str, EndpointEntry]] = {}
         self._serving: dict[str, dict[str, EndpointEntry]] = {}

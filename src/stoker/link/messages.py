@@ -78,13 +78,20 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class KeyEntry(msgspec.Struct, omit_defaults=True, frozen=True):
-    """A key, and whether it may call endpoints; expired and revoked ones are never sent."""
+    """A key, and whether it may call endpoints; expired and revoked ones are never sent.
+
+    Limits are `None` where there is none: `rate_per_s` requests begin each second, up to `burst` of them at once
+    (`None`: as many as begin in a second); `concurrency` are in flight or waiting at a time.
+    """
 
     digest: str
     id: str
     project: int
     invoke: bool
     endpoints: tuple[str, ...] | None = None
+    rate_per_s: float | None = None
+    burst: int | None = None
+    concurrency: int | None = None
 
 
 class Snapshot(Message, tag="snapshot", frozen=True):
@@ -136,12 +143,14 @@ class Report(Message, tag="report", frozen=True):
     """Sent four times a second with the endpoints that traffic or a table change touched since; after a (re)connection
     with all of them.
 
-    `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway.
+    `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway. `keys_used` are ids of
+    keys that requests came with, of the last second or so.
     """
 
     seq: int
     uptime_s: float
     endpoints: tuple[EndpointReport, ...]
+    keys_used: tuple[str, ...] = ()
 
 
 class Wake(Message, tag="wake", frozen=True):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select, update
 
-from stoker.domain.endpoint import ProjectId
+from stoker.domain.endpoint import FIRST_PROJECT
 from stoker.store.tables import counters, projects
 
-DEFAULT_PROJECT = ProjectId(1)
+DEFAULT_PROJECT = FIRST_PROJECT
+# The same everywhere, as its number and its name.
+DEFAULT_PROJECT_ID = "00000000-0000-7000-8000-000000000001"
 
 
 def next_number(tx: Connection, kind: str, count: int = 1) -> int:
@@ -28,7 +30,7 @@ def next_term(tx: Connection) -> int:
 def add_default_project(tx: Connection, *, now: float) -> None:
     """Project 1, `default`, unless it is there."""
     if tx.execute(select(projects.c.id).where(projects.c.id == DEFAULT_PROJECT)).first() is None:
-        tx.execute(insert(projects).values(id=DEFAULT_PROJECT, name="default", created_at=now))
+        tx.execute(insert(projects).values(id=DEFAULT_PROJECT, uuid=DEFAULT_PROJECT_ID, name="default", created_at=now))
 
 
 def peek_number(tx: Connection, kind: str) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from stoker.domain.access import ApiKey, KeyId, Scope
+from stoker.domain.access import ApiKey, KeyId, KeyLimits, Scope, Sealed
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.store.tables import idempotency, keys
 
@@ -29,7 +30,23 @@ def _key(row: Row[Any]) -> ApiKey:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        access_id=row.access_id,
+        sealed=None if row.sealed is None else Sealed(text=row.sealed, by=row.sealed_by),
+        installation=row.installation,
+        limits=KeyLimits(rate_per_s=row.rate_per_s, burst=row.burst, concurrency=row.concurrency),
+        last_used_at=row.last_used_at,
     )
+
+
+def _values(key: ApiKey) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "endpoints": None if key.endpoints is None else msgspec.json.encode(sorted(key.endpoints)).decode(),
+        "expires_at": key.expires_at,
+        "rate_per_s": key.limits.rate_per_s,
+        "burst": key.limits.burst,
+        "concurrency": key.limits.concurrency,
+    }
 
 
 def add(tx: Connection, key: ApiKey) -> None:
@@ -39,27 +56,36 @@ def add(tx: Connection, key: ApiKey) -> None:
             id=key.id,
             number=key.number,
             project=key.project,
-            name=key.name,
             digest=key.digest,
+            access_id=key.access_id,
             hint=key.hint,
             scopes=msgspec.json.encode(sorted(key.scopes)).decode(),
-            endpoints=None if key.endpoints is None else msgspec.json.encode(sorted(key.endpoints)).decode(),
             created_at=key.created_at,
-            expires_at=key.expires_at,
             revoked_at=key.revoked_at,
+            sealed=None if key.sealed is None else key.sealed.text,
+            sealed_by=None if key.sealed is None else key.sealed.by,
+            installation=key.installation,
+            last_used_at=key.last_used_at,
+            **_values(key),
         )
     )
 
 
+def save(tx: Connection, key: ApiKey) -> None:
+    """Write what may be changed of it: name, endpoints, expiry and limits."""
+    tx.execute(update(keys).where(keys.c.id == key.id).values(**_values(key)))
+
+
+def used(tx: Connection, at: Mapping[KeyId, float]) -> None:
+    """Write when these keys were last used."""
+    for key, last in at.items():
+        tx.execute(update(keys).where(keys.c.id == key).values(last_used_at=last))
+
+
 def revoke(tx: Connection, key: KeyId, *, now: float) -> None:
-    """Make it useless from now on; a key revoked before keeps its time."""
-    tx.execute(update(keys).where(keys.c.id == key, keys.c.revoked_at.is_(None)).values(revoked_at=now))
-
-
-def by_digest(tx: Connection, digest: str) -> ApiKey | None:
-    """The key with that digest, usable or not."""
-    row = tx.execute(select(keys).where(keys.c.digest == digest)).first()
-    return None if row is None else _key(row)
+    """Make it useless from now on, its secret included; a key revoked before keeps its time."""
+    values = {"revoked_at": now, "sealed": None, "sealed_by": None}
+    tx.execute(update(keys).where(keys.c.id == key, keys.c.revoked_at.is_(None)).values(values))
 
 
 def find(tx: Connection, reference: str, *, project: ProjectId) -> ApiKey | None:
@@ -76,6 +102,12 @@ def page(tx: Connection, *, project: ProjectId, after: int, limit: int) -> tuple
     """Up to `limit` keys of the project that are not revoked, numbers above `after`, by number."""
     query = select(keys).where(keys.c.project == project, keys.c.number > after, keys.c.revoked_at.is_(None))
     return tuple(_key(row) for row in tx.execute(query.order_by(keys.c.number).limit(limit)))
+
+
+def count(tx: Connection, *, project: ProjectId) -> int:
+    """How many keys of the project are not revoked."""
+    query = select(func.count()).select_from(keys).where(keys.c.project == project, keys.c.revoked_at.is_(None))
+    return int(tx.execute(query).scalar_one())
 
 
 def usable(tx: Connection, *, now: float) -> tuple[ApiKey, ...]:

@@ -33,8 +33,10 @@ projects = Table(
     "projects",
     metadata,
     Column("id", Integer, primary_key=True),
+    Column("uuid", String(36), nullable=False),
     Column("name", String(255), nullable=False, unique=True),
     Column("created_at", Float, nullable=False),
+    Index("ix_projects_uuid", "uuid", unique=True),
 )
 
 endpoints = Table(
@@ -148,13 +150,71 @@ keys = Table(
     Column("number", Integer, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("name", String(255), nullable=False),
-    Column("digest", String(64), nullable=False, unique=True),
+    Column("digest", String(64), unique=True),
+    Column("access_id", String(64), unique=True),
     Column("hint", String(16), nullable=False),
     Column("scopes", Text, nullable=False),
     Column("endpoints", Text),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),
     Column("revoked_at", Float),
+    Column("sealed", Text),
+    Column("sealed_by", String(16)),
+    Column("installation", Boolean, nullable=False),
+    Column("rate_per_s", Float),
+    Column("burst", Integer),
+    Column("concurrency", Integer),
+    Column("last_used_at", Float),
+)
+
+# `sealed` is encrypted under the master key whose id is `sealed_by`; so it is in `credentials` and `keys`.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("project", Integer, ForeignKey("projects.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("sealed_by", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
+# Of container registries.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("project", Integer, ForeignKey("projects.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("registry", String(255), nullable=False),
+    Column("username", String(255), nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("sealed_by", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("project", Integer, nullable=False),
+    Column("key", String(36)),
+    Column("action", String(64), nullable=False),
+    Column("target", String(36), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Column("outcome", String(16), nullable=False),
+    Column("operation", String(36)),
+    Index("ix_audit_project_number", "project", "number"),
 )
 
 # Answers to POSTs that carried an Idempotency-Key. `status` is null while the first one is still running.

@@ -1,18 +1,18 @@
-"""What every native route is given: the caller, checked for a scope, and the services."""
+"""What every native route is given: the caller, whom `stoker.api.once` has let in, and the services."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query
 from starlette.requests import Request
 
-from stoker.domain.access import Principal, Scope
+from stoker.domain.access import Principal
+from stoker.domain.authorisation import Action, permits
 from stoker.domain.endpoint import Endpoint
-from stoker.domain.errors import Forbidden, Invalid
-from stoker.web import Services, principal_of, services_of
+from stoker.domain.errors import Invalid
+from stoker.web import Services, services_of
 
 PAGE_ITEMS_MAX = 500
 
@@ -27,27 +27,21 @@ class Context:
     @property
     def reveals(self) -> bool:
         """May the caller see what it could also set?"""
-        return self.principal.may(Scope.DEPLOY)
+        return permits(self.principal, Action.ENDPOINT_REVEAL)
 
     async def endpoint(self, reference: str) -> Endpoint:
         """The endpoint that a path names. Raises `NotFound`."""
         return await self.services.views.find(reference, self.principal)
 
 
-def _needing(scope: Scope) -> Callable[[Request], Awaitable[Context]]:
-    # Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
-    async def context(request: Request) -> Context:
-        principal = principal_of(request)
-        if not principal.may(scope):
-            raise Forbidden(f"this needs a key of scope {scope}")
-        return Context(principal, services_of(request))
-
-    return context
+# Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
+async def _context(request: Request) -> Context:
+    principal = request.state.principal
+    assert isinstance(principal, Principal)
+    return Context(principal, services_of(request))
 
 
-Reader = Annotated[Context, Depends(_needing(Scope.READ))]
-Deployer = Annotated[Context, Depends(_needing(Scope.DEPLOY))]
-Admin = Annotated[Context, Depends(_needing(Scope.ADMIN))]
+Caller = Annotated[Context, Depends(_context)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_ITEMS_MAX)]
 Cursor = Annotated[str | None, Query(max_length=32)]
 

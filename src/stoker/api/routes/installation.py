@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from stoker.api.once import OnceRoute
-from stoker.api.routes.context import Reader
+from stoker.api.routes.context import Caller
 from stoker.api.wire.base import Page, iso
 from stoker.api.wire.installation import GatewayOut, HardwareOut, InfoOut, ModelOut, OfferOut, ParameterOut
 
@@ -15,7 +15,7 @@ router = APIRouter(route_class=OnceRoute, tags=["installation"])
 
 
 @router.get("/info")
-async def get_info(context: Reader) -> InfoOut:
+async def get_info(context: Caller) -> InfoOut:
     """Version, address, and whether the parts are there."""
     info = context.services.views.info()
     return InfoOut(
@@ -30,13 +30,13 @@ async def get_info(context: Reader) -> InfoOut:
 
 
 @router.get("/hardware")
-async def list_hardware(context: Reader) -> HardwareOut:
+async def list_hardware(context: Caller) -> HardwareOut:
     """All hosts, with what workers hold of them."""
     return HardwareOut(offers=[OfferOut.of(view) for view in context.services.views.hosts()])
 
 
 @router.get("/models")
-async def list_models(context: Reader) -> Page[ModelOut]:
+async def list_models(context: Caller) -> Page[ModelOut]:
     """The models that have a name here."""
     return Page(
         items=[
@@ -47,14 +47,14 @@ async def list_models(context: Reader) -> Page[ModelOut]:
 
 
 @router.get("/engines")
-async def list_engines(context: Reader) -> Page[str]:
+async def list_engines(context: Caller) -> Page[str]:
     """The engines there are."""
     return Page(items=list(context.services.views.engines()))
 
 
 @router.get("/engines/{name}/parameters")
 async def list_parameters(
-    name: str, context: Reader, version: Annotated[str | None, Query(max_length=64)] = None
+    name: str, context: Caller, version: Annotated[str | None, Query(max_length=64)] = None
 ) -> Page[ParameterOut]:
     """What an engine's server takes, in that version."""
     return Page(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from stoker.api.once import OnceRoute
-from stoker.api.routes.context import Limit, Reader
+from stoker.api.routes.context import Caller, Limit
 from stoker.api.wire.base import Page, iso
 from stoker.api.wire.records import DecisionOut, EventOut, OperationOut, WorkerOut
 from stoker.domain.operation import OperationId
@@ -28,7 +28,7 @@ After = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
 
 
 @router.get("/endpoints/{ref}/workers")
-async def list_endpoint_workers(ref: str, context: Reader) -> Page[WorkerOut]:
+async def list_endpoint_workers(ref: str, context: Caller) -> Page[WorkerOut]:
     """The endpoint's workers, newest first; ended ones as long as they are remembered."""
     endpoint = await context.endpoint(ref)
     views = await context.services.views.workers(endpoint)
@@ -36,27 +36,27 @@ async def list_endpoint_workers(ref: str, context: Reader) -> Page[WorkerOut]:
 
 
 @router.get("/workers")
-async def list_workers(context: Reader) -> Page[WorkerOut]:
+async def list_workers(context: Caller) -> Page[WorkerOut]:
     """All workers of the project that are not gone."""
     views = context.services.views.live_workers(context.principal)
     return Page(items=[WorkerOut.of(view) for view in views])
 
 
 @router.get("/workers/{worker}")
-async def get_worker(worker: str, context: Reader) -> WorkerOut:
+async def get_worker(worker: str, context: Caller) -> WorkerOut:
     """A worker by id."""
     return WorkerOut.of(await context.services.views.worker(WorkerId(worker), context.principal))
 
 
 @router.get("/endpoints/{ref}/logs", response_class=StreamingResponse)
-async def endpoint_logs(ref: str, context: Reader, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
+async def endpoint_logs(ref: str, context: Caller, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
     """Output of the endpoint's workers, one JSON object a line: at, worker, stream, text."""
     endpoint = await context.endpoint(ref)
     return _lines(context.services.logs.of_endpoint(endpoint.id, tail=tail, follow=follow))
 
 
 @router.get("/workers/{worker}/logs", response_class=StreamingResponse)
-async def worker_logs(worker: str, context: Reader, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
+async def worker_logs(worker: str, context: Caller, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
     """Output of one worker, as that of an endpoint."""
     view = await context.services.views.worker(WorkerId(worker), context.principal)
     return _lines(context.services.logs.of_worker(view.worker, tail=tail, follow=follow))
@@ -72,7 +72,7 @@ def _lines(entries: AsyncIterator[LogEntry]) -> StreamingResponse:
 
 
 @router.get("/endpoints/{ref}/events")
-async def list_events(ref: str, context: Reader, after: After = None, limit: Limit = 100) -> Page[EventOut]:
+async def list_events(ref: str, context: Caller, after: After = None, limit: Limit = 100) -> Page[EventOut]:
     """The endpoint's events, oldest first: those after a number, or the newest ones."""
     endpoint = await context.endpoint(ref)
     events = await context.services.views.events(endpoint.id, after=after, limit=limit)
@@ -80,7 +80,7 @@ async def list_events(ref: str, context: Reader, after: After = None, limit: Lim
 
 
 @router.get("/endpoints/{ref}/decisions")
-async def list_decisions(ref: str, context: Reader, limit: Limit = 100) -> Page[DecisionOut]:
+async def list_decisions(ref: str, context: Caller, limit: Limit = 100) -> Page[DecisionOut]:
     """The endpoint's scaling decisions, newest first: each with its reason and its inputs."""
     endpoint = await context.endpoint(ref)
     decisions = await context.services.views.decisions(endpoint.id, limit=limit)
@@ -89,7 +89,7 @@ async def list_decisions(ref: str, context: Reader, limit: Limit = 100) -> Page[
 
 @router.get("/operations/{operation}")
 async def get_operation(
-    operation: str, context: Reader, wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0.0
+    operation: str, context: Caller, wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0.0
 ) -> OperationOut:
     """An operation; with `wait_s` as soon as it has ended, but at the latest after so many seconds."""
     found = await context.services.views.operation(OperationId(operation), context.principal, wait_s=wait_s)

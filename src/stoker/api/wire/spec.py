@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from stoker.api.wire.base import In, below, fields_of
 from stoker.domain.endpoint import (
@@ -15,6 +16,7 @@ from stoker.domain.endpoint import (
     Rollout,
     ScaleBounds,
     ScalingPolicy,
+    SecretRef,
     Timeouts,
     WaitingRoom,
 )
@@ -57,6 +59,23 @@ class Pool(In):
             return PoolSpec(name=self.name, provider=self.provider, hardware=hardware, bounds=bounds)
 
 
+class SecretRefIn(In):
+    """In place of a value: the project's secret of that name, looked up when a worker starts."""
+
+    secret: str = Field(min_length=1, max_length=63)
+
+
+def _value_or_secret(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """One problem at the variable, not one for each thing that it could have been."""
+    try:
+        return read(value)
+    except ValidationError as exc:
+        raise PydanticCustomError("env_value", 'this must be text, or {"secret": NAME}') from exc
+
+
+EnvValue = Annotated[str | SecretRefIn, WrapValidator(_value_or_secret)]
+
+
 class LaunchIn(In):
     """What to run: exactly one of `model`, `image` and `command` (an image may have a command too)."""
 
@@ -66,8 +85,20 @@ class LaunchIn(In):
     parameters: tuple[str, ...] = Field(default=(), description="command-line arguments of the engine's server")
     image: str | None = Field(default=None, min_length=1, max_length=1024)
     command: tuple[str, ...] = Field(default=(), description="{host}, {port} and {model} stand for the worker's own")
-    env: dict[str, str] = Field(default_factory=dict)
+    credential: str | None = Field(
+        default=None, max_length=63, description="a registry credential's name, for an image"
+    )
+    env: dict[str, EnvValue] = Field(default_factory=dict, description="values, or secrets by name")
     port: int | None = None
+
+    def to_domain(self) -> LaunchSpec:
+        env = {name: v if isinstance(v, str) else SecretRef(v.secret) for name, v in self.env.items()}
+        return LaunchSpec(**self.model_dump(exclude={"env"}), env=env)
+
+    @classmethod
+    def of(cls, spec: LaunchSpec) -> Self:
+        env = {name: v if isinstance(v, str) else SecretRefIn(secret=v.secret) for name, v in spec.env.items()}
+        return cls(**{**fields_of(spec), "env": env})
 
 
 class ProbeIn(In):
@@ -153,7 +184,7 @@ class SpecIn(In):
         """The domain's spec. Raises `Invalid` with pointers into this document."""
         return EndpointSpec(
             name=self.name,
-            launch=LaunchSpec(**self.launch.model_dump()),
+            launch=self.launch.to_domain(),
             pools=tuple(pool.to_domain(f"/pools/{index}") for index, pool in enumerate(self.pools)),
             probes=self.probes.to_domain(),
             scaling=ScalingPolicy(**self.scaling.model_dump()),
@@ -171,7 +202,7 @@ class SpecIn(In):
         """The document that makes this spec."""
         return cls(
             name=spec.name,
-            launch=LaunchIn(**fields_of(spec.launch)),
+            launch=LaunchIn.of(spec.launch),
             pools=tuple(
                 Pool(
                     name=pool.name,
@@ -199,5 +230,6 @@ class SpecIn(In):
 
 
 def masked(spec: SpecIn) -> SpecIn:
-    hidden = spec.launch.model_copy(update={"env": dict.fromkeys(spec.launch.env, "***")})
+    env = {name: "***" if isinstance(value, str) else value for name, value in spec.launch.env.items()}
+    hidden = spec.launch.model_copy(update={"env": env})
     return spec.model_copy(update={"launch": hidden})
