@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ class Settings:
     """Everything that can be set. Durations are in seconds.
 
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
+    From the networks in `trusted_proxies`, `X-Forwarded-*` and `Forwarded` are believed and extended, from everywhere
+    else replaced.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
@@ -102,6 +105,7 @@ class Settings:
     port: int = DEFAULT_PORT
     external_url: str | None = None
     domains: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
@@ -189,6 +193,11 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(item) for item in value)
 
 
+def _networks(value: object) -> tuple[str, ...]:
+    # The whole network is meant, whichever of its addresses stands for it.
+    return tuple(str(ip_network(item, strict=False)) for item in _texts(value))
+
+
 def _text_map(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise TypeError("expected a mapping of texts")
@@ -237,6 +246,7 @@ _PARSERS: Mapping[str, Any] = {
     "port": _whole(1, 65_535),
     "external_url": _text,
     "domains": _texts,
+    "trusted_proxies": _networks,
     "models": _text_map,
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import msgspec
 
 from stoker.gateway.admission import Refusal
-from stoker.gateway.head import ResponseHead
+from stoker.gateway.response import ResponseHead
 
 _STATUS_OF_REASON = {
     "waiting_room_full": 429,

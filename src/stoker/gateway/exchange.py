@@ -11,9 +11,13 @@ from typing import Final
 from stoker.gateway import answers
 from stoker.gateway.admission import REST_S, Admission, Refusal, Turn, Worker
 from stoker.gateway.answers import Answer
-from stoker.gateway.head import Headers, Request, read_response
+from stoker.gateway.head import Headers, Request
 from stoker.gateway.parties import Downstream, Hub, Limits
-from stoker.gateway.upstream import Pool, Upstream
+from stoker.gateway.pools import Pool
+from stoker.gateway.response import read_response, switching_head, trailer_line
+from stoker.gateway.tunnel import Tunnel
+from stoker.gateway.upload import first_piece, next_piece
+from stoker.gateway.upstream import Upstream
 
 # What of a body is held while nobody takes it, and what is kept for sending it a second time.
 BODY_HELD_BYTES_MAX: Final = 64 * 1024
@@ -24,7 +28,8 @@ _WAITING: Final = 0
 _CONNECTING: Final = 1
 _SENDING: Final = 2
 _ANSWERING: Final = 3
-_OVER: Final = 4
+_TUNNELLING: Final = 4
+_OVER: Final = 5
 
 
 class Exchange:
@@ -48,6 +53,7 @@ class Exchange:
         "_sent_bytes",
         "_started_at",
         "_state",
+        "_tunnel",
         "_turn",
         "_upstream",
         "_whole",
@@ -81,6 +87,8 @@ class Exchange:
         self._pool: Pool | None = None
         self._opening: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
+        # Of a WebSocket: the 101 to pass on, then the tunnel.
+        self._tunnel: bytes | Tunnel | None = None
         self._resent = False
         # The last byte of the body has gone up.
         self._whole = False
@@ -126,7 +134,7 @@ class Exchange:
         self._active_at = self._gateway.now
         if self._started_at is None:
             self._started_at = self._active_at
-        upstream = pool.take()
+        upstream = pool.take(self._active_at)
         if upstream is not None:
             self._send(upstream)
         else:
@@ -183,15 +191,7 @@ class Exchange:
         self._whole = request.complete
         # Before the write, which may find the upstream full and stop the body again.
         self.downstream.resume_body()
-        parts = [*(self._sent or ()), *self._take_body()]
-        if request.length is None and not request.complete:
-            upstream.write(b"".join((self._head, b"Transfer-Encoding: chunked\r\n\r\n", *map(_chunk, parts))))
-        else:
-            if request.length is None:
-                # Whole by now: no need for chunks, which not every worker understands.
-                request.length = sum(map(len, parts))
-                request.chunked = False
-            upstream.write(b"".join((self._head, b"Content-Length: %d\r\n\r\n" % request.length, *parts)))
+        upstream.write(first_piece(self._head, request, [*(self._sent or ()), *self._take_body()]))
 
     def _take_body(self) -> list[bytes]:
         self._sent_bytes += self.request.pending_bytes
@@ -214,13 +214,9 @@ class Exchange:
         request = self.request
         parts = self._take_body()
         self._whole = request.complete
-        if request.chunked:
-            parts = [_chunk(part) for part in parts]
-            if request.complete:
-                parts.append(b"0\r\n\r\n")
         self._active_at = self._gateway.now
-        if parts:
-            upstream.write(b"".join(parts))
+        if piece := next_piece(request, parts):
+            upstream.write(piece)
 
     def upstream_blocked(self) -> None:
         """The upstream does not keep up with the body."""
@@ -244,12 +240,19 @@ class Exchange:
         self._state = _ANSWERING
         self._sent = None
         self._active_at = self._gateway.now
+        if head.keep_alive_s is not None and self._upstream is not None:
+            self._upstream.keep_alive_s = head.keep_alive_s
         self.downstream.begin(head)
         return head.until_close
 
     def answer_data(self, data: bytes) -> None:
         """A piece of the answer's body."""
         self.downstream.write(data)
+
+    def answer_trailer(self, name: bytes, value: bytes) -> None:
+        """A trailer of the answer."""
+        if (line := trailer_line(name, value, sandboxed=self._sandboxed)) is not None:
+            self.downstream.trailer(line)
 
     def flush(self) -> None:
         """Nothing more of the answer is there at the moment."""
@@ -284,6 +287,49 @@ class Exchange:
             return
         self._fail(502, "worker_failed", f"the worker did not answer: {detail}")
 
+    # --- a WebSocket ---
+
+    def switches(self, headers: Headers) -> bool:
+        """The upstream answers 101: is that what was asked for?"""
+        if not self.request.upgrade or self._state != _SENDING:
+            return False
+        self._tunnel = switching_head(headers, sandboxed=self._sandboxed)
+        return self._tunnel is not None
+
+    def switched(self, early: bytes) -> None:
+        """From now on bytes pass as they are. The slot is held until both ends are done."""
+        head, self._tunnel = self._tunnel, None
+        upstream, self._upstream = self._upstream, None
+        assert isinstance(head, bytes)
+        assert upstream is not None
+        worker = upstream.detach()
+        if worker is None:
+            self._fail(502, "worker_failed", "the worker closed the connection that it had just agreed to")
+            return
+        handed = self.downstream.switch(head)
+        if handed is None:
+            worker.abort()
+            self.gone()
+            return
+        client, from_client = handed
+        self._state = _TUNNELLING
+        self._sent = None
+        gateway = self._gateway
+        tunnel = self._tunnel = Tunnel(
+            self, gateway, client=client, client_end=self.downstream, worker=worker, view=gateway.upstreams.view
+        )
+        tunnel.start(from_client=from_client, from_worker=early)
+
+    def tunnel_ended(self, *, cut: bool) -> None:
+        """The worker's end of the WebSocket is closed."""
+        if self._state == _OVER:
+            return
+        self._over(failed=cut)
+        if cut:
+            self.downstream.abort()
+        else:
+            self.downstream.close()
+
     def _rest(self, admission: Admission, turn: Turn) -> None:
         admission.rest(turn, self._gateway.time())
         loop = asyncio.get_running_loop()
@@ -294,7 +340,7 @@ class Exchange:
         if self._admission is None:
             reason, detail = "control_unavailable", f"control did not answer: {detail}"
             status = 503
-        began = self._state == _ANSWERING
+        began = self._state >= _ANSWERING
         self._over(failed=True)
         if began:
             self.downstream.abort()
@@ -336,6 +382,10 @@ class Exchange:
                 assert self._opening is not None
                 self._opening.cancel()
                 self.connect_failed(f"no connection within {limits.connect_s:g} s")
+        elif state == _TUNNELLING:
+            assert isinstance(self._tunnel, Tunnel)
+            if self._tunnel.overdue(now, limits.idle_s):
+                self._fail(504, "idle_timeout", "silence in both directions")
         elif state == _SENDING and self.request.complete:
             if limits.first_byte_s is not None and now - self._active_at > limits.first_byte_s:
                 self._fail(504, "first_byte_timeout", f"no answer within {limits.first_byte_s:g} s")
@@ -356,6 +406,9 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abort()
+        tunnel, self._tunnel = self._tunnel, None
+        if isinstance(tunnel, Tunnel):
+            tunnel.end()
         self._sent = None
         # A turn that has left the queue may lie in it as a blank for a while, and this exchange with it.
         self.request.take()
@@ -366,10 +419,6 @@ class Exchange:
                 self._admission.leave(turn, now)
             else:
                 self._admission.release(turn, now, failed=failed)
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def _control_unavailable(detail: str) -> Answer:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -20,9 +21,10 @@ from stoker.gateway.connection import ClientConnection
 from stoker.gateway.exchange import Exchange
 from stoker.gateway.head import Request, upstream_head
 from stoker.gateway.parties import ControlLimits, Swept
+from stoker.gateway.pools import Upstreams
 from stoker.gateway.reports import Reporter
 from stoker.gateway.table import Address, Table, TableFile, host_of
-from stoker.gateway.upstream import READ_BYTES, Upstreams
+from stoker.gateway.upstream import READ_BYTES
 from stoker.link.client import LinkClient
 from stoker.link.messages import Delta, EndpointEntry, Snapshot
 from stoker.settings import Settings
@@ -55,6 +57,7 @@ class Gateway:
         self.clients: set[ClientConnection] = set()
         self.upstreams = Upstreams()
         self.view = memoryview(bytearray(READ_BYTES))
+        self.trusted = tuple(ip_network(network) for network in settings.trusted_proxies)
         self.control_pool = self.upstreams.unix_pool(settings.paths.control_socket)
         self.admissions: dict[str, Admission] = {}
         self.link = LinkClient(settings.paths.link_socket, self, incarnation=incarnation)
