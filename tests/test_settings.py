@@ -21,6 +21,8 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "external_url": ("https://x.test/", "https://x.test/", "https://x.test/"),
     "domains": ("[a.test, b.test]", "[a.test, b.test]", ("a.test", "b.test")),
     "trusted_proxies": ("[10.1.0.0/8, '::1']", "[10.1.0.0/8, '::1']", ("10.0.0.0/8", "::1/128")),
+    "tls_cert": ("/c.pem", "/c.pem", "/c.pem"),
+    "tls_key": ("/k.pem", "/k.pem", "/k.pem"),
     "models": ("{m: /m.gguf}", "{m: /m.gguf}", {"m": "/m.gguf"}),
     "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
     "worker_log_mib": ("1.5", "1.5", 1.5),

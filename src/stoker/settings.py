@@ -58,6 +58,11 @@ class Paths:
         return self.data_dir / "address"
 
     @property
+    def certificate(self) -> Path:
+        """The certificate shown at that address, if it is one of TLS, for the command line on this machine."""
+        return self.data_dir / "address.pem"
+
+    @property
     def settings(self) -> Path:
         return self.data_dir / "stoker.yaml"
 
@@ -96,7 +101,7 @@ class Settings:
 
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
     From the networks in `trusted_proxies`, `X-Forwarded-*` and `Forwarded` are believed and extended, from everywhere
-    else replaced.
+    else replaced. `tls_cert` and `tls_key` are PEM files, the former with its chain; with both, only TLS is spoken.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
@@ -106,6 +111,8 @@ class Settings:
     external_url: str | None = None
     domains: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
@@ -125,7 +132,7 @@ class Settings:
         if self.external_url:
             return self.external_url.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
 
 def read(
@@ -152,7 +159,10 @@ def read(
     unknown = sorted(set(values) - names)
     if unknown:
         raise Invalid(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(names))}")
-    return Settings(data_dir=folder, **{name: _value(name, value) for name, value in values.items()})
+    settings = Settings(data_dir=folder, **{name: _value(name, value) for name, value in values.items()})
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise Invalid("the settings tls_cert and tls_key belong together: give both or none")
+    return settings
 
 
 def _text_of(path: Path) -> str:
@@ -247,6 +257,8 @@ _PARSERS: Mapping[str, Any] = {
     "external_url": _text,
     "domains": _texts,
     "trusted_proxies": _networks,
+    "tls_cert": _text,
+    "tls_key": _text,
     "models": _text_map,
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),

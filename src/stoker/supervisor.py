@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoker import tls
 from stoker.domain.errors import Unavailable
 from stoker.roles import Held, Order, hold, holder
 from stoker.settings import Paths, Settings
@@ -284,39 +285,54 @@ def role_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
         "STOKER_HOST": settings.host,
         "STOKER_PORT": str(settings.port),
         "STOKER_LOG_LEVEL": settings.log_level,
+        **({"STOKER_TLS_CERT": settings.tls_cert} if settings.tls_cert else {}),
+        **({"STOKER_TLS_KEY": settings.tls_key} if settings.tls_key else {}),
     }
 
 
 def answers(settings: Settings, path: str) -> bool:
     """Does Stoker answer there, with whatever it is that is no failure of its own?"""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    connection: http.client.HTTPConnection | None = None
     try:
+        if settings.tls_cert:
+            context = tls.pinned(settings.paths.certificate)
+            connection = http.client.HTTPSConnection(host, settings.port, timeout=5, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, settings.port, timeout=5)
         connection.request("GET", path)
         return connection.getresponse().status < 500
     except (OSError, http.client.HTTPException):
         return False
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
 
 
 def run(settings: Settings, *, say: Say = _say) -> int:
     """Run Stoker until Ctrl-C (drains, stops the workers) or SIGTERM (leaves them). The exit code.
 
-    Raises `Unavailable` when another one runs on this data folder, or the port is taken.
+    Raises `Unavailable` when another one runs on this data folder, or the port is taken; `Invalid` for a certificate
+    that cannot be used.
     """
     paths = settings.paths
+    if settings.tls_cert and settings.tls_key:
+        # Better now than in a gateway that is started again and again.
+        tls.listening(settings.tls_cert, settings.tls_key)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         # A moment's patience: whoever asks for the holder holds it as well, for microseconds.
         with hold(paths.supervisor_lock, wait_s=0.3):
             sockets = bind(settings, os.environ)
             try:
+                paths.certificate.unlink(missing_ok=True)
+                if settings.tls_cert:
+                    paths.certificate.write_text(tls.own_certificate(settings.tls_cert), encoding="ascii")
                 paths.address.write_text(settings.url + "\n", encoding="ascii")
                 return asyncio.run(Supervisor(settings, sockets, say=say).run())
             finally:
                 sockets.close()
-                for leftover in (paths.control_socket, paths.link_socket, paths.address):
+                for leftover in (paths.control_socket, paths.link_socket, paths.address, paths.certificate):
                     leftover.unlink(missing_ok=True)
     except Held as exc:
         raise Unavailable(

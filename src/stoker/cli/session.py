@@ -66,7 +66,7 @@ class Session:
         key = self.key
         if key is None and url == own:
             key = self.admin_key
-        return Client(url, key)
+        return Client(url, key, certificate=self.paths.certificate if url == own else None)
 
     @cached_property
     def own_url(self) -> str:

@@ -22,6 +22,7 @@ import structlog
 import uvloop
 
 from stoker import settings as settings_module
+from stoker import tls
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.proxy import TICK_S, Gateway
 from stoker.roles import Lifeline
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 DRAIN_S_MAX: Final = 30.0
 BACKLOG: Final = 4_096
+HANDSHAKE_S_MAX: Final = 10.0
+SHUTDOWN_S_MAX: Final = 2.0
 # Descriptors that are not clients or their upstreams: sockets of control, files, the loop's own.
 _DESCRIPTORS_RESERVED: Final = 128
 
@@ -61,7 +64,16 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> 
     gateway.load()
     link = loop.create_task(gateway.link.run())
     ticking = loop.create_task(_tick(gateway))
-    server = await loop.create_server(lambda: ClientConnection(gateway), sock=listening, backlog=BACKLOG)
+    secure = tls.listening(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+    server = await loop.create_server(
+        lambda: ClientConnection(gateway),
+        sock=listening,
+        backlog=BACKLOG,
+        ssl=secure,
+        ssl_handshake_timeout=None if secure is None else HANDSHAKE_S_MAX,
+        # Nobody answers for what a client sends after it was told of the end.
+        ssl_shutdown_timeout=None if secure is None else SHUTDOWN_S_MAX,
+    )
     _settle_memory()
     log.info("gateway_serving", address=str(listening.getsockname()))
     try:
