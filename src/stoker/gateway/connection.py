@@ -263,13 +263,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._since = self._router.now
         if request.upgrade:
             self._reader.release()
-        if not request.complete:
-            self._linger()
-        elif self._close_after or (self._router.draining and not self._requests):
-            if request.keep_alive or request.error is not None:
-                self._linger()
-            else:
-                self.close()
+        if not request.complete or self._close_after or (self._router.draining and not self._requests):
+            self._linger(unread=not request.complete or request.error is not None)
         else:
             self._unpause(_BODY if len(self._requests) > 1 else _BODY | _PIPELINE)
             self._run()
@@ -373,12 +368,17 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _linger(self) -> None:
-        """Close, but read on for a moment: unread bytes would turn the close into a reset that overtakes the answer."""
+    def _linger(self, *, unread: bool) -> None:
+        """Close, but read on for a moment: bytes that nobody reads would turn the close into a reset that overtakes the
+        answer. TLS knows no half-closes: there only while the rest of a request is to be expected.
+        """
         self._closing_at = self._router.now
         self._requests.clear()
         if self._transport is not None and not self._transport.is_closing():
             if self._transport.can_write_eof():
                 self._transport.write_eof()
+            elif not unread:
+                self._transport.close()
+                return
             self._pauses = 0
             self._transport.resume_reading()
