@@ -12,6 +12,7 @@ from typing import Protocol
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.head import Headers
+from stoker.gateway.ledger import Ledger
 from stoker.gateway.pools import Pool, Upstreams
 from stoker.gateway.response import ResponseHead
 
@@ -94,6 +95,7 @@ class Hub(Protocol):
 
     now: float
     live: set[Swept]
+    ledger: Ledger
     upstreams: Upstreams
     control_pool: Pool
 
