@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "operation_timeout_s": ("60", "60", 60.0),
     "events_kept": ("500", "500", 500),
     "decisions_kept": ("600", "600", 600),
+    "buffer_mib": ("64", "64", 64.0),
     "log_level": ("debug", "debug", "debug"),
 }
 

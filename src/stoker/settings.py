@@ -102,6 +102,7 @@ class Settings:
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
     From the networks in `trusted_proxies`, `X-Forwarded-*` and `Forwarded` are believed and extended, from everywhere
     else replaced. `tls_cert` and `tls_key` are PEM files, the former with its chain; with both, only TLS is spoken.
+    `buffer_mib` bounds the bodies that requests hold in the gateway while they wait, all together.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
@@ -120,6 +121,7 @@ class Settings:
     operation_timeout_s: float = 1_800.0
     events_kept: int = 10_000
     decisions_kept: int = 10_000
+    buffer_mib: float = 256.0
     log_level: str = "info"
 
     @property
@@ -266,5 +268,6 @@ _PARSERS: Mapping[str, Any] = {
     "operation_timeout_s": _number(1, 604_800),
     "events_kept": _whole(100, 10_000_000),
     "decisions_kept": _whole(100, 10_000_000),
+    "buffer_mib": _number(1, 1_048_576),
     "log_level": _level,
 }

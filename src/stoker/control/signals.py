@@ -14,7 +14,7 @@ from stoker.control.fleet import Fleet
 from stoker.control.table import Publisher
 from stoker.domain.endpoint import Endpoint, EndpointId, Phase
 from stoker.domain.worker import Worker, WorkerId, WorkerState
-from stoker.link.messages import Report, Wake, WorkerDown
+from stoker.link.messages import Freed, Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
 from stoker.policy.scaling import Signals, decide
 from stoker.telemetry.traffic import TrafficMeter
@@ -44,6 +44,7 @@ class Gateway:
         attached: Callable[[EndpointId], Iterable[str]],
     ) -> None:
         self.traffic = traffic
+        self.freed_listeners: list[Callable[[EndpointId, int], None]] = []
         self._fleet = fleet
         self._clock = clock
         self._attached = attached
@@ -86,6 +87,11 @@ class Gateway:
     def worker_down(self, down: WorkerDown) -> None:
         log.warning("worker_refuses", endpoint=down.endpoint, worker=down.worker, reason=down.reason)
         self._reconciler.worker_unhealthy(WorkerId(down.worker), down.reason)
+
+    def freed(self, freed: Freed) -> None:
+        """Slots are free of an endpoint with a backlog. Whoever hands out tasks asks to be told."""
+        for listener in self.freed_listeners:
+            listener(EndpointId(freed.endpoint), freed.slots)
 
     def acknowledged(self, seq: int) -> None:
         """The table has taken effect: perhaps a drain may go on, or a port is free."""

@@ -12,6 +12,10 @@ from stoker.gateway.response import ResponseHead
 
 _STATUS_OF_REASON = {
     "waiting_room_full": 429,
+    "busy": 429,
+    "key_rate": 429,
+    "key_concurrency": 429,
+    "session_lost": 410,
     "endpoint_gone": 404,
 }
 RETRY_AFTER_S = 1.0
@@ -69,6 +73,11 @@ def refused(refusal: Refusal, *, openai: bool) -> Answer:
     """The answer to a request that admission refused."""
     status = _STATUS_OF_REASON.get(refusal.reason, 503)
     return failure(status, refusal.reason, refusal.text, openai=openai, retry_after_s=refusal.retry_after_s)
+
+
+def no_memory(*, openai: bool) -> Answer:
+    """The answer to a request that waits with more of a body than the gateway can hold."""
+    return failure(503, "buffers_full", "the bodies of waiting requests fill the gateway's buffers", openai=openai)
 
 
 def _openai_type(status: int) -> str:

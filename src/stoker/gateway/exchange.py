@@ -11,14 +11,16 @@ from typing import Final
 from stoker.gateway import answers
 from stoker.gateway.admission import REST_S, Admission, Refusal, Turn, Worker
 from stoker.gateway.answers import Answer
+from stoker.gateway.budget import Share
 from stoker.gateway.head import Headers, Request
 from stoker.gateway.ledger import CLIENT_LEFT, Trace
 from stoker.gateway.parties import Downstream, Hub, Limits
 from stoker.gateway.pools import Pool
+from stoker.gateway.quotas import Quota
 from stoker.gateway.response import read_response, switching_head, trailer_line
 from stoker.gateway.tunnel import Tunnel
 from stoker.gateway.upload import first_piece, next_piece
-from stoker.gateway.upstream import Upstream
+from stoker.gateway.upstream import READ_BYTES, Upstream
 
 # What of a body is held while nobody takes it, and what is kept for sending it a second time.
 BODY_HELD_BYTES_MAX: Final = 64 * 1024
@@ -49,14 +51,16 @@ class Exchange:
         "_openai",
         "_opening",
         "_pool",
+        "_quota",
         "_resent",
         "_sandboxed",
         "_sent",
         "_sent_bytes",
+        "_share",
         "_started_at",
         "_state",
-        "_tunnel",
         "_trace",
+        "_tunnel",
         "_turn",
         "_upstream",
         "_whole",
@@ -75,6 +79,7 @@ class Exchange:
         admission: Admission | None = None,
         key: str | None = None,
         pin: str | None = None,
+        quota: Quota | None = None,
         sandboxed: bool = False,
         openai: bool = False,
     ) -> None:
@@ -84,7 +89,11 @@ class Exchange:
         self._head = head
         self._limits = limits
         self._admission = admission
-        self._turn: Turn | None = None if admission is None else Turn(self, hold_s=request.hold_s, pin=pin)
+        self._turn: Turn | None = None
+        if admission is not None:
+            self._turn = Turn(self, hold_s=request.hold_s, pin=pin, session=request.session, hint=request.worker)
+        self._quota = quota
+        self._share: Share | None = None
         self._sandboxed = sandboxed
         self._openai = openai
         self._state = _WAITING
@@ -127,6 +136,8 @@ class Exchange:
 
     def admitted(self, worker: Worker) -> None:
         """Admission has given it a slot of this worker."""
+        if self._share is not None:
+            self._share.let_go()
         self._trace.admitted_at = self._gateway.time()
         self._go(self._gateway.upstreams.pool(worker))
 
@@ -154,8 +165,17 @@ class Exchange:
         self._hold_body()
 
     def _hold_body(self) -> None:
-        if self.request.pending_bytes > BODY_HELD_BYTES_MAX:
+        request = self.request
+        if not request.pending_bytes:
+            return
+        if not request.complete and request.pending_bytes + READ_BYTES > BODY_HELD_BYTES_MAX:
             self.downstream.pause_body()
+        if self._share is None:
+            self._share = Share(self._gateway.budget)
+        if not self._share.hold(request.pending_bytes):
+            self._trace.refused(503)
+            self._over(failed=False)
+            self.downstream.answer(answers.no_memory(openai=self._openai))
 
     def connected(self, upstream: Upstream) -> None:
         """A new connection is there."""
@@ -251,8 +271,14 @@ class Exchange:
         self._active_at = self._gateway.now
         if head.keep_alive_s is not None and self._upstream is not None:
             self._upstream.keep_alive_s = head.keep_alive_s
+        if self.request.session is not None or self.request.reservation is not None:
+            head.lines = [*head.lines, self._worker_line()]
         self.downstream.begin(head)
         return head.until_close
+
+    def _worker_line(self) -> bytes:
+        worker = None if self._turn is None else self._turn.worker
+        return b"" if worker is None else b"X-Stoker-Worker: %b\r\n" % worker.id.encode()
 
     def answer_data(self, data: bytes) -> None:
         """A piece of the answer's body."""
@@ -426,6 +452,10 @@ class Exchange:
         if isinstance(tunnel, Tunnel):
             tunnel.end()
         self._sent = None
+        if self._share is not None:
+            self._share.let_go()
+        if self._quota is not None:
+            self._quota.leave()
         # A turn that has left the queue may lie in it as a blank for a while, and this exchange with it.
         self.request.take()
         turn, self._turn = self._turn, None

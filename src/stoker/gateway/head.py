@@ -14,6 +14,7 @@ Headers = list[tuple[bytes, bytes]]
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 256
+BINDING_BYTES_MAX: Final = 256
 
 # What a header of a request is to the gateway; those that are not listed are copied.
 _DROP: Final = 0
@@ -30,7 +31,10 @@ _ENDPOINT: Final = 10
 _HOLD: Final = 11
 _UPGRADE: Final = 12
 _TE: Final = 13
-_COPY: Final = 14
+_SESSION: Final = 14
+_RESERVATION: Final = 15
+_WORKER: Final = 16
+_COPY: Final = 17
 
 _REQUEST_HEADERS: Final[dict[bytes, int]] = {
     b"host": _HOST,
@@ -45,6 +49,9 @@ _REQUEST_HEADERS: Final[dict[bytes, int]] = {
     b"x-real-ip": _FORWARDED,
     b"x-stoker-endpoint": _ENDPOINT,
     b"x-stoker-hold": _HOLD,
+    b"x-stoker-session": _SESSION,
+    b"x-stoker-reservation": _RESERVATION,
+    b"x-stoker-worker": _WORKER,
     b"keep-alive": _DROP,
     b"proxy-connection": _DROP,
     b"proxy-authorization": _DROP,
@@ -81,6 +88,7 @@ class Request:
     `target` is what follows the method, in origin form, byte for byte. `length` is the declared length of the body;
     `None` with `chunked` is unknown, without it there is none. `complete`: the last byte of it has arrived.
     `upgrade`: it asks for a WebSocket. `forwarded` is what it says of hops before, `trailers` are complete lines.
+    `session`, `reservation` and `worker` say which worker it belongs to.
     """
 
     __slots__ = (
@@ -102,10 +110,13 @@ class Request:
         "pending",
         "pending_bytes",
         "persistent",
+        "reservation",
+        "session",
         "target",
         "te",
         "trailers",
         "upgrade",
+        "worker",
     )
 
     def __init__(self, method: bytes, target: bytes, *, persistent: bool, keep_alive: bool) -> None:
@@ -123,6 +134,9 @@ class Request:
         self.forwarded: Headers | None = None
         self.endpoint: bytes | None = None
         self.hold_s: float | None = None
+        self.session: bytes | None = None
+        self.reservation: bytes | None = None
+        self.worker: str | None = None
         self.lines: list[bytes] = []
         self.pending: list[bytes] = []
         self.pending_bytes = 0
@@ -248,8 +262,21 @@ def _note(request: Request, kind: int, name: bytes, value: bytes) -> None:
         request.te = b"trailers" in value.lower()
     elif kind == _ENDPOINT:
         request.endpoint = value.strip()
-    else:
+    elif kind == _HOLD:
         request.hold_s = _hold(value)
+    else:
+        _note_binding(request, kind, value.strip())
+
+
+def _note_binding(request: Request, kind: int, value: bytes) -> None:
+    if not 0 < len(value) <= BINDING_BYTES_MAX:
+        raise BadHead(400, f"X-Stoker-Session, -Worker and -Reservation have at most {BINDING_BYTES_MAX} characters")
+    if kind == _SESSION:
+        request.session = value
+    elif kind == _RESERVATION:
+        request.reservation = value
+    else:
+        request.worker = value.decode("latin-1")
 
 
 def connection_names(value: bytes, named: list[bytes] | None) -> list[bytes] | None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
+from stoker.gateway.budget import Budget
 from stoker.gateway.head import Headers
 from stoker.gateway.ledger import Ledger
 from stoker.gateway.pools import Pool, Upstreams
@@ -96,6 +97,7 @@ class Hub(Protocol):
     now: float
     live: set[Swept]
     ledger: Ledger
+    budget: Budget
     upstreams: Upstreams
     control_pool: Pool
 

@@ -5,13 +5,14 @@ Never on the path of a request but for one message when a request begins to wait
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from stoker.gateway.admission import Admission
 from stoker.gateway.ledger import Ledger
 from stoker.link.client import LinkClient
-from stoker.link.messages import EndpointReport, Report, Wake, WorkerDown
+from stoker.link.messages import EndpointReport, Freed, Report, Wake, WorkerDown
 
 # Empty reports say that the gateway lives, and endpoints with requests are told of although nothing began or ended.
 HEARTBEAT_S: Final = 1.0
@@ -26,14 +27,27 @@ class Reporter:
         self._started_at = started_at
         self._touched: list[Admission] = []
         self._reported_at = started_at
+        self._freed: dict[str, Admission] = {}
 
     def touched(self, admission: Admission) -> None:
         """Something happened to it; called once per report."""
         self._touched.append(admission)
 
     def waits(self, admission: Admission) -> None:
-        """A request begins to wait; called once per report."""
-        self._link.send(Wake(admission.entry.id, admission.waiting))
+        """A request begins to wait, or was refused for want of any worker; called once per report."""
+        self._link.send(Wake(admission.entry.id, max(1, admission.waiting)))
+
+    def freed(self, admission: Admission) -> None:
+        """A slot may be free that tasks wait for; said once for all that happens in one turn of the event loop."""
+        if not self._freed:
+            asyncio.get_running_loop().call_soon(self._tell_freed)
+        self._freed[admission.entry.id] = admission
+
+    def _tell_freed(self) -> None:
+        freed, self._freed = self._freed, {}
+        for admission in freed.values():
+            if slots := admission.slots_free():
+                self._link.send(Freed(admission.entry.id, slots))
 
     def worker_down(self, admission: Admission, worker: str, reason: str) -> None:
         """A worker refused a connection."""

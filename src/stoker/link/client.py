@@ -19,6 +19,7 @@ from stoker.link.messages import (
     Ack,
     Delta,
     Hello,
+    Leaving,
     Message,
     Snapshot,
     decode_to_gateway,
@@ -49,10 +50,11 @@ class LinkBroken(Exception):
 class LinkClient:
     """The connection to control. `connected`: a snapshot was taken over this connection, and messages are sent."""
 
-    def __init__(self, path: Path, holder: TableHolder, *, incarnation: str) -> None:
+    def __init__(self, path: Path, holder: TableHolder, *, incarnation: str, successor: bool = False) -> None:
+        """`successor`: another gateway is there still, which is about to leave."""
         self._path = path
         self._holder = holder
-        self._hello = Hello(version=PROTOCOL_VERSION, incarnation=incarnation, term=0)
+        self._hello = Hello(version=PROTOCOL_VERSION, incarnation=incarnation, term=0, successor=successor)
         self._writer: asyncio.StreamWriter | None = None
         self._term_max = 0
         self._seq: int | None = None
@@ -72,6 +74,11 @@ class LinkClient:
             return False
         writer.write(encode(message))
         return True
+
+    def leave(self) -> None:
+        """Another gateway takes over: say so now, and again to a control that comes anew."""
+        self._hello = msgspec.structs.replace(self._hello, leaving=True, successor=False)
+        self.send(Leaving())
 
     def stop_reconnecting(self) -> None:
         """Keep this connection as long as it lasts, but take no new one: a successor may be there by now."""

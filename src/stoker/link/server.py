@@ -19,10 +19,12 @@ from stoker.link.messages import (
     Ack,
     Delta,
     EndpointEntry,
+    Freed,
     Hello,
     KeyEntry,
     Message,
     Report,
+    ReservationEntry,
     Snapshot,
     Wake,
     WorkerDown,
@@ -50,6 +52,8 @@ class LinkListener(Protocol):
 
     def worker_down(self, down: WorkerDown) -> None: ...
 
+    def freed(self, freed: Freed) -> None: ...
+
     def acknowledged(self, seq: int) -> None: ...
 
 
@@ -63,6 +67,8 @@ class LinkServer:
         self._listener = listener
         self._endpoints: dict[str, EndpointEntry] = {}
         self._keys: dict[str, KeyEntry] = {}
+        # With the event loop's time at which each is over.
+        self._reservations: dict[str, tuple[ReservationEntry, float]] = {}
         self._seq = 1
         self._acked = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -116,6 +122,27 @@ class LinkServer:
             return self._seq
         return self._send_delta(lambda seq: Delta(seq, keys_gone=(digest,)))
 
+    def put_reservation(self, entry: ReservationEntry) -> int:
+        """Hand over a ticket. It is over by itself after `expires_s`."""
+        now = asyncio.get_running_loop().time()
+        self._reservations = {id: kept for id, kept in self._reservations.items() if kept[1] > now}
+        self._reservations[entry.id] = (entry, now + entry.expires_s)
+        return self._send_delta(lambda seq: Delta(seq, reservations=(entry,)))
+
+    def drop_reservation(self, id: str) -> int:
+        """Take a ticket back; unknown ones change nothing."""
+        if self._reservations.pop(id, None) is None:
+            return self._seq
+        return self._send_delta(lambda seq: Delta(seq, reservations_gone=(id,)))
+
+    def _reservations_left(self) -> tuple[ReservationEntry, ...]:
+        now = asyncio.get_running_loop().time()
+        return tuple(
+            msgspec.structs.replace(entry, expires_s=ends_at - now)
+            for entry, ends_at in self._reservations.values()
+            if ends_at > now
+        )
+
     def _send_delta(self, delta: Callable[[int], Delta]) -> int:
         self._seq += 1
         if self._ready:
@@ -139,7 +166,8 @@ class LinkServer:
             self._send_snapshot()
 
     def _send_snapshot(self) -> None:
-        self._send(Snapshot(self._seq, tuple(self._endpoints.values()), tuple(self._keys.values())))
+        reservations = self._reservations_left() if self._reservations else ()
+        self._send(Snapshot(self._seq, tuple(self._endpoints.values()), tuple(self._keys.values()), reservations))
 
     async def wait_acked(self, seq: int, *, timeout_s: float) -> bool:
         """Wait until the gateway has taken over `seq`. False when it did not within `timeout_s`, or none is there."""
@@ -227,5 +255,7 @@ class LinkServer:
                 self._listener.woken(message)
             case WorkerDown():
                 self._listener.worker_down(message)
+            case Freed():
+                self._listener.freed(message)
             case _:
                 pass
