@@ -31,6 +31,8 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "events_kept": ("500", "500", 500),
     "decisions_kept": ("600", "600", 600),
     "buffer_mib": ("64", "64", 64.0),
+    "attempt_mib": ("1", "1", 1.0),
+    "attempts_mib": ("2", "2", 2.0),
     "log_level": ("debug", "debug", "debug"),
 }
 

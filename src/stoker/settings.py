@@ -76,6 +76,15 @@ class Paths:
         return self.data_dir / "table.json"
 
     @property
+    def attempts(self) -> Path:
+        """Answers to attempts of tasks that are not acknowledged yet, a folder for each gateway."""
+        return self.data_dir / "attempts"
+
+    def attempts_socket(self, incarnation: str) -> Path:
+        """The internal listener of one gateway."""
+        return self.run / f"a-{incarnation[:6]}.sock"
+
+    @property
     def run(self) -> Path:
         """The folder of the Unix sockets: below the data folder, unless its path is too long for a socket's address."""
         inside = self.data_dir / "run"
@@ -103,6 +112,7 @@ class Settings:
     From the networks in `trusted_proxies`, `X-Forwarded-*` and `Forwarded` are believed and extended, from everywhere
     else replaced. `tls_cert` and `tls_key` are PEM files, the former with its chain; with both, only TLS is spoken.
     `buffer_mib` bounds the bodies that requests hold in the gateway while they wait, all together.
+    `attempt_mib` bounds the answer to one attempt of a task, `attempts_mib` all that are not acknowledged yet.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
@@ -122,6 +132,8 @@ class Settings:
     events_kept: int = 10_000
     decisions_kept: int = 10_000
     buffer_mib: float = 256.0
+    attempt_mib: float = 64.0
+    attempts_mib: float = 4_096.0
     log_level: str = "info"
 
     @property
@@ -269,5 +281,7 @@ _PARSERS: Mapping[str, Any] = {
     "events_kept": _whole(100, 10_000_000),
     "decisions_kept": _whole(100, 10_000_000),
     "buffer_mib": _number(1, 1_048_576),
+    "attempt_mib": _number(0.001, 1_048_576),
+    "attempts_mib": _number(0.001, 1_048_576),
     "log_level": _level,
 }

@@ -14,6 +14,7 @@ import uvloop
 
 from stoker.domain.access import digest_of
 from stoker.gateway.connection import ClientConnection
+from stoker.gateway.main import listen_inside
 from stoker.gateway.proxy import Gateway
 from stoker.link.messages import (
     PROTOCOL_VERSION,
@@ -301,6 +302,16 @@ class Site:
         self.connected.append(client)
         return client
 
+    async def inside(self, method: str, target: str, *headers: str, body: bytes | None = None) -> Reply:
+        """One request to the internal listener."""
+        path = self.settings.paths.attempts_socket("test")
+        client = Client(*await asyncio.open_unix_connection(str(path)))
+        try:
+            await client.send(method, target, *headers, body=body, secret="")
+            return await client.reply()
+        finally:
+            client.close()
+
     async def ask(self, method: str, target: str, *headers: str, body: bytes | None = None, secret: str = KEY) -> Reply:
         """One request on a connection of its own."""
         client = await self.connect()
@@ -405,6 +416,7 @@ async def site(
     await control.open(options.paths.link_socket)
     gateway = Gateway(options, incarnation="test", time=loop.time)
     gateway.load()
+    inside = await listen_inside(gateway, options.paths.attempts_socket("test"))
 
     async def tick() -> None:
         while True:
@@ -422,6 +434,7 @@ async def site(
         for client in it.connected:
             client.reset()
         server.close()
+        inside.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -22,12 +22,13 @@ RETRY_AFTER_S = 1.0
 
 
 class Answer:
-    """A complete answer: head and body."""
+    """A complete answer: head and body. `reason` is that of a failure, else empty."""
 
-    __slots__ = ("body", "head")
+    __slots__ = ("body", "head", "reason")
 
-    def __init__(self, status: int, body: bytes, lines: tuple[bytes, ...]) -> None:
+    def __init__(self, status: int, body: bytes, lines: tuple[bytes, ...], *, reason: str = "") -> None:
         self.body = body
+        self.reason = reason
         self.head = ResponseHead(status, lines, length=len(body))
 
 
@@ -55,7 +56,7 @@ def failure(
     if openai:
         lines.append(b"Content-Type: application/json\r\n")
         error = {"message": detail, "type": _openai_type(status), "param": None, "code": reason, **(extra or {})}
-        return Answer(status, msgspec.json.encode({"error": error}), tuple(lines))
+        return Answer(status, msgspec.json.encode({"error": error}), tuple(lines), reason=reason)
     lines.append(b"Content-Type: application/problem+json\r\n")
     title = HTTPStatus(status).phrase
     problem = {
@@ -66,7 +67,7 @@ def failure(
         "reason": reason,
         **(extra or {}),
     }
-    return Answer(status, msgspec.json.encode(problem), tuple(lines))
+    return Answer(status, msgspec.json.encode(problem), tuple(lines), reason=reason)
 
 
 def refused(refusal: Refusal, *, openai: bool) -> Answer:

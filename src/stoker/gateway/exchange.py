@@ -82,6 +82,7 @@ class Exchange:
         quota: Quota | None = None,
         sandboxed: bool = False,
         openai: bool = False,
+        task: bool = False,
     ) -> None:
         self.request = request
         self.downstream = downstream
@@ -91,7 +92,8 @@ class Exchange:
         self._admission = admission
         self._turn: Turn | None = None
         if admission is not None:
-            self._turn = Turn(self, hold_s=request.hold_s, pin=pin, session=request.session, hint=request.worker)
+            hold_s = 0.0 if task else request.hold_s
+            self._turn = Turn(self, hold_s=hold_s, pin=pin, session=request.session, hint=request.worker, task=task)
         self._quota = quota
         self._share: Share | None = None
         self._sandboxed = sandboxed
@@ -277,8 +279,14 @@ class Exchange:
         return head.until_close
 
     def _worker_line(self) -> bytes:
+        worker = self.worker
+        return b"" if worker is None else b"X-Stoker-Worker: %b\r\n" % worker.encode()
+
+    @property
+    def worker(self) -> str | None:
+        """The worker whose slot it holds."""
         worker = None if self._turn is None else self._turn.worker
-        return b"" if worker is None else b"X-Stoker-Worker: %b\r\n" % worker.id.encode()
+        return None if worker is None else worker.id
 
     def answer_data(self, data: bytes) -> None:
         """A piece of the answer's body."""

@@ -31,13 +31,21 @@ class Keeper:
     """
 
     def __init__(
-        self, paths: Paths, upstreams: Upstreams, ledger: Ledger, *, incarnation: str, time: Callable[[], float]
+        self,
+        paths: Paths,
+        upstreams: Upstreams,
+        ledger: Ledger,
+        *,
+        incarnation: str,
+        successor: bool,
+        time: Callable[[], float],
     ) -> None:
         self.table = Table()
         self.admissions: dict[str, Admission] = {}
         self.reservations = Reservations(self.admissions)
         self.quotas = Quotas()
-        self.link = LinkClient(paths.link_socket, self, incarnation=incarnation)
+        attempts = paths.attempts_socket(incarnation).name
+        self.link = LinkClient(paths.link_socket, self, incarnation=incarnation, successor=successor, attempts=attempts)
         self.reporter = Reporter(self.link, ledger, time())
         self.leaving = False
         self.heard = asyncio.Event()

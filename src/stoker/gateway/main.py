@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ from stoker import tls
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.proxy import TICK_S, Gateway
 from stoker.roles import Lifeline
-from stoker.settings import Settings
+from stoker.settings import Paths, Settings
 from stoker.telemetry.logs import log_to_stderr
 
 log = structlog.get_logger(__name__)
@@ -60,8 +61,11 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> 
     loop = asyncio.get_running_loop()
     line = Lifeline.open(lifeline)
     loop.add_signal_handler(signal.SIGTERM, line.end)
-    gateway = Gateway(settings, incarnation=secrets.token_hex(8), time=loop.time, clients_max=_clients_max())
+    incarnation = secrets.token_hex(8)
+    gateway = Gateway(settings, incarnation=incarnation, time=loop.time, clients_max=_clients_max())
     gateway.load()
+    _clear_up(settings.paths)
+    internal = await listen_inside(gateway, settings.paths.attempts_socket(incarnation))
     link = loop.create_task(gateway.link.run())
     ticking = loop.create_task(_tick(gateway))
     secure = tls.listening(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
@@ -82,12 +86,35 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> 
     finally:
         server.close()
         gateway.drain()
+        internal.close()
         await _finish(gateway)
         for task in (link, ticking):
             task.cancel()
         await asyncio.gather(link, ticking, return_exceptions=True)
         gateway.close()
+        settings.paths.attempts_socket(incarnation).unlink(missing_ok=True)
     log.info("gateway_stopped")
+
+
+async def listen_inside(gateway: Gateway, path: Path) -> asyncio.AbstractServer:
+    """Open the internal listener, for this user alone."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_unix_server(lambda: ClientConnection(gateway.internal), sock=_bind_inside(path))
+
+
+def _bind_inside(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    return listening
+
+
+def _clear_up(paths: Paths) -> None:
+    """Remove what gateways that were killed have left: nobody can ask for it any more."""
+    for leftover in paths.run.glob("a-*.sock"):
+        leftover.unlink(missing_ok=True)
+    shutil.rmtree(paths.attempts, ignore_errors=True)
 
 
 async def _tick(gateway: Gateway) -> None:

@@ -95,6 +95,7 @@ class Hub(Protocol):
     """What exchanges share. `now` is the event loop's time at the last sweep, `time()` is exact."""
 
     now: float
+    view: memoryview
     live: set[Swept]
     ledger: Ledger
     budget: Budget

@@ -16,15 +16,20 @@ from stoker.gateway import answers, openai
 from stoker.gateway.access import Caller, Verdict
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
+from stoker.gateway.attempts import Attempts
+from stoker.gateway.bodies import BodyReader
 from stoker.gateway.budget import Budget
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.exchange import Exchange
 from stoker.gateway.head import Request, upstream_head
+from stoker.gateway.internal import Internal
 from stoker.gateway.keeper import Keeper
 from stoker.gateway.ledger import Ledger
+from stoker.gateway.multipart import Field, boundary_of
 from stoker.gateway.parties import ControlLimits, Swept
 from stoker.gateway.pools import Upstreams
 from stoker.gateway.quotas import Quota
+from stoker.gateway.results import Spool
 from stoker.gateway.table import Address, host_of
 from stoker.gateway.upstream import READ_BYTES
 from stoker.link.messages import EndpointEntry
@@ -52,6 +57,7 @@ class Gateway:
         time: Callable[[], float],
         wall: Callable[[], float] = wall_time,
         clients_max: int = 10_000,
+        successor: bool = False,
     ) -> None:
         self.time = time
         self.now = time()
@@ -66,11 +72,20 @@ class Gateway:
         self.ledger = Ledger(self.now)
         self.budget = Budget(int(settings.buffer_mib * 1024 * 1024))
         self.wall = wall
-        self.keeper = Keeper(settings.paths, self.upstreams, self.ledger, incarnation=incarnation, time=time)
+        self.keeper = Keeper(
+            settings.paths, self.upstreams, self.ledger, incarnation=incarnation, successor=successor, time=time
+        )
+        spool = Spool(
+            settings.paths.attempts / incarnation[:6],
+            bytes_max=int(settings.attempts_mib * 1024 * 1024),
+            result_bytes_max=int(settings.attempt_mib * 1024 * 1024),
+        )
+        self.attempts = Attempts(spool)
         # The same objects for good: every request asks for them.
         self.table = self.keeper.table
         self.admissions = self.keeper.admissions
         self.link = self.keeper.link
+        self.internal = Internal(self, self.admissions, self.attempts)
         self._clients_max = clients_max
         self._domains = tuple(f".{domain}".lower().encode() for domain in settings.domains)
         self._own_host = (urlsplit(settings.url).hostname or "").encode()
@@ -101,7 +116,7 @@ class Gateway:
 
     def drain(self) -> None:
         """No keep-alive any more: connections close after their present answer, idle ones now."""
-        self.draining = True
+        self.draining = self.internal.draining = True
         self.link.stop_reconnecting()
         for client in tuple(self.clients):
             client.shut_idle()
@@ -112,6 +127,7 @@ class Gateway:
         """Cut what is left."""
         for client in tuple(self.clients):
             client.abort()
+        self.internal.close()
         self.control_pool.close()
         self.upstreams.close()
 
@@ -132,6 +148,7 @@ class Gateway:
             self.upstreams.sweep(now)
             self.control_pool.sweep(now)
             self.keeper.sweep(now)
+            self.internal.sweep(now)
         if self._ticks % _SAVE_EVERY == 0 and not self.draining:
             self.keeper.save()
 
@@ -268,17 +285,26 @@ class Gateway:
             self._invoke(client, request, caller, openai.by_header(table, caller, request.endpoint))
         elif caller.key is None and not table.has_open:
             client.answer(_no_key(openai=True))
-        elif request.complete:
-            self._invoke_by_body(client, request, caller)
         else:
-            reader = openai.BodyReader(
-                client, request, self.live, self.now, lambda: self._invoke_by_body(client, request, caller)
-            )
-            client.converse(reader)
-            reader.start()
+            boundary = boundary_of(request)
+            field = None if boundary is None else Field(boundary, b"model")
+            if request.complete:
+                self._invoke_by_body(client, request, caller, field)
+            else:
+                reader = BodyReader(
+                    client,
+                    request,
+                    self,
+                    lambda: self._invoke_by_body(client, request, caller, field),
+                    bytes_max=openai.BODY_BYTES_MAX,
+                    openai=True,
+                    enough=None if field is None else field.look,
+                )
+                client.converse(reader)
+                reader.start()
 
-    def _invoke_by_body(self, client: ClientConnection, request: Request, caller: Caller) -> None:
-        model = openai.model_of(request)
+    def _invoke_by_body(self, client: ClientConnection, request: Request, caller: Caller, field: Field | None) -> None:
+        model = openai.model_of(request, field)
         self._invoke(
             client,
             request,

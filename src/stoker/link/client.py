@@ -50,11 +50,15 @@ class LinkBroken(Exception):
 class LinkClient:
     """The connection to control. `connected`: a snapshot was taken over this connection, and messages are sent."""
 
-    def __init__(self, path: Path, holder: TableHolder, *, incarnation: str, successor: bool = False) -> None:
-        """`successor`: another gateway is there still, which is about to leave."""
+    def __init__(
+        self, path: Path, holder: TableHolder, *, incarnation: str, successor: bool = False, attempts: str = ""
+    ) -> None:
+        """`successor`: another gateway is there still, which is about to leave. `attempts`: see `Hello`."""
         self._path = path
         self._holder = holder
-        self._hello = Hello(version=PROTOCOL_VERSION, incarnation=incarnation, term=0, successor=successor)
+        self._hello = Hello(
+            version=PROTOCOL_VERSION, incarnation=incarnation, term=0, successor=successor, attempts=attempts
+        )
         self._writer: asyncio.StreamWriter | None = None
         self._term_max = 0
         self._seq: int | None = None

@@ -20,6 +20,7 @@ class Hello(Message, tag="hello", frozen=True):
     """First line of either end. A control with a lower `term` than one seen before is refused.
 
     Of gateways: a `successor` takes over from one that is about to leave; one that is `leaving` takes no new requests.
+    `attempts` is the name of its internal socket in the folder of sockets; empty without one.
     """
 
     version: int
@@ -27,6 +28,7 @@ class Hello(Message, tag="hello", frozen=True):
     term: int
     successor: bool = False
     leaving: bool = False
+    attempts: str = ""
 
 
 class WorkerEntry(msgspec.Struct, omit_defaults=True, frozen=True):
