@@ -33,6 +33,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "buffer_mib": ("64", "64", 64.0),
     "attempt_mib": ("1", "1", 1.0),
     "attempts_mib": ("2", "2", 2.0),
+    "upgrade_drain_s": ("5", "5", 5.0),
     "log_level": ("debug", "debug", "debug"),
 }
 

@@ -94,6 +94,11 @@ class Paths:
         return Path(tempfile.gettempdir()) / f"stoker-{os.getuid()}-{digest}"
 
     @property
+    def upgrade(self) -> Path:
+        """What became of the last upgrade of the gateway."""
+        return self.run / "upgrade"
+
+    @property
     def control_socket(self) -> Path:
         """Control's HTTP faces."""
         return self.run / "control.sock"
@@ -113,6 +118,7 @@ class Settings:
     else replaced. `tls_cert` and `tls_key` are PEM files, the former with its chain; with both, only TLS is spoken.
     `buffer_mib` bounds the bodies that requests hold in the gateway while they wait, all together.
     `attempt_mib` bounds the answer to one attempt of a task, `attempts_mib` all that are not acknowledged yet.
+    `upgrade_drain_s` is how long a gateway that was replaced may finish its requests.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
@@ -134,6 +140,7 @@ class Settings:
     buffer_mib: float = 256.0
     attempt_mib: float = 64.0
     attempts_mib: float = 4_096.0
+    upgrade_drain_s: float = 600.0
     log_level: str = "info"
 
     @property
@@ -283,5 +290,6 @@ _PARSERS: Mapping[str, Any] = {
     "buffer_mib": _number(1, 1_048_576),
     "attempt_mib": _number(0.001, 1_048_576),
     "attempts_mib": _number(0.001, 1_048_576),
+    "upgrade_drain_s": _number(0, 604_800),
     "log_level": _level,
 }

@@ -17,7 +17,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ STEADY_S = 60.0
 # The gateway finishes requests for up to 30 seconds; then nothing more is waited for.
 ROLE_END_WAIT_S = 40.0
 READY_WAIT_S = 60.0
+SUCCESSOR_WAIT_S = 30.0
 # Where systemd puts the first socket that it hands over (sd_listen_fds(3)).
 _SYSTEMD_FIRST_FD = 3
 
@@ -126,16 +127,20 @@ class Role:
     lifeline: int | None = None
     started_at: float = 0.0
     deaths: int = 0
+    replaced: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self) -> None:
-        """Start its process, in a process group of its own: Ctrl-C is for the supervisor alone."""
+    async def start(self, *more: str, passing: tuple[int, ...] = ()) -> None:
+        """Start its process, in a process group of its own: Ctrl-C is for the supervisor alone. `more` arguments, and
+        the descriptors in `passing`, are for this start alone.
+        """
         reading, self.lifeline = os.pipe()
         try:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command,
                 "--lifeline-fd",
                 str(reading),
-                pass_fds=(*self.inherited, reading),
+                *more,
+                pass_fds=(*self.inherited, reading, *passing),
                 env=dict(self.environ),
                 stdin=asyncio.subprocess.DEVNULL,
                 process_group=0,
@@ -167,6 +172,36 @@ class Role:
             self.process.kill()
             await self.process.wait()
 
+    async def start_successor(self) -> Role:
+        """Start one that takes over from this one, and wait until it could. Raises `Unavailable` when it does not."""
+        successor = Role(self.name, self.command, self.inherited, self.environ)
+        reading, writing = os.pipe()
+        said = b""
+        try:
+            try:
+                await successor.start("--ready-fd", str(writing), passing=(writing,))
+            finally:
+                os.close(writing)
+            said = await _line_of(reading, SUCCESSOR_WAIT_S)
+        except (OSError, TimeoutError) as exc:
+            _say(f"stoker: a new {self.name}: {exc or 'it says nothing'}")
+        finally:
+            os.close(reading)
+        if not said:
+            successor.let_go()
+            await successor.ended(ROLE_END_WAIT_S)
+            raise Unavailable(f"a new {self.name} does not start; the one that runs goes on")
+        return successor
+
+    def succeed(self, successor: Role) -> Role:
+        """Become the successor. The one that this was, which is told to leave."""
+        old = Role(self.name, self.command, self.inherited, self.environ, self.process, self.lifeline, self.started_at)
+        self.process, self.lifeline = successor.process, successor.lifeline
+        self.started_at, self.deaths = successor.started_at, 0
+        old.order(Order.LEAVE)
+        self.replaced.set()
+        return old
+
     def next_pause_s(self) -> float:
         """After a death: how long to wait before the next start."""
         if time.monotonic() - self.started_at >= STEADY_S:
@@ -191,12 +226,46 @@ class Supervisor:
         self.gateway = Role("gateway", gateway, (public,), environ)
         self._interrupts: asyncio.Queue[None] = asyncio.Queue()
         self._terminated = asyncio.Event()
+        self._had_terminal = _has_terminal()
+        self._upgrading: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def upgrade(self) -> None:
+        """SIGHUP: replace the gateway by a new one, without loss. One at a time. Or the terminal has gone: stop."""
+        if self._had_terminal and not _has_terminal():
+            self._terminated.set()
+            return
+        if self._upgrading is None or self._upgrading.done():
+            self._upgrading = asyncio.create_task(self._upgrade())
+
+    async def _upgrade(self) -> None:
+        paths = self._settings.paths
+        try:
+            old = self.gateway.succeed(await self.gateway.start_successor())
+        except Unavailable as exc:
+            self._say(f"stoker: {exc}")
+            paths.upgrade.write_text(f"failed {exc}\n", encoding="utf-8")
+            return
+        assert self.gateway.process is not None
+        self._say("stoker: a new gateway serves; the one before finishes its requests")
+        paths.upgrade.write_text(f"done {self.gateway.process.pid}\n", encoding="utf-8")
+        task = asyncio.create_task(self._see_off(old))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _see_off(self, old: Role) -> None:
+        try:
+            await old.ended(self._settings.upgrade_drain_s + ROLE_END_WAIT_S)
+        finally:
+            old.let_go()
+            await old.ended(ROLE_END_WAIT_S)
 
     async def run(self) -> int:
         """The exit code."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupts.put_nowait, None)
         loop.add_signal_handler(signal.SIGTERM, self._terminated.set)
+        loop.add_signal_handler(signal.SIGHUP, self.upgrade)
         keeping = {role.name: asyncio.create_task(self._keep(role)) for role in (self.control, self.gateway)}
         ready = asyncio.create_task(self._tell_ready())
         interrupted = asyncio.create_task(self._interrupts.get())
@@ -216,7 +285,7 @@ class Supervisor:
         else:
             drained = await self._drain()
         # Kept until here: without a gateway nothing confirms that a worker has finished its requests.
-        await _cancel(keeping["gateway"])
+        await _cancel(keeping["gateway"], *([] if self._upgrading is None else [self._upgrading]), *self._leaving)
         self.gateway.let_go()
         await self.gateway.ended(ROLE_END_WAIT_S)
         return 0 if drained else 1
@@ -227,8 +296,11 @@ class Supervisor:
             if role.process is None or role.process.returncode is not None:
                 role.let_go()
                 await role.start()
-            assert role.process is not None
-            code = await role.process.wait()
+            process = role.process
+            assert process is not None
+            if await _ended_or_replaced(process, role.replaced):
+                continue
+            code = await process.wait()
             pause_s = role.next_pause_s()
             when = "now" if pause_s == 0 else f"in {pause_s:g} s"
             self._say(f"stoker: the {role.name} ended ({_how(code)}) and is started again {when}")
@@ -266,6 +338,41 @@ class Supervisor:
                 return
             await asyncio.sleep(0.05)
         self._say(f"stoker: not ready after {READY_WAIT_S:g} s; see the lines above")
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+async def _line_of(reading: int, wait_s: float) -> bytes:
+    """What comes through a pipe first; empty when its other end is closed. Raises `TimeoutError`."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(reading, readable.set)
+    try:
+        async with asyncio.timeout(wait_s):
+            await readable.wait()
+    finally:
+        loop.remove_reader(reading)
+    return os.read(reading, 64)
+
+
+async def _ended_or_replaced(process: asyncio.subprocess.Process, replaced: asyncio.Event) -> bool:
+    """Wait for one of the two. True when it was replaced."""
+    waits = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(replaced.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    if not replaced.is_set():
+        return False
+    replaced.clear()
+    return True
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
@@ -345,6 +452,29 @@ def _where(paths: Paths) -> str:
     with contextlib.suppress(OSError):
         return f" at {paths.address.read_text(encoding='ascii').strip()}"
     return ""
+
+
+def upgrade(settings: Settings, *, timeout_s: float) -> int:
+    """Have the running Stoker replace its gateway without loss. The new one's process id.
+
+    Raises `Unavailable` when none runs, or when the new one does not take over.
+    """
+    paths = settings.paths
+    pid = holder(paths.supervisor_lock)
+    if pid is None:
+        raise Unavailable(f"no Stoker runs on {settings.data_dir}")
+    paths.upgrade.unlink(missing_ok=True)
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            if (text := paths.upgrade.read_text(encoding="utf-8")).endswith("\n"):
+                word, _, rest = text.strip().partition(" ")
+                if word == "done":
+                    return int(rest)
+                raise Unavailable(rest)
+        time.sleep(0.05)
+    raise Unavailable(f"no new gateway after {timeout_s:g} s; see what `stoker up` says")
 
 
 def down(settings: Settings, *, timeout_s: float) -> str:

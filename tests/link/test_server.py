@@ -56,6 +56,12 @@ class Listener:
     def freed(self, freed: Freed) -> None:
         self.heard.append(freed)
 
+    def leaver_reported(self, incarnation: str, report: Report) -> None:
+        self.heard.append((incarnation, report))
+
+    def gateway_left(self, incarnation: str) -> None:
+        self.heard.append(f"left {incarnation}")
+
     def acknowledged(self, seq: int) -> None:
         self.heard.append(seq)
 

@@ -1,4 +1,4 @@
-"""`stoker up` and `stoker down`: the installation on this machine."""
+"""`stoker up`, `stoker down` and `stoker upgrade`: the installation on this machine."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 READY_S = 60.0
 LOG_NAME = "stoker.log"
+UPGRADE_WAIT_S = 60.0
 LOG_LINES = 20
 
 
@@ -78,6 +79,24 @@ def down(
         output.document({"message": said})
     else:
         output.line(said)
+
+
+@command
+def upgrade(session: Session) -> None:
+    """Start a new gateway that takes over without losing a request; the old one finishes what it has."""
+    from stoker.domain.errors import StokerError
+    from stoker.supervisor import upgrade as replace
+
+    settings = session.settings()
+    try:
+        with output.progress("starting a new gateway", quiet=session.as_json):
+            pid = replace(settings, timeout_s=UPGRADE_WAIT_S)
+    except StokerError as exc:
+        raise CliError(str(exc)) from exc
+    if session.as_json:
+        output.document({"gateway_pid": pid})
+    else:
+        output.line(f"a new gateway serves (process {pid}); the one before finishes its requests")
 
 
 def spawn(settings: Settings, log: Path) -> subprocess.Popen[bytes]:

@@ -93,6 +93,15 @@ class Gateway:
         for listener in self.freed_listeners:
             listener(EndpointId(freed.endpoint), freed.slots)
 
+    def leaver_reported(self, incarnation: str, report: Report) -> None:
+        self.traffic.leaving(incarnation, report)
+        for entry in report.endpoints:
+            self._reconciler.wake(EndpointId(entry.id))
+
+    def gateway_left(self, incarnation: str) -> None:
+        self.traffic.left(incarnation)
+        self._reconciler.wake_all()
+
     def acknowledged(self, seq: int) -> None:
         """The table has taken effect: perhaps a drain may go on, or a port is free."""
         for endpoint in self._fleet.endpoints():
@@ -120,7 +129,10 @@ class Gateway:
         return frozenset(
             w.id
             for w in workers
-            if w.state is WorkerState.DRAINING and w.id in draining_there and loads.get(w.id, 0) == 0
+            if w.state is WorkerState.DRAINING
+            and w.id in draining_there
+            and loads.get(w.id, 0) == 0
+            and self._link.kept(endpoint, w.id) == 0
         )
 
     def _wants_change(self, endpoint: Endpoint, now: float) -> bool:

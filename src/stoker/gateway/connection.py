@@ -49,10 +49,16 @@ class Conversation(Protocol):
 class Router(Protocol):
     """Decides what becomes of a request. `now` is the event loop's time at the last sweep."""
 
-    now: float
     draining: bool
-    view: memoryview
-    trusted: tuple[Network, ...]
+
+    @property
+    def now(self) -> float: ...
+
+    @property
+    def view(self) -> memoryview: ...
+
+    @property
+    def trusted(self) -> tuple[Network, ...]: ...
 
     def handle(self, client: ClientConnection, request: Request) -> None:
         """Answer the request, now or later: `client.converse` or `client.answer`."""

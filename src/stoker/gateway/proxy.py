@@ -36,6 +36,8 @@ from stoker.link.messages import EndpointEntry
 from stoker.settings import Settings
 
 TICK_S: Final = 0.25
+# After the last request of a gateway that leaves: time for control to fetch what attempts have answered.
+RESULTS_WAIT_S: Final = 10
 # In ticks: looking whether silent clients are still there, sweeping connections, writing the table.
 _LOOK_EVERY: Final = 2
 _SWEEP_EVERY: Final = 4
@@ -122,6 +124,24 @@ class Gateway:
             client.shut_idle()
         if not self.clients:
             self.emptied.set()
+
+    def leave(self) -> None:
+        """A successor takes over: say what is needed here still, finish it, take nothing new."""
+        self.draining = self.internal.draining = True
+        self.keeper.leave()
+        for client in tuple(self.clients):
+            client.shut_idle()
+        if not self.clients:
+            self.emptied.set()
+
+    async def finished(self) -> None:
+        """Wait until the last client has gone and no attempt runs; its results may be fetched for a moment more."""
+        await self.emptied.wait()
+        await self.attempts.idle.wait()
+        for _ in range(RESULTS_WAIT_S):
+            if not len(self.attempts):
+                return
+            await asyncio.sleep(1.0)
 
     def close(self) -> None:
         """Cut what is left."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
 import structlog
 
+from stoker.link.leaving import Leaver
 from stoker.link.messages import (
     LINE_BYTES_MAX,
     PROTOCOL_VERSION,
@@ -22,6 +23,7 @@ from stoker.link.messages import (
     Freed,
     Hello,
     KeyEntry,
+    Leaving,
     Message,
     Report,
     ReservationEntry,
@@ -35,6 +37,8 @@ from stoker.link.messages import (
 log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT_S = 5.0
+# How long a successor waits for its predecessor to say what it keeps.
+LEAVE_WAIT_S = 3.0
 # A gateway that does not read: beyond this much unsent it is cut off, and gets a fresh snapshot when it comes back.
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
 
@@ -54,6 +58,10 @@ class LinkListener(Protocol):
 
     def freed(self, freed: Freed) -> None: ...
 
+    def leaver_reported(self, incarnation: str, report: Report) -> None: ...
+
+    def gateway_left(self, incarnation: str) -> None: ...
+
     def acknowledged(self, seq: int) -> None: ...
 
 
@@ -72,6 +80,8 @@ class LinkServer:
         self._seq = 1
         self._acked = 0
         self._writer: asyncio.StreamWriter | None = None
+        self._leavers: dict[asyncio.StreamWriter, Leaver] = {}
+        self._left = asyncio.Event()
         self._ready = False
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -100,8 +110,41 @@ class LinkServer:
         """Add or replace an endpoint; an equal entry changes nothing."""
         if self._endpoints.get(entry.id) == entry:
             return self._seq
+        before = self._endpoints.get(entry.id)
         self._endpoints[entry.id] = entry
-        return self._send_delta(lambda seq: Delta(seq, endpoints=(entry,)))
+        known = frozenset() if before is None else frozenset(worker.id for worker in before.workers)
+        for_leavers = {writer: leaver.entry(entry, known) for writer, leaver in self._leavers.items()}
+        self._seq += 1
+        if self._ready:
+            self._send(Delta(self._seq, endpoints=(self._without_kept(entry),)))
+            for writer, theirs in for_leavers.items():
+                self._write(writer, Delta(self._seq, endpoints=(theirs,)))
+        return self._seq
+
+    def _without_kept(self, entry: EndpointEntry) -> EndpointEntry:
+        """The entry for the gateway that stays: without the slots that leaving ones need."""
+        if not self._leavers:
+            return entry
+        workers = tuple(
+            msgspec.structs.replace(worker, slots=max(0, worker.slots - self.kept(entry.id, worker.id)))
+            for worker in entry.workers
+        )
+        return msgspec.structs.replace(entry, workers=workers)
+
+    def kept(self, endpoint: str, worker: str) -> int:
+        """Slots of this worker that gateways on their way out need still."""
+        return sum(leaver.keeps(endpoint, worker) for leaver in self._leavers.values())
+
+    def _say_again(self, endpoints: Iterable[str]) -> None:
+        """A leaving gateway has given up slots: they are the successor's."""
+        entries = [self._endpoints[endpoint] for endpoint in endpoints if endpoint in self._endpoints]
+        if not entries or not self._ready:
+            return
+        self._seq += 1
+        self._send(Delta(self._seq, endpoints=tuple(self._without_kept(entry) for entry in entries)))
+        for writer in self._leavers:
+            # Its own numbers stay without a gap.
+            self._write(writer, Delta(self._seq))
 
     def drop_endpoint(self, endpoint: str) -> int:
         """Remove an endpoint; unknown ones change nothing."""
@@ -146,12 +189,18 @@ class LinkServer:
     def _send_delta(self, delta: Callable[[int], Delta]) -> int:
         self._seq += 1
         if self._ready:
-            self._send(delta(self._seq))
+            message = delta(self._seq)
+            self._send(message)
+            for writer in self._leavers:
+                self._write(writer, message)
         return self._seq
 
     def _send(self, message: Message) -> None:
-        writer = self._writer
-        if writer is None or writer.is_closing():
+        if self._writer is not None:
+            self._write(self._writer, message)
+
+    def _write(self, writer: asyncio.StreamWriter, message: Message) -> None:
+        if writer.is_closing():
             return
         if writer.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             log.error("gateway_does_not_read", unsent_bytes=writer.transport.get_write_buffer_size())
@@ -167,7 +216,8 @@ class LinkServer:
 
     def _send_snapshot(self) -> None:
         reservations = self._reservations_left() if self._reservations else ()
-        self._send(Snapshot(self._seq, tuple(self._endpoints.values()), tuple(self._keys.values()), reservations))
+        endpoints = tuple(self._without_kept(entry) for entry in self._endpoints.values())
+        self._send(Snapshot(self._seq, endpoints, tuple(self._keys.values()), reservations))
 
     async def wait_acked(self, seq: int, *, timeout_s: float) -> bool:
         """Wait until the gateway has taken over `seq`. False when it did not within `timeout_s`, or none is there."""
@@ -212,6 +262,11 @@ class LinkServer:
     def gone(self, writer: asyncio.StreamWriter) -> None:
         """A conversation is over."""
         writer.close()
+        leaver = self._leavers.pop(writer, None)
+        if leaver is not None:
+            log.info("gateway_left", gateway=leaver.incarnation)
+            self._listener.gateway_left(leaver.incarnation)
+            self._say_again(self._endpoints)
         if self._writer is writer:
             self._writer = None
             self._listener.gateway_lost()
@@ -228,6 +283,11 @@ class LinkServer:
             raise ValueError("a gateway must say hello first")
         if hello.version != PROTOCOL_VERSION:
             raise ValueError(f"the gateway speaks version {hello.version} of the link, not {PROTOCOL_VERSION}")
+        if hello.leaving:
+            await self._see_off(reader, writer, hello)
+            return
+        if hello.successor:
+            await self._wait_for_room()
         previous, self._writer = self._writer, writer
         if previous is not None:
             previous.transport.abort()
@@ -238,9 +298,44 @@ class LinkServer:
         if self._ready:
             self._send_snapshot()
         while line := await reader.readline():
-            if self._writer is not writer:
+            if writer in self._leavers:
+                self._hear_leaver(writer, decode_to_control(line))
+            elif self._writer is not writer:
                 return
-            await self._take(decode_to_control(line))
+            elif isinstance(message := decode_to_control(line), Leaving):
+                self._writer = None
+                self._leavers[writer] = Leaver(hello.incarnation)
+                self._listener.gateway_lost()
+            else:
+                await self._take(message)
+
+    async def _wait_for_room(self) -> None:
+        """The gateway that is there is about to leave: its successor gets its table after that, or after a moment."""
+        if self._writer is None and all(leaver.told for leaver in self._leavers.values()):
+            return
+        self._left.clear()
+        try:
+            async with asyncio.timeout(LEAVE_WAIT_S):
+                await self._left.wait()
+        except TimeoutError:
+            log.warning("gateway_does_not_leave")
+
+    async def _see_off(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Hello) -> None:
+        """A gateway on its way out that had lost its connection."""
+        self._leavers[writer] = Leaver(hello.incarnation)
+        self._write(writer, Snapshot(self._seq, tuple(self._endpoints.values()), tuple(self._keys.values())))
+        while line := await reader.readline():
+            self._hear_leaver(writer, decode_to_control(line))
+
+    def _hear_leaver(self, writer: asyncio.StreamWriter, message: object) -> None:
+        leaver = self._leavers[writer]
+        if isinstance(message, Report):
+            changed = leaver.take(message)
+            self._left.set()
+            self._listener.leaver_reported(leaver.incarnation, message)
+            self._say_again(changed)
+        elif isinstance(message, WorkerDown):
+            self._listener.worker_down(message)
 
     async def _take(self, message: object) -> None:
         match message:
