@@ -34,6 +34,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "attempt_mib": ("1", "1", 1.0),
     "attempts_mib": ("2", "2", 2.0),
     "upgrade_drain_s": ("5", "5", 5.0),
+    "metrics_open": ("true", "true", True),
     "log_level": ("debug", "debug", "debug"),
 }
 

@@ -119,6 +119,7 @@ class Settings:
     `buffer_mib` bounds the bodies that requests hold in the gateway while they wait, all together.
     `attempt_mib` bounds the answer to one attempt of a task, `attempts_mib` all that are not acknowledged yet.
     `upgrade_drain_s` is how long a gateway that was replaced may finish its requests.
+    With `metrics_open`, `/metrics` needs no key.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
@@ -141,6 +142,7 @@ class Settings:
     attempt_mib: float = 64.0
     attempts_mib: float = 4_096.0
     upgrade_drain_s: float = 600.0
+    metrics_open: bool = False
     log_level: str = "info"
 
     @property
@@ -218,6 +220,12 @@ def _text(value: object) -> str:
     return value
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("expected true or false")
+    return value
+
+
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise TypeError("expected a list of texts")
@@ -291,5 +299,6 @@ _PARSERS: Mapping[str, Any] = {
     "attempt_mib": _number(0.001, 1_048_576),
     "attempts_mib": _number(0.001, 1_048_576),
     "upgrade_drain_s": _number(0, 604_800),
+    "metrics_open": _switch,
     "log_level": _level,
 }

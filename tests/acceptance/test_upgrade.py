@@ -63,6 +63,21 @@ def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installa
     assert set(answered) == {200}
     assert json.loads(installation.get("/e/e/peak")[1])["peak"] <= SLOTS
     assert installation.role("stoker.gateway.main") == after
+    page = until(lambda: _page(installation, len(answered) + 1), what="all requests of both gateways on one page")
+    assert 'stoker_requests_in_flight{endpoint="e"}' in page
+    assert 'stoker_time_to_first_byte_seconds_bucket{endpoint="e",le="0.25"}' in page
+    assert "stoker_gateways 1.0" in page
+    assert installation.get("/metrics", Authorization="Bearer sk-nobody")[0] == 401
+
+
+def _page(installation: Installation, count: int) -> str | None:
+    """The page of metrics, once it has so many requests."""
+    status, text = installation.get("/metrics")
+    assert status == 200
+    for line in text.decode().splitlines():
+        if line.startswith("stoker_request_duration_seconds_count") and float(line.rpartition(" ")[2]) >= count:
+            return text.decode()
+    return None
 
 
 def test_requests_that_wait_for_a_cold_start_survive_an_upgrade_asked_for_by_signal(installation: Installation) -> None:

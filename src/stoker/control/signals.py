@@ -17,6 +17,7 @@ from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.link.messages import Freed, Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
 from stoker.policy.scaling import Signals, decide
+from stoker.telemetry.metrics import Metrics
 from stoker.telemetry.traffic import TrafficMeter
 
 log = structlog.get_logger(__name__)
@@ -42,8 +43,10 @@ class Gateway:
         *,
         clock: Callable[[], float],
         attached: Callable[[EndpointId], Iterable[str]],
+        metrics: Metrics | None = None,
     ) -> None:
         self.traffic = traffic
+        self.metrics = metrics or Metrics()
         self.freed_listeners: list[Callable[[EndpointId, int], None]] = []
         self._fleet = fleet
         self._clock = clock
@@ -63,10 +66,12 @@ class Gateway:
 
     def gateway_lost(self) -> None:
         log.warning("gateway_lost")
+        self.metrics.lost(self._link.gateway)
         self.traffic.lost()
 
     def reported(self, report: Report) -> None:
         now = self._clock()
+        self.metrics.update(self._link.gateway, report)
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
         windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
         self.traffic.update(report, now=now, windows=windows)
@@ -94,11 +99,13 @@ class Gateway:
             listener(EndpointId(freed.endpoint), freed.slots)
 
     def leaver_reported(self, incarnation: str, report: Report) -> None:
+        self.metrics.update(incarnation, report)
         self.traffic.leaving(incarnation, report)
         for entry in report.endpoints:
             self._reconciler.wake(EndpointId(entry.id))
 
     def gateway_left(self, incarnation: str) -> None:
+        self.metrics.lost(incarnation)
         self.traffic.left(incarnation)
         self._reconciler.wake_all()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from stoker.domain.usage import CLIENT_LEFT, failed
+from stoker.gateway.measures import Measures
 from stoker.link.messages import EndpointEntry, FactEntry, UsageEntry
 
 __all__ = ["CLIENT_LEFT", "Ledger", "Note", "Trace", "tokens_in"]
@@ -109,6 +110,7 @@ class Ledger:
         self._gone: set[str] = set()
         self._facts: deque[FactEntry] = deque()
         self.dropped = 0
+        self.measures = Measures()
 
     def note(self, note: Note) -> None:
         """A request has ended."""
@@ -137,6 +139,7 @@ class Ledger:
         """Control is new, or may have missed something: the next report has all sums."""
         self._enter()
         self._grown = set(self._sums)
+        self.measures.say_again()
 
     def unsaid(self, facts: int) -> None:
         """What was taken last, with so many facts, has not been sent."""
@@ -145,7 +148,9 @@ class Ledger:
 
     def forget(self, endpoints: Iterable[str]) -> None:
         """These endpoints are deleted: once what was used of them is reported, nobody asks for it any more."""
-        self._gone.update(endpoints)
+        gone = tuple(endpoints)
+        self._gone.update(gone)
+        self.measures.forget(gone)
 
     def _entries(self, pairs: Iterable[tuple[str, int, str | None]]) -> tuple[UsageEntry, ...]:
         return tuple(
@@ -162,7 +167,17 @@ class Ledger:
             if len(self._facts) >= FACTS_MAX:
                 self._facts.popleft()
                 self.dropped += 1
-            self._facts.append(self._fact(note, prompt, completion))
+            fact = self._fact(note, prompt, completion)
+            if note.admitted_at is not None:
+                first = note.first_byte_at
+                self.measures.add(
+                    note.endpoint,
+                    service_s=note.ended_at - note.admitted_at,
+                    first_byte_s=None if first is None else first - note.arrived_at,
+                    prompt=prompt,
+                    completion=completion,
+                )
+            self._facts.append(fact)
 
     def _add(self, note: Note, prompt: int | None, completion: int | None) -> None:
         pair = (note.endpoint, note.project, note.key)

@@ -82,6 +82,7 @@ class Reporter:
     def _send(self, reports: list[EndpointReport], now: float, seq: int) -> None:
         self._reported_at = now
         usage, facts = self._ledger.take()
-        report = Report(seq, now - self._started_at, tuple(reports), usage, facts, self._ledger.dropped)
+        measures = self._ledger.measures.take()
+        report = Report(seq, now - self._started_at, tuple(reports), usage, facts, self._ledger.dropped, measures)
         if not self._link.send(report):
             self._ledger.unsaid(len(facts))

@@ -210,6 +210,25 @@ class FactEntry(msgspec.Struct, array_like=True, frozen=True):
     key: str | None
 
 
+# OpenTelemetry's buckets for generative models: a request's duration, and the time to its first token.
+SERVICE_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+FIRST_BYTE_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+
+class MeasureEntry(msgspec.Struct, array_like=True, frozen=True):
+    """Histograms of one endpoint since the gateway's start: how many requests fell into each bucket (the last one has
+    no bound), and their sums.
+    """
+
+    endpoint: str
+    service: tuple[int, ...]
+    service_s: float
+    first_byte: tuple[int, ...]
+    first_byte_s: float
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class Report(Message, tag="report", frozen=True):
     """Sent four times a second with the endpoints that traffic or a table change touched since; after a (re)connection
     with all of them.
@@ -224,6 +243,7 @@ class Report(Message, tag="report", frozen=True):
     usage: tuple[UsageEntry, ...] = ()
     facts: tuple[FactEntry, ...] = ()
     facts_dropped: int = 0
+    measures: tuple[MeasureEntry, ...] = ()
 
 
 class Wake(Message, tag="wake", frozen=True):

@@ -80,12 +80,19 @@ class LinkServer:
         self._seq = 1
         self._acked = 0
         self._writer: asyncio.StreamWriter | None = None
+        # The incarnation of the gateway that spoke last.
+        self.gateway = ""
         self._leavers: dict[asyncio.StreamWriter, Leaver] = {}
         self._left = asyncio.Event()
         self._ready = False
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def gateways(self) -> int:
+        """How many are connected, those on their way out included."""
+        return len(self._leavers) + (self._writer is not None)
 
     @property
     def connected(self) -> bool:
@@ -292,6 +299,7 @@ class LinkServer:
         if previous is not None:
             previous.transport.abort()
             self._listener.gateway_lost()
+        self.gateway = hello.incarnation
         self._acked = 0
         log.info("gateway_connected", gateway=hello.incarnation)
         self._listener.gateway_connected()
