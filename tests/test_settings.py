@@ -35,6 +35,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "attempts_mib": ("2", "2", 2.0),
     "upgrade_drain_s": ("5", "5", 5.0),
     "metrics_open": ("true", "true", True),
+    "access_log": ("a.log", "a.log", "a.log"),
     "log_level": ("debug", "debug", "debug"),
 }
 

@@ -119,7 +119,8 @@ class Settings:
     `buffer_mib` bounds the bodies that requests hold in the gateway while they wait, all together.
     `attempt_mib` bounds the answer to one attempt of a task, `attempts_mib` all that are not acknowledged yet.
     `upgrade_drain_s` is how long a gateway that was replaced may finish its requests.
-    With `metrics_open`, `/metrics` needs no key.
+    With `metrics_open`, `/metrics` needs no key. `access_log` is a file, in the data folder or elsewhere, for one line
+    about each request.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
@@ -143,6 +144,7 @@ class Settings:
     attempts_mib: float = 4_096.0
     upgrade_drain_s: float = 600.0
     metrics_open: bool = False
+    access_log: str | None = None
     log_level: str = "info"
 
     @property
@@ -300,5 +302,6 @@ _PARSERS: Mapping[str, Any] = {
     "attempts_mib": _number(0.001, 1_048_576),
     "upgrade_drain_s": _number(0, 604_800),
     "metrics_open": _switch,
+    "access_log": _text,
     "log_level": _level,
 }

@@ -444,6 +444,14 @@ class Exchange:
 
     # --- the end ---
 
+    def _note(self, admission: Admission, turn: Turn, now: float) -> None:
+        entry = admission.entry
+        note = self._trace.note(entry, turn.entered_at, now)
+        self._gateway.ledger.note(note)
+        if self._gateway.access_log is not None:
+            worker = None if turn.worker is None else turn.worker.id
+            self._gateway.access_log.note(note, self.request, entry.slug, worker)
+
     def _over(self, *, failed: bool) -> None:
         """The one way out. Harmless when called again."""
         if self._state == _OVER:
@@ -469,7 +477,9 @@ class Exchange:
         turn, self._turn = self._turn, None
         if turn is not None and self._admission is not None:
             now = self._gateway.time()
-            self._gateway.ledger.note(self._trace.note(self._admission.entry, turn.entered_at, now))
+            # A task that got no slot has not been tried.
+            if not turn.task or self._trace.admitted_at is not None:
+                self._note(self._admission, turn, now)
             if turn.waiting:
                 self._admission.leave(turn, now)
             else:

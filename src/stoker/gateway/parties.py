@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from stoker.gateway.access_log import AccessLog
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.budget import Budget
@@ -99,6 +100,7 @@ class Hub(Protocol):
     live: set[Swept]
     ledger: Ledger
     budget: Budget
+    access_log: AccessLog | None
     upstreams: Upstreams
     control_pool: Pool
 

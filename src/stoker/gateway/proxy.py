@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from stoker.gateway import answers, openai
 from stoker.gateway.access import Caller, Verdict
+from stoker.gateway.access_log import AccessLog
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.attempts import Attempts
@@ -74,6 +75,8 @@ class Gateway:
         self.ledger = Ledger(self.now)
         self.budget = Budget(int(settings.buffer_mib * 1024 * 1024))
         self.wall = wall
+        path = settings.access_log
+        self.access_log = None if path is None else AccessLog(settings.data_dir / path, wall=wall, time=time)
         self.keeper = Keeper(
             settings.paths, self.upstreams, self.ledger, incarnation=incarnation, successor=successor, time=time
         )
@@ -148,6 +151,9 @@ class Gateway:
         for client in tuple(self.clients):
             client.abort()
         self.internal.close()
+        if self.access_log is not None:
+            self.access_log.flush()
+            self.access_log.close()
         self.control_pool.close()
         self.upstreams.close()
 
@@ -162,6 +168,8 @@ class Gateway:
             if swept in self.live:
                 swept.sweep(now, look=look)
         self.keeper.tick(now)
+        if self.access_log is not None:
+            self.access_log.flush()
         if self.draining or self._ticks % _SWEEP_EVERY == 0:
             for client in tuple(self.clients):
                 client.sweep(now)
