@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.loopback import KEY, OTHER_KEY, Asked, answer, endpoint, key, read_body, run, site, until, worker
-from stoker.link.messages import AddressEntry, Snapshot
+from stoker.link.messages import AddressEntry, Leaving, Snapshot
 
 
 def test_a_request_reaches_the_worker_without_its_prefix_and_the_answer_comes_back(tmp_path: Path) -> None:
@@ -312,5 +312,25 @@ def test_a_client_may_choose_its_session_but_a_worker_never_sees_it(tmp_path: Pa
             assert not [name for name, _ in w.asked[0].headers if name.lower().startswith("x-stoker")]
             assert (await s.ask("GET", "/e/chat/x")).header("X-Stoker-Worker") is None
             assert (await s.ask("GET", "/e/chat/x", f"X-Stoker-Session: {'x' * 300}")).status == 400
+
+    run(main)
+
+
+def test_a_gateway_on_its_way_out_finishes_what_waits_and_takes_no_workers_that_are_new(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker() as w, site(tmp_path, endpoint()) as s:
+            waiting = asyncio.create_task(s.ask("GET", "/e/chat/x"))
+            admission = s.gateway.admissions["id-chat"]
+            await until(lambda: admission.waiting)
+            s.gateway.leave()
+            await until(lambda: s.control.all(Leaving))
+            s.control.seq += 1
+            s.control.say(Snapshot(s.control.seq, (endpoint(w.entry("theirs")),), (key(),)))
+            await until(lambda: s.control.acked >= s.control.seq)
+            assert admission.waiting == 1, "after a lost connection, what is new belongs to the successor"
+            await s.control.tell(endpoint(w.entry("shared")))
+            assert (await waiting).status == 200
+            assert s.reports("id-chat")[-1].kept.get("shared", 0) <= 1
+            await asyncio.wait_for(s.gateway.finished(), 10)
 
     run(main)

@@ -114,10 +114,13 @@ def test_a_gateway_that_lost_control_on_its_way_out_comes_back_as_that(tmp_path:
         new = await link.greet()
         assert isinstance(await new.hear(), Snapshot)
         old = await link.connect()
-        old.say(Hello(PROTOCOL_VERSION, "old", 0, leaving=True), report(a=2))
+        old.say(Hello(PROTOCOL_VERSION, "old", 0, leaving=True, attempts="a-old.sock"), report(a=2))
         delta = await new.hear()
         assert isinstance(delta, Delta)
         assert delta.endpoints[0].workers[0].slots == 2
         assert link.server.connected
+        assert link.server.attempts == ("a-old.sock",)
+        old.writer.close()
+        await link.until(lambda: link.server.attempts == ())
 
     linked(tmp_path, body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from stoker.gateway.admission import Admission, Worker
@@ -64,10 +65,19 @@ class Keeper:
 
     def take_snapshot(self, snapshot: Snapshot) -> None:
         """The link brings the whole table."""
+        if self.leaving:
+            # Control had lost sight of this gateway: workers that are new here are the successor's alone.
+            entries = tuple(self._known_only(entry) for entry in snapshot.endpoints)
+            snapshot = msgspec.structs.replace(snapshot, endpoints=entries)
         self._adopt(snapshot)
         self._unsaved = True
         self.heard.set()
         self.reporter.report_all(self.admissions.values(), self._time(), self.table.seq)
+
+    def _known_only(self, entry: EndpointEntry) -> EndpointEntry:
+        before = self.table.endpoints.get(entry.id)
+        known = frozenset() if before is None else frozenset(worker.id for worker in before.workers)
+        return msgspec.structs.replace(entry, workers=tuple(w for w in entry.workers if w.id in known))
 
     def _adopt(self, snapshot: Snapshot) -> None:
         before = self.table.endpoints.keys() - {entry.id for entry in snapshot.endpoints}

@@ -80,6 +80,7 @@ class LinkServer:
         self._seq = 1
         self._acked = 0
         self._writer: asyncio.StreamWriter | None = None
+        self._attempts: dict[asyncio.StreamWriter, str] = {}
         # The incarnation of the gateway that spoke last.
         self.gateway = ""
         self._leavers: dict[asyncio.StreamWriter, Leaver] = {}
@@ -93,6 +94,12 @@ class LinkServer:
     def gateways(self) -> int:
         """How many are connected, those on their way out included."""
         return len(self._leavers) + (self._writer is not None)
+
+    @property
+    def attempts(self) -> tuple[str, ...]:
+        """The names of the gateways' internal sockets, that of the one that stays first."""
+        writers = (self._writer, *self._leavers)
+        return tuple(name for writer in writers if writer is not None and (name := self._attempts.get(writer)))
 
     @property
     def connected(self) -> bool:
@@ -269,6 +276,7 @@ class LinkServer:
     def gone(self, writer: asyncio.StreamWriter) -> None:
         """A conversation is over."""
         writer.close()
+        self._attempts.pop(writer, None)
         leaver = self._leavers.pop(writer, None)
         if leaver is not None:
             log.info("gateway_left", gateway=leaver.incarnation)
@@ -290,6 +298,7 @@ class LinkServer:
             raise ValueError("a gateway must say hello first")
         if hello.version != PROTOCOL_VERSION:
             raise ValueError(f"the gateway speaks version {hello.version} of the link, not {PROTOCOL_VERSION}")
+        self._attempts[writer] = hello.attempts
         if hello.leaving:
             await self._see_off(reader, writer, hello)
             return
