@@ -23,6 +23,9 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "external_url": ("https://x.test/", "https://x.test/", "https://x.test/"),
     "domains": ("[a.test, b.test]", "[a.test, b.test]", ("a.test", "b.test")),
     "allow_private_urls": ("[10.0.0.0/8]", "[10.0.0.0/8]", UrlRules(networks=(IPv4Network("10.0.0.0/8"),))),
+    "trusted_proxies": ("[10.1.0.0/8, '::1']", "[10.1.0.0/8, '::1']", ("10.0.0.0/8", "::1/128")),
+    "tls_cert": ("/c.pem", "/c.pem", "/c.pem"),
+    "tls_key": ("/k.pem", "/k.pem", "/k.pem"),
     "models": ("{m: /m.gguf}", "{m: /m.gguf}", {"m": "/m.gguf"}),
     "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
     "worker_log_mib": ("1.5", "1.5", 1.5),
@@ -31,6 +34,12 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "events_kept": ("500", "500", 500),
     "decisions_kept": ("600", "600", 600),
     "audit_kept": ("700", "700", 700),
+    "buffer_mib": ("64", "64", 64.0),
+    "attempt_mib": ("1", "1", 1.0),
+    "attempts_mib": ("2", "2", 2.0),
+    "upgrade_drain_s": ("5", "5", 5.0),
+    "metrics_open": ("true", "true", True),
+    "access_log": ("a.log", "a.log", "a.log"),
     "log_level": ("debug", "debug", "debug"),
 }
 

@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from stoker import __version__
+from stoker import __version__, scrape
 from stoker.api import face as native
 from stoker.control import ids
 from stoker.control import keyring as keyrings
@@ -242,7 +242,14 @@ class Stoker:
             Route("/api/openapi.json", lambda _request: JSONResponse(app.openapi())),
             Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
         ]
-        return Starlette(routes=[Mount(native.PREFIX, app=app), *documents])
+        metrics = scrape.route(
+            self.gateway.metrics,
+            self.keys,
+            endpoints=self.fleet.endpoints,
+            gateways=lambda: self.link.gateways,
+            anybody=self.settings.metrics_open,
+        )
+        return Starlette(routes=[Mount(native.PREFIX, app=app), *documents, metrics])
 
 
 def steady_clock() -> Callable[[], float]:

@@ -73,9 +73,12 @@ def _pid_in(descriptor: int) -> int | None:
 
 
 class Order(StrEnum):
-    """What a role may be told. DRAIN: end the work under way, workers included, then go. END: go, leave the workers."""
+    """What a role may be told. DRAIN: end the work under way, workers included, then go. END: go, leave the workers.
+    LEAVE: a successor is there; finish what goes on, then go.
+    """
 
     DRAIN = "drain"
+    LEAVE = "leave"
     END = "end"
 
 
@@ -105,8 +108,8 @@ class Lifeline:
             return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            if line == Order.DRAIN.encode():
-                self._orders.put_nowait(Order.DRAIN)
+            if line in (Order.DRAIN.encode(), Order.LEAVE.encode()):
+                self._orders.put_nowait(Order(line.decode()))
 
     def end(self) -> None:
         """As if the lifeline had ended: for signals that ask a role to go."""

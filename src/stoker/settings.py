@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ class Paths:
         return self.data_dir / "address"
 
     @property
+    def certificate(self) -> Path:
+        """The certificate shown at that address, if it is one of TLS, for the command line on this machine."""
+        return self.data_dir / "address.pem"
+
+    @property
     def settings(self) -> Path:
         return self.data_dir / "stoker.yaml"
 
@@ -78,6 +84,15 @@ class Paths:
         return self.data_dir / "table.json"
 
     @property
+    def attempts(self) -> Path:
+        """Answers to attempts of tasks that are not acknowledged yet, a folder for each gateway."""
+        return self.data_dir / "attempts"
+
+    def attempts_socket(self, incarnation: str) -> Path:
+        """The internal listener of one gateway."""
+        return self.run / f"a-{incarnation[:6]}.sock"
+
+    @property
     def run(self) -> Path:
         """The folder of the Unix sockets: below the data folder, unless its path is too long for a socket's address."""
         inside = self.data_dir / "run"
@@ -85,6 +100,11 @@ class Paths:
             return inside
         digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"stoker-{os.getuid()}-{digest}"
+
+    @property
+    def upgrade(self) -> Path:
+        """What became of the last upgrade of the gateway."""
+        return self.run / "upgrade"
 
     @property
     def control_socket(self) -> Path:
@@ -103,8 +123,15 @@ class Settings:
 
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
     `allow_private_urls` is `off`, `on` or a list of networks: where URLs that users give may lead to, beyond public
-    addresses. `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous
-    change.
+    addresses.
+    From the networks in `trusted_proxies`, `X-Forwarded-*` and `Forwarded` are believed and extended, from everywhere
+    else replaced. `tls_cert` and `tls_key` are PEM files, the former with its chain; with both, only TLS is spoken.
+    `buffer_mib` bounds the bodies that requests hold in the gateway while they wait, all together.
+    `attempt_mib` bounds the answer to one attempt of a task, `attempts_mib` all that are not acknowledged yet.
+    `upgrade_drain_s` is how long a gateway that was replaced may finish its requests.
+    With `metrics_open`, `/metrics` needs no key. `access_log` is a file, in the data folder or elsewhere, for one line
+    about each request.
+    `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")
@@ -113,6 +140,9 @@ class Settings:
     external_url: str | None = None
     domains: tuple[str, ...] = ()
     allow_private_urls: UrlRules = field(default_factory=UrlRules)
+    trusted_proxies: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
@@ -121,6 +151,12 @@ class Settings:
     events_kept: int = 10_000
     decisions_kept: int = 10_000
     audit_kept: int = 100_000
+    buffer_mib: float = 256.0
+    attempt_mib: float = 64.0
+    attempts_mib: float = 4_096.0
+    upgrade_drain_s: float = 600.0
+    metrics_open: bool = False
+    access_log: str | None = None
     log_level: str = "info"
 
     @property
@@ -133,7 +169,7 @@ class Settings:
         if self.external_url:
             return self.external_url.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
 
 def read(
@@ -160,7 +196,10 @@ def read(
     unknown = sorted(set(values) - names)
     if unknown:
         raise Invalid(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(names))}")
-    return Settings(data_dir=folder, **{name: _value(name, value) for name, value in values.items()})
+    settings = Settings(data_dir=folder, **{name: _value(name, value) for name, value in values.items()})
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise Invalid("the settings tls_cert and tls_key belong together: give both or none")
+    return settings
 
 
 def _text_of(path: Path) -> str:
@@ -195,10 +234,21 @@ def _text(value: object) -> str:
     return value
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("expected true or false")
+    return value
+
+
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise TypeError("expected a list of texts")
     return tuple(_text(item) for item in value)
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    # The whole network is meant, whichever of its addresses stands for it.
+    return tuple(str(ip_network(item, strict=False)) for item in _texts(value))
 
 
 def _text_map(value: object) -> Mapping[str, str]:
@@ -250,6 +300,9 @@ _PARSERS: Mapping[str, Any] = {
     "external_url": _text,
     "domains": _texts,
     "allow_private_urls": UrlRules.parse,
+    "trusted_proxies": _networks,
+    "tls_cert": _text,
+    "tls_key": _text,
     "models": _text_map,
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),
@@ -258,5 +311,11 @@ _PARSERS: Mapping[str, Any] = {
     "events_kept": _whole(100, 10_000_000),
     "decisions_kept": _whole(100, 10_000_000),
     "audit_kept": _whole(100, 10_000_000),
+    "buffer_mib": _number(1, 1_048_576),
+    "attempt_mib": _number(0.001, 1_048_576),
+    "attempts_mib": _number(0.001, 1_048_576),
+    "upgrade_drain_s": _number(0, 604_800),
+    "metrics_open": _switch,
+    "access_log": _text,
     "log_level": _level,
 }

@@ -17,10 +17,11 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stoker import tls
 from stoker.domain.errors import Unavailable
 from stoker.roles import Held, Order, hold, holder
 from stoker.settings import MASTER_KEY_VARIABLE, Paths, Settings
@@ -35,6 +36,7 @@ STEADY_S = 60.0
 # The gateway finishes requests for up to 30 seconds; then nothing more is waited for.
 ROLE_END_WAIT_S = 40.0
 READY_WAIT_S = 60.0
+SUCCESSOR_WAIT_S = 30.0
 # Where systemd puts the first socket that it hands over (sd_listen_fds(3)).
 _SYSTEMD_FIRST_FD = 3
 
@@ -125,16 +127,20 @@ class Role:
     lifeline: int | None = None
     started_at: float = 0.0
     deaths: int = 0
+    replaced: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self) -> None:
-        """Start its process, in a process group of its own: Ctrl-C is for the supervisor alone."""
+    async def start(self, *more: str, passing: tuple[int, ...] = ()) -> None:
+        """Start its process, in a process group of its own: Ctrl-C is for the supervisor alone. `more` arguments, and
+        the descriptors in `passing`, are for this start alone.
+        """
         reading, self.lifeline = os.pipe()
         try:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command,
                 "--lifeline-fd",
                 str(reading),
-                pass_fds=(*self.inherited, reading),
+                *more,
+                pass_fds=(*self.inherited, reading, *passing),
                 env=dict(self.environ),
                 stdin=asyncio.subprocess.DEVNULL,
                 process_group=0,
@@ -166,6 +172,36 @@ class Role:
             self.process.kill()
             await self.process.wait()
 
+    async def start_successor(self) -> Role:
+        """Start one that takes over from this one, and wait until it could. Raises `Unavailable` when it does not."""
+        successor = Role(self.name, self.command, self.inherited, self.environ)
+        reading, writing = os.pipe()
+        said = b""
+        try:
+            try:
+                await successor.start("--ready-fd", str(writing), passing=(writing,))
+            finally:
+                os.close(writing)
+            said = await _line_of(reading, SUCCESSOR_WAIT_S)
+        except (OSError, TimeoutError) as exc:
+            _say(f"stoker: a new {self.name}: {exc or 'it says nothing'}")
+        finally:
+            os.close(reading)
+        if not said:
+            successor.let_go()
+            await successor.ended(ROLE_END_WAIT_S)
+            raise Unavailable(f"a new {self.name} does not start; the one that runs goes on")
+        return successor
+
+    def succeed(self, successor: Role) -> Role:
+        """Become the successor. The one that this was, which is told to leave."""
+        old = Role(self.name, self.command, self.inherited, self.environ, self.process, self.lifeline, self.started_at)
+        self.process, self.lifeline = successor.process, successor.lifeline
+        self.started_at, self.deaths = successor.started_at, 0
+        old.order(Order.LEAVE)
+        self.replaced.set()
+        return old
+
     def next_pause_s(self) -> float:
         """After a death: how long to wait before the next start."""
         if time.monotonic() - self.started_at >= STEADY_S:
@@ -192,12 +228,46 @@ class Supervisor:
         self.gateway = Role("gateway", gateway, (public,), without)
         self._interrupts: asyncio.Queue[None] = asyncio.Queue()
         self._terminated = asyncio.Event()
+        self._had_terminal = _has_terminal()
+        self._upgrading: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def upgrade(self) -> None:
+        """SIGHUP: replace the gateway by a new one, without loss. One at a time. Or the terminal has gone: stop."""
+        if self._had_terminal and not _has_terminal():
+            self._terminated.set()
+            return
+        if self._upgrading is None or self._upgrading.done():
+            self._upgrading = asyncio.create_task(self._upgrade())
+
+    async def _upgrade(self) -> None:
+        paths = self._settings.paths
+        try:
+            old = self.gateway.succeed(await self.gateway.start_successor())
+        except Unavailable as exc:
+            self._say(f"stoker: {exc}")
+            paths.upgrade.write_text(f"failed {exc}\n", encoding="utf-8")
+            return
+        assert self.gateway.process is not None
+        self._say("stoker: a new gateway serves; the one before finishes its requests")
+        paths.upgrade.write_text(f"done {self.gateway.process.pid}\n", encoding="utf-8")
+        task = asyncio.create_task(self._see_off(old))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _see_off(self, old: Role) -> None:
+        try:
+            await old.ended(self._settings.upgrade_drain_s + ROLE_END_WAIT_S)
+        finally:
+            old.let_go()
+            await old.ended(ROLE_END_WAIT_S)
 
     async def run(self) -> int:
         """The exit code."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupts.put_nowait, None)
         loop.add_signal_handler(signal.SIGTERM, self._terminated.set)
+        loop.add_signal_handler(signal.SIGHUP, self.upgrade)
         keeping = {role.name: asyncio.create_task(self._keep(role)) for role in (self.control, self.gateway)}
         ready = asyncio.create_task(self._tell_ready())
         interrupted = asyncio.create_task(self._interrupts.get())
@@ -217,7 +287,7 @@ class Supervisor:
         else:
             drained = await self._drain()
         # Kept until here: without a gateway nothing confirms that a worker has finished its requests.
-        await _cancel(keeping["gateway"])
+        await _cancel(keeping["gateway"], *([] if self._upgrading is None else [self._upgrading]), *self._leaving)
         self.gateway.let_go()
         await self.gateway.ended(ROLE_END_WAIT_S)
         return 0 if drained else 1
@@ -228,8 +298,11 @@ class Supervisor:
             if role.process is None or role.process.returncode is not None:
                 role.let_go()
                 await role.start()
-            assert role.process is not None
-            code = await role.process.wait()
+            process = role.process
+            assert process is not None
+            if await _ended_or_replaced(process, role.replaced):
+                continue
+            code = await process.wait()
             pause_s = role.next_pause_s()
             when = "now" if pause_s == 0 else f"in {pause_s:g} s"
             self._say(f"stoker: the {role.name} ended ({_how(code)}) and is started again {when}")
@@ -269,6 +342,41 @@ class Supervisor:
         self._say(f"stoker: not ready after {READY_WAIT_S:g} s; see the lines above")
 
 
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+async def _line_of(reading: int, wait_s: float) -> bytes:
+    """What comes through a pipe first; empty when its other end is closed. Raises `TimeoutError`."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(reading, readable.set)
+    try:
+        async with asyncio.timeout(wait_s):
+            await readable.wait()
+    finally:
+        loop.remove_reader(reading)
+    return os.read(reading, 64)
+
+
+async def _ended_or_replaced(process: asyncio.subprocess.Process, replaced: asyncio.Event) -> bool:
+    """Wait for one of the two. True when it was replaced."""
+    waits = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(replaced.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    if not replaced.is_set():
+        return False
+    replaced.clear()
+    return True
+
+
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
@@ -286,39 +394,54 @@ def role_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
         "STOKER_HOST": settings.host,
         "STOKER_PORT": str(settings.port),
         "STOKER_LOG_LEVEL": settings.log_level,
+        **({"STOKER_TLS_CERT": settings.tls_cert} if settings.tls_cert else {}),
+        **({"STOKER_TLS_KEY": settings.tls_key} if settings.tls_key else {}),
     }
 
 
 def answers(settings: Settings, path: str) -> bool:
     """Does Stoker answer there, with whatever it is that is no failure of its own?"""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    connection: http.client.HTTPConnection | None = None
     try:
+        if settings.tls_cert:
+            context = tls.pinned(settings.paths.certificate)
+            connection = http.client.HTTPSConnection(host, settings.port, timeout=5, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, settings.port, timeout=5)
         connection.request("GET", path)
         return connection.getresponse().status < 500
     except (OSError, http.client.HTTPException):
         return False
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
 
 
 def run(settings: Settings, *, say: Say = _say) -> int:
     """Run Stoker until Ctrl-C (drains, stops the workers) or SIGTERM (leaves them). The exit code.
 
-    Raises `Unavailable` when another one runs on this data folder, or the port is taken.
+    Raises `Unavailable` when another one runs on this data folder, or the port is taken; `Invalid` for a certificate
+    that cannot be used.
     """
     paths = settings.paths
+    if settings.tls_cert and settings.tls_key:
+        # Better now than in a gateway that is started again and again.
+        tls.listening(settings.tls_cert, settings.tls_key)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         # A moment's patience: whoever asks for the holder holds it as well, for microseconds.
         with hold(paths.supervisor_lock, wait_s=0.3):
             sockets = bind(settings, os.environ)
             try:
+                paths.certificate.unlink(missing_ok=True)
+                if settings.tls_cert:
+                    paths.certificate.write_text(tls.own_certificate(settings.tls_cert), encoding="ascii")
                 paths.address.write_text(settings.url + "\n", encoding="ascii")
                 return asyncio.run(Supervisor(settings, sockets, say=say).run())
             finally:
                 sockets.close()
-                for leftover in (paths.control_socket, paths.link_socket, paths.address):
+                for leftover in (paths.control_socket, paths.link_socket, paths.address, paths.certificate):
                     leftover.unlink(missing_ok=True)
     except Held as exc:
         raise Unavailable(
@@ -331,6 +454,29 @@ def _where(paths: Paths) -> str:
     with contextlib.suppress(OSError):
         return f" at {paths.address.read_text(encoding='ascii').strip()}"
     return ""
+
+
+def upgrade(settings: Settings, *, timeout_s: float) -> int:
+    """Have the running Stoker replace its gateway without loss. The new one's process id.
+
+    Raises `Unavailable` when none runs, or when the new one does not take over.
+    """
+    paths = settings.paths
+    pid = holder(paths.supervisor_lock)
+    if pid is None:
+        raise Unavailable(f"no Stoker runs on {settings.data_dir}")
+    paths.upgrade.unlink(missing_ok=True)
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            if (text := paths.upgrade.read_text(encoding="utf-8")).endswith("\n"):
+                word, _, rest = text.strip().partition(" ")
+                if word == "done":
+                    return int(rest)
+                raise Unavailable(rest)
+        time.sleep(0.05)
+    raise Unavailable(f"no new gateway after {timeout_s:g} s; see what `stoker up` says")
 
 
 def down(settings: Settings, *, timeout_s: float) -> str:

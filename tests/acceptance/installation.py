@@ -74,12 +74,16 @@ class Installation:
             check=False,
         )
 
-    def up(self) -> None:
-        """`stoker up`, until it is ready."""
+    def start(self, *arguments: str) -> None:
+        """`stoker up`."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.command("up", "--port", str(self.port)), env=self.environ, stdout=log, stderr=log
+                self.command("up", "--port", str(self.port), *arguments), env=self.environ, stdout=log, stderr=log
             )
+
+    def up(self) -> None:
+        """`stoker up`, until it is ready."""
+        self.start()
         until(self.ready, what="Stoker", within_s=30)
 
     def ready(self) -> bool:

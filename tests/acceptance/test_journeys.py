@@ -24,7 +24,7 @@ def test_creating_and_calling_at_once_never_sees_404_or_401(installation: Instal
     with installation.request(
         "GET", "/e/e0/who", Authorization=f"Bearer {made['secret']}", X_Stoker_Hold="0"
     ) as answer:
-        assert answer.status == 503
+        assert answer.status in (200, 503), "asked before, it may have been woken already"
 
 
 def test_projects_are_apart_and_secrets_reach_workers_through_the_front_door(installation: Installation) -> None:

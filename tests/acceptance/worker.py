@@ -1,7 +1,8 @@
 """A worker for the tests: a small HTTP/1.1 server, standard library only. Started as a command by Stoker itself.
 
 `/health`; `/who` answers the process id; `/slow?s=1` answers after so long; `/stream?n=5&pause=0.2` sends chunks;
-`/headers` answers the request's head. Bodies are echoed by POST to any path but these.
+`/headers` answers the request's head; `/peak` the most requests that there were at once. Bodies are echoed by POST to
+any path but these.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ import json
 import os
 import sys
 from urllib.parse import parse_qs, urlsplit
+
+
+class Load:
+    """Requests at once, probes and questions about it not counted."""
+
+    present = 0
+    peak = 0
 
 
 async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -23,11 +31,25 @@ async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
                 for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:] if line)
             }
             body = await reader.readexactly(int(headers.get("content-length", 0)))
-            await answer(writer, method, urlsplit(target).path, parse_qs(urlsplit(target).query), body, headers)
+            path = urlsplit(target).path
+            counts = path not in ("/health", "/peak")
+            Load.present += counts
+            Load.peak = max(Load.peak, Load.present)
+            left = [counts]
+            try:
+                await answer(writer, method, path, parse_qs(urlsplit(target).query), body, headers, left)
+            finally:
+                leave(left)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
         writer.close()
+
+
+def leave(left: list[bool]) -> None:
+    """Before the last byte goes out: with that the slot is free for the next."""
+    Load.present -= left[0]
+    left[0] = False
 
 
 async def answer(
@@ -37,6 +59,7 @@ async def answer(
     query: dict[str, list[str]],
     body: bytes,
     headers: dict[str, str],
+    left: list[bool],
 ) -> None:
     if path == "/stream":
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -45,14 +68,17 @@ async def answer(
             writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
             await writer.drain()
             await asyncio.sleep(float(query["pause"][0]))
+        leave(left)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return
     if path == "/slow":
         await asyncio.sleep(float(query["s"][0]))
-    content = {"/who": str(os.getpid()), "/headers": json.dumps(headers)}.get(path, "ok").encode()
+    peak = json.dumps({"peak": Load.peak})
+    content = {"/who": str(os.getpid()), "/headers": json.dumps(headers), "/peak": peak}.get(path, "ok").encode()
     if method == "POST":
         content = body
+    leave(left)
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
     await writer.drain()
 

@@ -240,7 +240,7 @@ def test_when_a_key_was_last_used_is_known_from_calls_and_from_the_gateway_and_k
         await api.call("GET", "/info", key=made["secret"])
         used = (await api.call("GET", path)).json["last_used_at"]
         assert used is not None
-        api.world.stoker.gateway.reported(Report(api.world.stoker.link.seq, 1.0, (), (quiet["id"],)))
+        api.world.stoker.gateway.reported(Report(api.world.stoker.link.seq, 1.0, (), keys_used=(quiet["id"],)))
         await asyncio.sleep(61)
         await api.world.crash()
         await api.world.boot()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import uvloop
 
 from stoker.domain.access import digest_of
 from stoker.gateway.connection import ClientConnection
+from stoker.gateway.main import listen_inside
 from stoker.gateway.proxy import Gateway
 from stoker.link.messages import (
     PROTOCOL_VERSION,
@@ -86,6 +88,7 @@ class Asked:
     target: str
     headers: list[tuple[str, str]]
     body: bytes = b""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def header(self, name: str) -> str | None:
         """The value of a header, or None."""
@@ -100,6 +103,7 @@ class Reply:
     headers: list[tuple[str, str]]
     body: bytes = b""
     complete: bool = True
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def header(self, name: str) -> str | None:
         """The value of a header, or None."""
@@ -117,19 +121,31 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[list[str], list[tuple
     return first.split(" ", 2), headers
 
 
-async def read_chunk(reader: asyncio.StreamReader) -> bytes:
-    """One chunk; empty for the last."""
+async def read_chunk(reader: asyncio.StreamReader, trailers: list[tuple[str, str]] | None = None) -> bytes:
+    """One chunk; empty for the last, whose trailers are added to `trailers`."""
     size = int((await reader.readuntil(b"\r\n"))[:-2], 16)
+    if size == 0:
+        while line := (await reader.readuntil(b"\r\n"))[:-2].decode("latin-1"):
+            name, _, value = line.partition(":")
+            if trailers is not None:
+                trailers.append((name, value.strip()))
+        return b""
     data = await reader.readexactly(size + 2)
     return data[:-2]
 
 
-async def read_body(reader: asyncio.StreamReader, headers: list[tuple[str, str]], *, to_end: bool) -> bytes:
+async def read_body(
+    reader: asyncio.StreamReader,
+    headers: list[tuple[str, str]],
+    *,
+    to_end: bool,
+    trailers: list[tuple[str, str]] | None = None,
+) -> bytes:
     """The body that the headers announce; with `to_end`, until the connection ends when they announce none."""
     lower = {name.lower(): value for name, value in headers}
     if "transfer-encoding" in lower:
         parts = []
-        while part := await read_chunk(reader):
+        while part := await read_chunk(reader, trailers):
             parts.append(part)
         return b"".join(parts)
     if "content-length" in lower:
@@ -280,11 +296,21 @@ class Site:
     port: int
     connected: list[Client] = field(default_factory=list)
 
-    async def connect(self) -> Client:
+    async def connect(self, secure: ssl.SSLContext | None = None) -> Client:
         """A new client connection, closed at the end at the latest."""
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=secure))
         self.connected.append(client)
         return client
+
+    async def inside(self, method: str, target: str, *headers: str, body: bytes | None = None) -> Reply:
+        """One request to the internal listener."""
+        path = self.settings.paths.attempts_socket("test")
+        client = Client(*await asyncio.open_unix_connection(str(path)))
+        try:
+            await client.send(method, target, *headers, body=body, secret="")
+            return await client.reply()
+        finally:
+            client.close()
 
     async def ask(self, method: str, target: str, *headers: str, body: bytes | None = None, secret: str = KEY) -> Reply:
         """One request on a connection of its own."""
@@ -345,7 +371,7 @@ class Client:
             if head or it.status in (204, 304) or it.status < 200:
                 return it
             try:
-                it.body = await read_body(self.reader, it.headers, to_end=True)
+                it.body = await read_body(self.reader, it.headers, to_end=True, trailers=it.trailers)
             except (asyncio.IncompleteReadError, ConnectionError):
                 it.complete = False
             return it
@@ -374,9 +400,13 @@ async def site(
     keys: tuple[KeyEntry, ...] | None = None,
     table: bool = True,
     tick_s: float = 0.02,
+    secure: ssl.SSLContext | None = None,
     **settings: Any,
 ) -> AsyncIterator[Site]:
-    """A gateway with these endpoints, linked to a control; without `table`, control stays silent."""
+    """A gateway with these endpoints, linked to a control; without `table`, control stays silent.
+
+    With `secure` it speaks TLS, for which `connect` needs a context too.
+    """
     options = Settings(data_dir=folder, **settings)
     options.paths.run.mkdir(parents=True, exist_ok=True)
     loop = asyncio.get_running_loop()
@@ -386,6 +416,7 @@ async def site(
     await control.open(options.paths.link_socket)
     gateway = Gateway(options, incarnation="test", time=loop.time)
     gateway.load()
+    inside = await listen_inside(gateway, options.paths.attempts_socket("test"))
 
     async def tick() -> None:
         while True:
@@ -393,7 +424,7 @@ async def site(
             gateway.tick()
 
     tasks = [loop.create_task(gateway.link.run()), loop.create_task(tick())]
-    server = await loop.create_server(lambda: ClientConnection(gateway), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: ClientConnection(gateway), "127.0.0.1", 0, ssl=secure)
     it = Site(gateway, control, options, server.sockets[0].getsockname()[1])
     try:
         if table:
@@ -403,6 +434,7 @@ async def site(
         for client in it.connected:
             client.reset()
         server.close()
+        inside.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.loopback import endpoint
 from stoker.gateway.admission import REST_S, Admission, Refusal, Turn, Worker
-from stoker.link.messages import EndpointEntry, WorkerEntry
+from stoker.link.messages import EndpointEntry, ReservationEntry, WorkerEntry
 
 
 def entry_of(id: str, *, slots: int = 1, order: int = 0, draining: bool = False) -> WorkerEntry:
@@ -41,23 +42,23 @@ class Room:
         self.told: list[str] = []
         self.wakes = 0
         self.touches = 0
-        self.it = Admission(entry, 0.0, on_touched=self._touched, on_wait=self._waits)
+        self.freed = 0
+        self.it = Admission(entry, 0.0, on_touched=self._touched, on_wait=self._waits, on_free=self._free)
 
     def _touched(self, admission: Admission) -> None:
         self.touches += 1
 
+    def _free(self, admission: Admission) -> None:
+        self.freed = admission.slots_free()
+
     def _waits(self, admission: Admission) -> None:
         self.wakes += 1
 
-    def turn(self, name: str = "x", *, hold_s: float | None = None, pin: str | None = None) -> Turn:
-        """A request that has not entered yet."""
-        return Turn(Someone(name, self.told), hold_s=hold_s, pin=pin)
-
     def enter(
-        self, name: str = "x", now: float = 0.0, *, hold_s: float | None = None, pin: str | None = None
+        self, name: str = "x", now: float = 0.0, *, hold_s: float | None = None, pin: str | None = None, **more: Any
     ) -> tuple[Turn, str]:
         """A request enters; what came of it."""
-        turn = self.turn(name, hold_s=hold_s, pin=pin)
+        turn = Turn(Someone(name, self.told), hold_s=hold_s, pin=pin, **more)
         outcome = self.it.enter(turn, now)
         if outcome is None:
             return turn, "waits"
@@ -171,7 +172,7 @@ def test_a_request_whose_worker_refused_it_keeps_its_place_at_the_head() -> None
     assert room.it.retry(first, 2.0) is None
     assert room.it.waiting == 2
     room.it.update(endpoint(entry_of("w"), entry_of("v", order=1)), 3.0)
-    assert room.told == ["first:w", "second:v"]
+    assert room.told == ["first:v", "second:w"]
 
 
 def test_a_worker_that_is_down_is_skipped_until_the_table_mentions_it() -> None:
@@ -232,20 +233,145 @@ def test_reports_are_integrals_and_ages() -> None:
     assert (report.arrivals, report.completions, report.errors, report.waiting) == (2, 0, 1, 0)
 
 
+def test_equals_take_turns_unless_told_to_pack() -> None:
+    rows = (entry_of("old", slots=2, order=1), entry_of("young", slots=2, order=2))
+    for pack, expected in ((False, ["old", "young", "old"]), (True, ["old", "old", "old"])):
+        room = Room(endpoint(*rows, pack=pack))
+        seen = []
+        for _ in range(3):
+            turn, worker = room.enter()
+            seen.append(worker)
+            room.it.release(turn, 1.0, failed=False)
+        assert seen == expected
+
+
+def test_a_bigger_worker_takes_more() -> None:
+    room = Room(endpoint(entry_of("big", slots=4, order=1), entry_of("small", slots=2, order=2), pack=True))
+    assert sorted(room.enter()[1] for _ in range(6)) == ["big"] * 4 + ["small"] * 2
+
+
+def test_who_will_not_wait_at_zero_is_refused_and_still_wakes_the_endpoint() -> None:
+    room = Room(endpoint())
+    assert room.enter(hold_s=0)[1] == "no_capacity"
+    assert room.wakes == 1
+    full = Room(endpoint(entry_of("w")))
+    full.enter()
+    assert full.enter(hold_s=0)[1] == "busy"
+    assert full.wakes == 0
+
+
+def test_a_task_gets_a_slot_now_or_is_told_that_there_is_none() -> None:
+    room = Room(endpoint(entry_of("w", slots=2)))
+    cut, _ = room.enter()
+    assert room.enter(hold_s=0, task=True)[1] == "w"
+    assert room.enter(hold_s=0, task=True)[1] == "busy"
+    assert room.enter("waits")[1] == "waits"
+    room.it.rest(cut, 1.0)
+    room.it.release(cut, 1.0, failed=True)
+    assert room.enter("task", 1.0 + REST_S, hold_s=0, task=True)[1] == "busy"
+    assert room.told == ["waits:w"], "the rest was over, and whoever waits goes before a task"
+    report = room.it.report(2.0)
+    assert (report.arrivals, report.refusals) == (3, 0), "what a task did not get is no request that was refused"
+
+
+def test_slots_that_come_free_are_told_of_where_tasks_wait_for_them() -> None:
+    room = Room(endpoint(entry_of("w", slots=2), backlog=True))
+    assert room.freed == 2
+    turns = [room.enter()[0] for _ in range(3)]
+    room.freed = 0
+    room.it.release(turns[0], 1.0, failed=False)
+    assert room.freed == 0, "it went to the one that waited"
+    room.it.release(turns[1], 1.0, failed=False)
+    assert room.freed == 1
+
+
+@pytest.mark.parametrize("session", ["soft", "strict"])
+def test_requests_of_a_session_go_to_one_worker(session: str) -> None:
+    rows = (entry_of("a", slots=2, order=1), entry_of("b", slots=2, order=2))
+    room = Room(endpoint(*rows, session=session))
+    first, where = room.enter("s1", session=b"s")
+    room.it.release(first, 1.0, failed=False)
+    assert [room.enter("s2", 2.0, session=b"s")[1] for _ in range(2)] == [where, where]
+    other = "b" if where == "a" else "a"
+    assert room.enter("s3", 3.0, session=b"s")[1] == (other if session == "soft" else "waits")
+
+
+def test_a_strict_session_says_once_that_its_worker_is_gone() -> None:
+    room = Room(endpoint(entry_of("a"), session="strict"))
+    turn, _ = room.enter(session=b"s")
+    room.enter("waits", session=b"s")
+    room.it.update(endpoint(entry_of("b"), session="strict"), 1.0)
+    assert room.told == ["waits:session_lost"]
+    room.it.release(turn, 2.0, failed=False)
+    assert room.enter(now=3.0, session=b"s")[1] == "b"
+    room.it.update(endpoint(entry_of("c"), session="strict"), 4.0)
+    assert [room.enter(now=5.0, session=b"s")[1] for _ in range(2)] == ["session_lost", "c"]
+
+
+def test_requests_of_a_new_strict_session_that_waited_together_stay_together() -> None:
+    room = Room(endpoint(session="strict"))
+    for name in "ab":
+        room.enter(name, session=b"s")
+    room.it.update(endpoint(entry_of("v"), entry_of("w"), session="strict"), 1.0)
+    assert room.told == ["a:v"]
+
+
+def test_a_client_that_remembers_its_worker_finds_it_again() -> None:
+    room = Room(endpoint(entry_of("a", order=1), entry_of("b", order=2), session="strict"))
+    assert room.enter(session=b"s", hint="b")[1] == "b"
+
+
+def test_sessions_mean_nothing_where_the_endpoint_says_nothing_of_them() -> None:
+    room = Room(endpoint(entry_of("a", slots=1), entry_of("b", order=1)))
+    assert {room.enter(session=b"s")[1] for _ in range(2)} == {"a", "b"}
+
+
+@pytest.mark.parametrize("how", ["draining", "gone"])
+def test_a_pinned_request_does_not_wait_for_a_worker_that_leaves(how: str) -> None:
+    room = Room(endpoint(entry_of("a")))
+    assert room.enter(pin="nobody")[1] == "worker_unavailable"
+    room.enter()
+    room.enter("waits", pin="a")
+    room.it.update(endpoint(*([entry_of("a", draining=True)] if how == "draining" else [])), 1.0)
+    assert room.told == ["waits:worker_unavailable"]
+
+
+def test_what_is_reserved_counts_as_load_until_it_is_used() -> None:
+    room = Room(endpoint(entry_of("a", slots=4, order=1), entry_of("b", slots=4, order=2), pack=True))
+    room.it.reserve(ReservationEntry("t", "id-chat", "a", 10.0, cost=2.0))
+    assert [room.enter()[1] for _ in range(3)] == ["b", "b", "a"]
+    room.it.unreserve("t")
+    assert room.enter()[1] == "a"
+
+
+def test_a_gateway_that_leaves_gives_up_what_it_does_not_need() -> None:
+    room = Room(endpoint(entry_of("a", slots=4), entry_of("b", slots=1, order=1)))
+    turns = [room.enter(pin="a")[0] for _ in range(2)]
+    assert room.it.report(1.0).kept == {}
+    room.it.leave_to_successor()
+    assert room.it.report(1.0).kept == {"a": 2}
+    room.it.release(turns[0], 2.0, failed=False)
+    assert room.it.report(3.0).kept == {"a": 1}
+    room.it.update(endpoint(entry_of("a", slots=4), entry_of("b", slots=1)), 4.0)
+    assert room.enter("late", 5.0, hold_s=0)[1] == "busy", "the successor has those slots now"
+
+
 Step = tuple[str, int]
 
 
-@settings(max_examples=150, deadline=None)
+ROWS = (entry_of("a", slots=2), entry_of("b", order=1), entry_of("c", slots=3, order=2))
+KINDS = ("enter", "pin", "session", "task", "leave", "release", "retry", "down", "rest", "expire", "table")
+
+
+@settings(max_examples=200, deadline=None)
 @given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["enter", "pin", "leave", "release", "retry", "down", "expire", "table"]), st.integers(0, 9)
-        ),
-        max_size=60,
-    )
+    st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=60),
+    st.sampled_from(["", "soft", "strict"]),
+    st.booleans(),
 )
-def test_slots_and_places_always_add_up(steps: list[Step]) -> None:
-    room = Room(endpoint(entry_of("a", slots=2), entry_of("b", order=1), waiting_max=5, wait_s_max=7.0))
+def test_slots_and_places_always_add_up(steps: list[Step], session: str, pack: bool) -> None:
+    changes: dict[str, Any] = {"waiting_max": 5, "wait_s_max": 7.0, "session": session, "pack": pack}
+    room = Room(endpoint(*ROWS[:2], **changes))
     turns: list[Turn] = []
     now = 0.0
 
@@ -262,11 +388,17 @@ def test_slots_and_places_always_add_up(steps: list[Step]) -> None:
     def leave(turn: Turn) -> None:
         room.it.leave(turn, now)
 
-    def release(turn: Turn) -> None:
-        room.it.release(turn, now, failed=False)
-
     def retry(turn: Turn) -> None:
         room.it.retry(turn, now)
+
+    def release(turn: Turn) -> None:
+        # Twice: the second time must change nothing.
+        for failed in (False, True):
+            room.it.release(turn, now, failed=failed)
+
+    def cut(turn: Turn) -> None:
+        room.it.rest(turn, now)
+        room.it.release(turn, now, failed=True)
 
     def down(turn: Turn) -> None:
         assert turn.worker is not None
@@ -274,13 +406,25 @@ def test_slots_and_places_always_add_up(steps: list[Step]) -> None:
         room.it.retry(turn, now)
 
     for kind, number in steps:
-        now += number / 4
-        if kind in ("enter", "pin"):
-            turns.append(room.enter(pin="ab"[number % 2] if kind == "pin" else None, now=now)[0])
+        now += number / (40 if number % 2 else 4)
+        if kind not in ("enter", "task"):
+            # The timer of a rest. Arrivals must notice by themselves that one is over.
+            room.it.rested(now)
+        before = [turn.number for turn in waiting() if turn.pin is None]
+        if kind in ("enter", "pin", "session"):
+            pin = "abc"[number % 3] if kind == "pin" else None
+            turns.append(
+                room.enter(str(number), now, pin=pin, session=b"%d" % number if kind == "session" else None)[0]
+            )
+        elif kind == "task":
+            turns.append(room.enter("task", now, hold_s=0, task=True)[0])
+            assert not turns[-1].waiting, "a task never waits"
         elif kind == "leave":
             pick(waiting(), number, leave)
         elif kind == "release":
             pick(holding(), number, release)
+        elif kind == "rest":
+            pick(holding(), number, cut)
         elif kind == "retry":
             pick(holding(), number, retry)
         elif kind == "down":
@@ -288,14 +432,30 @@ def test_slots_and_places_always_add_up(steps: list[Step]) -> None:
         elif kind == "expire":
             room.it.expire(now)
         else:
-            rows = [entry_of("a", slots=2), entry_of("b", order=1, draining=number % 2 == 0), entry_of("c", order=2)]
-            room.it.update(endpoint(*rows[: 1 + number % 3], waiting_max=5, wait_s_max=7.0), now)
-        report = room.it.report(now)
-        assert report.in_flight == len(holding()) == sum(report.workers.values())
-        assert report.waiting == len(waiting())
-        assert not [turn for turn in turns if turn.waiting and turn.worker is not None]
-        for worker in room.it.workers:
-            load = sum(1 for turn in holding() if turn.worker is worker)
-            assert load == worker.in_flight <= worker.slots
-            if worker.open and load < worker.slots:
-                assert not [turn for turn in waiting() if turn.pin in (None, worker.id)]
+            rows = [entry_of("a", slots=1 + number % 2), entry_of("b", order=1, draining=number % 2 == 0), ROWS[2]]
+            room.it.update(endpoint(*rows[: number % 4], **changes), now)
+        _check(room, turns, before, now)
+    for turn in turns:
+        room.it.leave(turn, now)
+        room.it.release(turn, now, failed=False)
+    report = room.it.report(now)
+    assert (report.in_flight, report.waiting) == (0, 0)
+    assert report.completions + report.errors <= report.arrivals
+
+
+def _check(room: Room, turns: list[Turn], before: list[int], now: float) -> None:
+    holding = [turn for turn in turns if turn.worker is not None]
+    waiting = [turn for turn in turns if turn.waiting]
+    report = room.it.report(now)
+    assert report.in_flight == len(holding) == sum(report.workers.values())
+    assert report.waiting == len(waiting)
+    assert not [turn for turn in waiting if turn.worker is not None]
+    left = [number for number in before if number not in {turn.number for turn in waiting if turn.pin is None}]
+    seated = [turn.number for turn in holding if turn.number in left]
+    still = [turn.number for turn in waiting if turn.pin is None and turn.number in before]
+    assert not seated or not still or max(seated) < min(still), "first come, first served"
+    for worker in room.it.workers:
+        load = sum(1 for turn in holding if turn.worker is worker)
+        assert load == worker.in_flight
+        if worker.open and load < worker.slots and worker.rests_until <= room.it._at:
+            assert not [turn for turn in waiting if turn.pin in (None, worker.id)], "a slot is free and somebody waits"

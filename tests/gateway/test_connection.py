@@ -86,12 +86,12 @@ def test_a_connection_is_kept_after_answers_without_a_body(tmp_path: Path) -> No
 
 def test_chunks_go_up_and_down(tmp_path: Path) -> None:
     async def script(asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.body = await read_body(reader, asked.headers, to_end=False)
+        asked.body = await read_body(reader, asked.headers, to_end=False, trailers=asked.trailers)
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for byte in asked.body:
             writer.write(b"1;x=y\r\n%c\r\n" % byte)
             await writer.drain()
-        writer.write(b"0\r\nX-Trailer: t\r\n\r\n")
+        writer.write(b"0\r\nX-Trailer: t\r\nSet-Cookie: a=b\r\n\r\n")
 
     async def main() -> None:
         async with worker(script) as w, site(tmp_path, endpoint(w.entry())) as s:
@@ -99,13 +99,19 @@ def test_chunks_go_up_and_down(tmp_path: Path) -> None:
             head = f"POST /e/chat/x HTTP/1.1\r\nHost: a\r\n{AUTH}\r\nTransfer-Encoding: chunked\r\n\r\n"
             await client.write(head.encode() + b"3\r\nabc\r\n")
             await until(lambda: w.asked)
-            await client.write(b"2;ext\r\nde\r\n0\r\nTrail: er\r\n\r\n")
+            await client.write(b"2;ext\r\nde\r\n0\r\nTrail: er\r\nX-Stoker-Key: x\r\n\r\n")
             reply = await client.reply()
+            assert (w.asked[0].trailers, reply.trailers) == ([("Trail", "er")], [("X-Trailer", "t")])
             assert (reply.body, reply.header("Transfer-Encoding")) == (b"abcde", "chunked")
             assert w.asked[0].header("Transfer-Encoding") == "chunked"
             await client.write(head.encode() + b"3\r\nabc\r\n0\r\n\r\n")
             assert (await client.reply()).body == b"abc"
             assert w.asked[1].header("Content-Length") == "3"
+            await client.write(head.encode() + b"3\r\nabc\r\n0\r\nTrail: er\r\n\r\n")
+            assert (await client.reply()).body == b"abc"
+            assert w.asked[2].trailers == [("Trail", "er")]
+            await client.write(head.encode().replace(b"1.1", b"1.0").replace(b"Transfer-Encoding: chunked\r\n", b""))
+            assert (await client.ended()).endswith(b"\r\n\r\n")
             client.close()
 
     run(main)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.gateway.head import BadAnswer, Headers, Request, interim_head, read_request, read_response, upstream_head
+from stoker.gateway.forwarded import Peer
+from stoker.gateway.head import Headers, Request, read_request, trailer_line, upstream_head
+from stoker.gateway.response import BadAnswer, interim_head, read_response
 
 
 def request(*headers: tuple[bytes, bytes], target: bytes = b"/x") -> Request:
@@ -15,7 +17,10 @@ def request(*headers: tuple[bytes, bytes], target: bytes = b"/x") -> Request:
 def sent(it: Request, **changes: bool) -> bytes:
     """The head as a worker gets it."""
     options = {"keep_authorization": True, "keep_api_key": True, "keep_own_cookies": False, **changes}
-    return upstream_head(it, it.target, forwarded=b"9.9.9.9", **options)
+    return upstream_head(it, it.target, forwarded=Peer("9.9.9.9", secure=False, networks=()), **options)
+
+
+OWN = Peer("9.9.9.9", secure=False, networks=()).lines + b"X-Forwarded-Host: a\r\n"
 
 
 def test_what_belongs_to_one_hop_is_not_passed_on() -> None:
@@ -27,13 +32,27 @@ def test_what_belongs_to_one_hop_is_not_passed_on() -> None:
         (b"X-Three", b"3"),
         (b"Keep-Alive", b"timeout=5"),
         (b"Proxy-Authorization", b"Basic x"),
-        (b"Trailer", b"x"),
+        (b"TE", b"gzip"),
         (b"Upgrade", b"h2c"),
     )
-    assert sent(it) == (
-        b"GET /x HTTP/1.1\r\nHost: a\r\nX-Three: 3\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: http\r\n"
-        b"X-Forwarded-Host: a\r\n"
-    )
+    assert sent(it) == b"GET /x HTTP/1.1\r\nHost: a\r\nX-Three: 3\r\n" + OWN
+
+
+def test_what_stoker_says_to_itself_is_not_taken_from_clients_however_it_is_spelt() -> None:
+    it = request((b"X-Stoker-Worker", b"1"), (b"x_stoker_worker", b"2"), (b"X_Forwarded_For", b"3"), (b"X_Own", b"4"))
+    assert sent(it) == b"GET /x HTTP/1.1\r\nHost: a\r\nX_Own: 4\r\n" + OWN
+
+
+def test_readiness_for_trailers_is_passed_on_as_one_hops_business() -> None:
+    assert b"Connection: TE\r\nTE: trailers\r\n" in sent(request((b"TE", b"gzip, Trailers"), (b"Connection", b"te")))
+
+
+@pytest.mark.parametrize(
+    "name", [b"Content-Length", b"host", b"X-Stoker-Key", b"x_forwarded_for", b"Authorization", b"TE"]
+)
+def test_what_only_a_head_may_say_is_no_trailer(name: bytes) -> None:
+    assert trailer_line(name, b"1") is None
+    assert trailer_line(b"Digest", b"1") == b"Digest: 1\r\n"
 
 
 def test_the_names_in_connection_cannot_remove_what_the_gateway_sets() -> None:
@@ -44,12 +63,16 @@ def test_the_names_in_connection_cannot_remove_what_the_gateway_sets() -> None:
     assert b"Authorization: Bearer x\r\n" in head
 
 
-def test_forwarded_addresses_are_added_to_and_the_rest_is_replaced() -> None:
-    head = sent(
-        request((b"X-Forwarded-For", b"1.1.1.1"), (b"X-Forwarded-Proto", b"gopher"), (b"x-forwarded-host", b"b"))
-    )
-    assert b"X-Forwarded-For: 1.1.1.1, 9.9.9.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n" in head
-    assert b"gopher" not in head
+def test_what_a_client_says_of_where_it_came_from_is_replaced() -> None:
+    headers = [
+        (b"X-Forwarded-For", b"1.1.1.1"),
+        (b"X-Forwarded-Proto", b"gopher"),
+        (b"x-forwarded-host", b"b"),
+        (b"X-Forwarded-Prefix", b"/p"),
+        (b"Forwarded", b"for=1.1.1.1"),
+        (b"X-Real-IP", b"1.1.1.1"),
+    ]
+    assert sent(request(*headers)) == b"GET /x HTTP/1.1\r\nHost: a\r\n" + OWN
 
 
 @pytest.mark.parametrize(
@@ -87,6 +110,7 @@ def test_a_url_as_target_is_taken_apart(target: bytes, host: bytes, path: bytes)
         (200, [(b"Content-Length", b"5")], False, (5, False, False)),
         (200, [(b"Transfer-Encoding", b"chunked")], False, (None, False, False)),
         (200, [], False, (None, False, True)),
+        (200, [(b"Keep-Alive", b"x=1, Timeout=7, max=3")], False, (None, False, True)),
         (200, [(b"Content-Length", b"5")], True, (5, True, False)),
         (204, [(b"Content-Length", b"5")], False, (None, True, False)),
         (304, [(b"Content-Length", b"5")], False, (5, True, False)),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from gateway.loopback import KEY, OTHER_KEY, Asked, answer, endpoint, key, read_body, run, site, until, worker
-from stoker.link.messages import AddressEntry, Report, Snapshot
+from stoker.link.messages import AddressEntry, Leaving, Report, Snapshot
 
 
 def test_a_request_reaches_the_worker_without_its_prefix_and_the_answer_comes_back(tmp_path: Path) -> None:
@@ -279,5 +280,75 @@ def test_a_pinned_address_reaches_that_worker_alone(tmp_path: Path) -> None:
                 for _ in range(3):
                     assert (await s.ask("GET", "/pin/x")).status == 200
                 assert (len(one.asked), len(two.asked)) == (0, 3)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "header", "seen"),
+    [
+        pytest.param("query:api_key", f"/e/chat/x?a=1&api_key={KEY}&b", "", "/x?a=1&b", id="in the query"),
+        pytest.param("query:api_key", f"/e/chat/x?api_key={KEY}", "", "/x", id="alone in the query"),
+        pytest.param("header:x-mine", "/e/chat/x", f"X-Mine: {KEY}", "/x", id="in a header of its own"),
+        pytest.param("scheme:apikey", "/e/chat/x", f"Authorization: APIKey {KEY}", "/x", id="with another scheme"),
+    ],
+)
+def test_a_key_counts_where_the_address_says_and_nowhere_else(
+    tmp_path: Path, place: str, target: str, header: str, seen: str
+) -> None:
+    async def main() -> None:
+        async with worker() as w:
+            rows = (AddressEntry("/e/chat", keys=(place,)), AddressEntry("/e/id-chat"))
+            async with site(tmp_path, endpoint(w.entry(), addresses=rows)) as s:
+                headers = [header] if header else []
+                assert (await s.ask("GET", target, *headers, secret="")).status == 200
+                assert w.asked[0].target == seen
+                assert KEY not in str(w.asked[0])
+                elsewhere = target.replace("/e/chat", "/e/id-chat")
+                assert (await s.ask("GET", elsewhere, *headers, secret="")).status == 401
+                assert (await s.ask("GET", "/e/chat/x")).status == 401
+
+    run(main)
+
+
+def test_a_key_expires_without_being_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        now = time.time()
+        keys = (key(expires_at=now + 3600), key(OTHER_KEY, expires_at=now - 1))
+        async with worker() as w, site(tmp_path, endpoint(w.entry()), keys=keys) as s:
+            assert (await s.ask("GET", "/e/chat/x")).status == 200
+            assert (await s.ask("GET", "/e/chat/x", secret=OTHER_KEY)).status == 401
+
+    run(main)
+
+
+def test_a_client_may_choose_its_session_but_a_worker_never_sees_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker() as w, site(tmp_path, endpoint(w.entry("w1"), session="soft")) as s:
+            reply = await s.ask("GET", "/e/chat/x", "X-Stoker-Session: mine", "X-Stoker-Worker: w1")
+            assert reply.header("X-Stoker-Worker") == "w1"
+            assert not [name for name, _ in w.asked[0].headers if name.lower().startswith("x-stoker")]
+            assert (await s.ask("GET", "/e/chat/x")).header("X-Stoker-Worker") is None
+            assert (await s.ask("GET", "/e/chat/x", f"X-Stoker-Session: {'x' * 300}")).status == 400
+
+    run(main)
+
+
+def test_a_gateway_on_its_way_out_finishes_what_waits_and_takes_no_workers_that_are_new(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker() as w, site(tmp_path, endpoint()) as s:
+            waiting = asyncio.create_task(s.ask("GET", "/e/chat/x"))
+            admission = s.gateway.admissions["id-chat"]
+            await until(lambda: admission.waiting)
+            s.gateway.leave()
+            await until(lambda: s.control.all(Leaving))
+            s.control.seq += 1
+            s.control.say(Snapshot(s.control.seq, (endpoint(w.entry("theirs")),), (key(),)))
+            await until(lambda: s.control.acked >= s.control.seq)
+            assert admission.waiting == 1, "after a lost connection, what is new belongs to the successor"
+            await s.control.tell(endpoint(w.entry("shared")))
+            assert (await waiting).status == 200
+            assert s.reports("id-chat")[-1].kept.get("shared", 0) <= 1
+            await asyncio.wait_for(s.gateway.finished(), 10)
 
     run(main)

@@ -16,10 +16,12 @@ from stoker.link.messages import (
     Ack,
     Delta,
     EndpointEntry,
+    Freed,
     Hello,
     KeyEntry,
     Message,
     Report,
+    ReservationEntry,
     Snapshot,
     ToGateway,
     Wake,
@@ -50,6 +52,15 @@ class Listener:
 
     def worker_down(self, down: WorkerDown) -> None:
         self.heard.append(down)
+
+    def freed(self, freed: Freed) -> None:
+        self.heard.append(freed)
+
+    def leaver_reported(self, incarnation: str, report: Report) -> None:
+        self.heard.append((incarnation, report))
+
+    def gateway_left(self, incarnation: str) -> None:
+        self.heard.append(f"left {incarnation}")
 
     def acknowledged(self, seq: int) -> None:
         self.heard.append(seq)
@@ -345,5 +356,33 @@ def test_closing_lets_the_gateway_go(tmp_path: Path) -> None:
         assert await silent.hear() is None
         with pytest.raises(ConnectionError):
             await link.connect()
+
+    linked(tmp_path, body)
+
+
+def test_tickets_are_handed_over_and_again_to_a_gateway_that_comes_later(tmp_path: Path) -> None:
+    async def body(link: Link) -> None:
+        link.server.open()
+        link.server.put_reservation(ReservationEntry("old", "e", "w", 0.0))
+        link.server.put_reservation(ReservationEntry("t", "e", "w", 60.0, 2.0))
+        peer = await link.greet()
+        snapshot = await peer.hear()
+        assert isinstance(snapshot, Snapshot)
+        [ticket] = snapshot.reservations
+        assert (ticket.id, ticket.worker, ticket.cost) == ("t", "w", 2.0)
+        assert 50 < ticket.expires_s <= 60
+        link.server.drop_reservation("t")
+        link.server.drop_reservation("t")
+        assert await peer.hear() == Delta(snapshot.seq + 1, reservations_gone=("t",))
+
+    linked(tmp_path, body)
+
+
+def test_what_comes_free_is_passed_on(tmp_path: Path) -> None:
+    async def body(link: Link) -> None:
+        link.server.open()
+        peer = await link.greet()
+        peer.say(Freed("e", 3))
+        await link.until(lambda: Freed("e", 3) in link.listener.heard)
 
     linked(tmp_path, body)

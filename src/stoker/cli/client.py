@@ -16,6 +16,7 @@ from stoker.cli.errors import CliError, Exit
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
+    from pathlib import Path
 
 API = "/api/v1"
 # Longer than the longest poll, which is 20 s.
@@ -26,9 +27,20 @@ _PLAIN_REFERENCE = re.compile(r"[A-Za-z0-9._-]+\Z")
 
 
 class Client:
-    """A Stoker at `url`, spoken to with `key` (`None`: without one)."""
+    """A Stoker at `url`, spoken to with `key` (`None`: without one).
 
-    def __init__(self, url: str, key: str | None, *, project: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    `certificate`, if that file is there, is the one it must show; else it must show one that this machine trusts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        *,
+        project: str | None = None,
+        certificate: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         """`project` is the one to act for (`None`: the key's own). Raises `CliError` with exit code 2."""
         parts = urlsplit(url)
         try:
@@ -45,6 +57,7 @@ class Client:
         self._port = port or (443 if self._secure else 80)
         self._prefix = parts.path.rstrip("/")
         self._timeout_s = timeout_s
+        self._certificate = certificate
 
     def get(self, path: str, **query: object) -> Any:
         """What the API has at `path`. A query value of `None` is left out."""
@@ -109,8 +122,9 @@ class Client:
         """One exchange, of which the caller reads the answer. `timeout_s` bounds each silence. Raises `CliError`."""
         from http.client import HTTPException
 
-        connection = self._connect(timeout_s or self._timeout_s)
+        connection: HTTPConnection | None = None
         try:
+            connection = self._connect(timeout_s or self._timeout_s)
             connection.request(method, self._target(path, query), _encode(body), self._headers(body, headers or {}))
             response = connection.getresponse()
             if response.status >= 400:
@@ -129,7 +143,8 @@ class Client:
                 details=("start it with `stoker up`, or say where it is with --url or STOKER_URL",),
             ) from exc
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def lines(self, path: str, *, query: Mapping[str, object], timeout_s: float) -> Iterator[Any]:
         """A stream of JSON lines of the API, as they come."""
@@ -142,8 +157,14 @@ class Client:
         # Imported here: it loads the TLS library, which `stoker --help` has no use for.
         from http import client as http
 
-        kind = http.HTTPSConnection if self._secure else http.HTTPConnection
-        return kind(self._host, self._port, timeout=timeout_s)
+        if not self._secure:
+            return http.HTTPConnection(self._host, self._port, timeout=timeout_s)
+        context = None
+        if self._certificate is not None and self._certificate.exists():
+            from stoker import tls
+
+            context = tls.pinned(self._certificate)
+        return http.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
 
     def _target(self, path: str, query: Mapping[str, object] | None) -> str:
         given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in _given(query)}

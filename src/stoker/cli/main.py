@@ -41,6 +41,7 @@ def application() -> typer.Typer:
     for name, function in {
         "up": server.up,
         "down": server.down,
+        "upgrade": server.upgrade,
         "demo": demo.demo,
         "deploy": deploy.deploy,
         "apply": apply.apply,

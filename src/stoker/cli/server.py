@@ -1,4 +1,4 @@
-"""`stoker up` and `stoker down`: the installation on this machine."""
+"""`stoker up`, `stoker down` and `stoker upgrade`: the installation on this machine."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 READY_S = 60.0
 LOG_NAME = "stoker.log"
+UPGRADE_WAIT_S = 60.0
 LOG_LINES = 20
 
 
@@ -31,13 +32,17 @@ def up(
     session: Session,
     host: Annotated[str | None, typer.Option(help="The address to listen on; default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="The port to listen on; default: 7878.")] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="Speak TLS with this certificate (PEM, with its chain); needs --tls-key.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="The private key of --tls-cert (PEM, no password).")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready; the log is a file.")] = False,
 ) -> None:
     """Run Stoker on this machine until Ctrl-C.
 
     Ctrl-C finishes the requests in flight and stops all workers. SIGTERM leaves the workers to the next start.
     """
-    settings = session.settings(host=host, port=port)
+    settings = session.settings(host=host, port=port, tls_cert=_absolute(tls_cert), tls_key=_absolute(tls_key))
     if detach:
         _detached(session, settings)
         return
@@ -49,6 +54,10 @@ def up(
     except StokerError as exc:
         raise CliError(str(exc)) from exc
     raise typer.Exit(code)
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 @command
@@ -72,10 +81,30 @@ def down(
         output.line(said)
 
 
+@command
+def upgrade(session: Session) -> None:
+    """Start a new gateway that takes over without losing a request; the old one finishes what it has."""
+    from stoker.domain.errors import StokerError
+    from stoker.supervisor import upgrade as replace
+
+    settings = session.settings()
+    try:
+        with output.progress("starting a new gateway", quiet=session.as_json):
+            pid = replace(settings, timeout_s=UPGRADE_WAIT_S)
+    except StokerError as exc:
+        raise CliError(str(exc)) from exc
+    if session.as_json:
+        output.document({"gateway_pid": pid})
+    else:
+        output.line(f"a new gateway serves (process {pid}); the one before finishes its requests")
+
+
 def spawn(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
     """Start `stoker up` as a process in a session of its own, which outlives this one; its output is added to `log`."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     arguments = ["up", "--host", settings.host, "--port", str(settings.port), "--data-dir", str(settings.data_dir)]
+    if settings.tls_cert and settings.tls_key:
+        arguments += ["--tls-cert", settings.tls_cert, "--tls-key", settings.tls_key]
     with log.open("ab") as output_file:
         return subprocess.Popen(
             [sys.executable, "-m", "stoker.cli.main", *arguments],
@@ -103,7 +132,7 @@ def until_ready(settings: Settings, process: subprocess.Popen[bytes], log: Path,
         if (code := process.poll()) is not None:
             raise CliError(f"Stoker ended with code {code} instead of starting", details=_end_of(log))
         if (key := Session(data_dir=settings.data_dir).admin_key) is not None:
-            client = Client(local_url(settings), key)
+            client = Client(local_url(settings), key, certificate=settings.paths.certificate)
             try:
                 if client.get("/info")["gateway"]["connected"]:
                     return client
@@ -131,7 +160,8 @@ def end(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
 def local_url(settings: Settings) -> str:
     """Where this machine reaches it: a listener on all addresses is at loopback too."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
 def _end_of(log: Path) -> tuple[str, ...]:

@@ -73,7 +73,8 @@ class Session:
             key = self.admin_key
         if self.project is not None and not (self.project.isascii() and self.project.isprintable()):
             raise CliError(f"there can be no project {self.project[:64]!r}", Exit.USAGE)
-        return Client(url, key, project=self.project)
+        certificate = self.paths.certificate if url == own else None
+        return Client(url, key, project=self.project, certificate=certificate)
 
     @cached_property
     def own_url(self) -> str:

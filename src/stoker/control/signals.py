@@ -14,9 +14,10 @@ from stoker.control.fleet import Fleet
 from stoker.control.table import Publisher
 from stoker.domain.endpoint import Endpoint, EndpointId, Phase
 from stoker.domain.worker import Worker, WorkerId, WorkerState
-from stoker.link.messages import Report, Wake, WorkerDown
+from stoker.link.messages import Freed, Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
 from stoker.policy.scaling import Signals, decide
+from stoker.telemetry.metrics import Metrics
 from stoker.telemetry.traffic import TrafficMeter
 
 log = structlog.get_logger(__name__)
@@ -43,9 +44,12 @@ class Gateway:
         clock: Callable[[], float],
         attached: Callable[[EndpointId], Iterable[str]],
         used: Callable[[Iterable[str]], None],
+        metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came."""
         self.traffic = traffic
+        self.metrics = metrics or Metrics()
+        self.freed_listeners: list[Callable[[EndpointId, int], None]] = []
         self._fleet = fleet
         self._clock = clock
         self._attached = attached
@@ -65,10 +69,12 @@ class Gateway:
 
     def gateway_lost(self) -> None:
         log.warning("gateway_lost")
+        self.metrics.lost(self._link.gateway)
         self.traffic.lost()
 
     def reported(self, report: Report) -> None:
         now = self._clock()
+        self.metrics.update(self._link.gateway, report)
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
         windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
         self.traffic.update(report, now=now, windows=windows)
@@ -90,6 +96,22 @@ class Gateway:
     def worker_down(self, down: WorkerDown) -> None:
         log.warning("worker_refuses", endpoint=down.endpoint, worker=down.worker, reason=down.reason)
         self._reconciler.worker_unhealthy(WorkerId(down.worker), down.reason)
+
+    def freed(self, freed: Freed) -> None:
+        """Slots are free of an endpoint with a backlog. Whoever hands out tasks asks to be told."""
+        for listener in self.freed_listeners:
+            listener(EndpointId(freed.endpoint), freed.slots)
+
+    def leaver_reported(self, incarnation: str, report: Report) -> None:
+        self.metrics.update(incarnation, report)
+        self.traffic.leaving(incarnation, report)
+        for entry in report.endpoints:
+            self._reconciler.wake(EndpointId(entry.id))
+
+    def gateway_left(self, incarnation: str) -> None:
+        self.metrics.lost(incarnation)
+        self.traffic.left(incarnation)
+        self._reconciler.wake_all()
 
     def acknowledged(self, seq: int) -> None:
         """The table has taken effect: perhaps a drain may go on, or a port is free."""
@@ -118,7 +140,10 @@ class Gateway:
         return frozenset(
             w.id
             for w in workers
-            if w.state is WorkerState.DRAINING and w.id in draining_there and loads.get(w.id, 0) == 0
+            if w.state is WorkerState.DRAINING
+            and w.id in draining_there
+            and loads.get(w.id, 0) == 0
+            and self._link.kept(endpoint, w.id) == 0
         )
 
     def _wants_change(self, endpoint: Endpoint, now: float) -> bool:

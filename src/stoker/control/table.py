@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from stoker.domain.access import ApiKey, Scope, reach
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Phase
+from stoker.domain.routing import Affinity, Balance
 from stoker.domain.worker import Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry, KeyEntry, WorkerEntry
 from stoker.link.server import LinkServer
@@ -49,6 +50,9 @@ def entry_of(
             for w in sorted(live, key=lambda w: w.number)
             if w.state in _ROUTABLE and w.address is not None
         ),
+        pack=spec.routing.balance is Balance.PACK,
+        session="" if spec.routing.session is Affinity.NONE else spec.routing.session.value,
+        session_idle_s=spec.routing.session_idle_s,
         waiting_max=spec.waiting.requests_max,
         wait_s_max=spec.waiting.wait_s_max,
         connect_s=spec.timeouts.connect_s,
@@ -100,6 +104,7 @@ def key_entry_of(key: ApiKey) -> KeyEntry:
         rate_per_s=key.limits.rate_per_s,
         burst=key.limits.burst,
         concurrency=key.limits.concurrency,
+        expires_at=key.expires_at,
     )
 
 

@@ -15,6 +15,7 @@ from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.limits import check_arguments, within
 from stoker.domain.probe import Probe, Probes
+from stoker.domain.routing import Routing
 
 EndpointId = NewType("EndpointId", str)
 ProjectId = NewType("ProjectId", int)
@@ -243,6 +244,7 @@ class EndpointSpec:
     access: Access = Access.PROJECT
     timeouts: Timeouts = field(default_factory=Timeouts)
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
+    routing: Routing = field(default_factory=Routing)
     rollout: Rollout = field(default_factory=Rollout)
     slots: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)

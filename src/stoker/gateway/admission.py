@@ -6,89 +6,31 @@ entries and the sweep of waiting requests come from `gateway.proxy`.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
-from stoker.link.messages import EndpointEntry, EndpointReport, WorkerEntry
+from stoker.gateway.sessions import Sessions
+from stoker.gateway.turns import (
+    BUSY,
+    NO_CAPACITY,
+    ROOM_FULL,
+    SESSION_LOST,
+    WORKER_UNAVAILABLE,
+    Applicant,
+    Refusal,
+    Turn,
+)
+from stoker.gateway.waiting import WaitingRoom
+from stoker.gateway.workers import REST_S, Worker, Workers
+from stoker.link.messages import EndpointEntry, EndpointReport, ReservationEntry
 
-# A worker that cut a request may be dying: its sockets close one after the other, and what is sent to it in between is
-# lost. A new connection after this long is either taken by a living worker or refused.
-REST_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is not served now. `reason` is a stable word; `retry_after_s` is `None` when nobody can tell."""
-
-    reason: str
-    text: str
-    retry_after_s: float | None = None
-
-
-class Worker:
-    """One worker as admission sees it. `down`: it refused a connection, and the table has not mentioned it since.
-
-    `gone`: no longer in the table, kept until its last request has ended. `rests_until`: it gets nothing before.
-    """
-
-    __slots__ = ("down", "draining", "gone", "host", "id", "in_flight", "order", "port", "rests_until", "slots")
-
-    def __init__(self, entry: WorkerEntry) -> None:
-        self.id = entry.id
-        self.in_flight = 0
-        self.gone = False
-        self.rests_until = 0.0
-        self.take(entry)
-
-    def take(self, entry: WorkerEntry) -> None:
-        """Adopt what the table says now."""
-        self.host = entry.host
-        self.port = entry.port
-        self.slots = entry.slots
-        self.order = entry.order
-        self.draining = entry.draining
-        self.down = False
-
-    @property
-    def open(self) -> bool:
-        """May it get new requests, slots allowing?"""
-        return not (self.draining or self.down or self.gone)
-
-
-class Applicant(Protocol):
-    """Whoever a turn belongs to; told how its wait ended. May enter or leave other turns from within."""
-
-    def admitted(self, worker: Worker) -> None: ...
-
-    def refused(self, refusal: Refusal) -> None: ...
-
-
-class Turn:
-    """One request's claim on a slot: waiting, holding one (`worker`), or neither.
-
-    `hold_s` bounds its wait; 0 asks for a slot now or never. `pin` is the only worker that will do.
-    """
-
-    __slots__ = ("applicant", "deadline", "entered_at", "hold_s", "number", "pin", "waiting", "worker")
-
-    def __init__(self, applicant: Applicant, *, hold_s: float | None = None, pin: str | None = None) -> None:
-        self.applicant = applicant
-        self.hold_s = hold_s
-        self.pin = pin
-        self.worker: Worker | None = None
-        self.waiting = False
-        self.number = 0
-        self.entered_at = 0.0
-        self.deadline = 0.0
+__all__ = ["REST_S", "Admission", "Applicant", "Refusal", "Turn", "Worker"]
 
 
 class Admission:
     """Workers, slots and waiting room of one endpoint, and the numbers that reports are made of.
 
-    `on_touched` is called when something changed since the last report; `on_wait` when a request begins to wait.
+    `on_touched` is called when something changed since the last report; `on_wait` when a request begins to wait, or
+    finds no worker at all; `on_free` when a slot is free of an endpoint with a backlog of tasks.
     Invariant: while a request waits, no slot is free that it could take.
     """
 
@@ -97,21 +39,21 @@ class Admission:
         "_busy_s",
         "_completions",
         "_errors",
+        "_leaving",
         "_numbers",
+        "_on_free",
         "_on_touched",
         "_on_wait",
-        "_pinned",
-        "_queue",
         "_refusals",
+        "_room",
+        "_sessions",
         "_wait_s",
         "_workers",
         "arrivals",
         "entry",
         "in_flight",
         "touched",
-        "waiting",
         "woken",
-        "workers",
     )
 
     def __init__(
@@ -121,19 +63,19 @@ class Admission:
         *,
         on_touched: Callable[[Admission], None],
         on_wait: Callable[[Admission], None],
+        on_free: Callable[[Admission], None],
     ) -> None:
         self.entry = entry
-        self.workers: list[Worker] = []
         self.in_flight = 0
-        self.waiting = 0
         self.arrivals = 0
         self.touched = False
         self.woken = False
         self._on_touched = on_touched
         self._on_wait = on_wait
-        self._workers: dict[str, Worker] = {}
-        self._queue: deque[Turn] = deque()
-        self._pinned = 0
+        self._on_free = on_free
+        self._workers = Workers()
+        self._sessions = Sessions()
+        self._room = WaitingRoom()
         self._numbers = 0
         self._completions = 0
         self._errors = 0
@@ -141,13 +83,29 @@ class Admission:
         self._busy_s = 0.0
         self._wait_s = 0.0
         self._at = now
+        self._leaving = False
         self.update(entry, now)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self._room.count
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that may get requests, the oldest first."""
+        return self._workers.open
 
     # --- requests ---
 
     def enter(self, turn: Turn, now: float) -> Worker | Refusal | None:
         """A request arrives: the worker whose slot it now holds, a refusal, or `None`: it waits and will be told."""
         self._accrue(now)
+        if self._room.count:
+            # A rest may be over that nobody has noticed yet: whoever waits goes first.
+            self._pump()
+        if turn.task:
+            return self._seat_task(turn, now)
         self.arrivals += 1
         self._numbers += 1
         turn.number = self._numbers
@@ -155,16 +113,30 @@ class Admission:
         wait_s = self.entry.wait_s_max
         hold_s = wait_s if turn.hold_s is None or turn.hold_s > wait_s else turn.hold_s
         turn.deadline = now + hold_s
-        outcome = self._seat(turn, hold_s)
+        outcome: Worker | Refusal | None = self._bind(turn) if turn.session is not None else None
         if outcome is None:
-            if self.waiting >= self.entry.waiting_max:
-                outcome = Refusal("waiting_room_full", "as many requests wait as may wait for this endpoint")
+            outcome = self._seat(turn, hold_s)
+        if outcome is None:
+            if self._room.count >= self.entry.waiting_max:
+                outcome = ROOM_FULL
             else:
-                self._queue.append(turn)
-                self._waits(turn)
+                self._room.add(turn)
+                self._wake()
                 return None
         if isinstance(outcome, Refusal):
             self._refusals += 1
+            if outcome is NO_CAPACITY:
+                self._wake()
+        return outcome
+
+    def _seat_task(self, turn: Turn, now: float) -> Worker | Refusal:
+        turn.entered_at = turn.deadline = now
+        if self._room.count > self._room.pinned:
+            return BUSY
+        outcome = self._seat(turn, 0.0)
+        assert outcome is not None
+        if isinstance(outcome, Worker):
+            self.arrivals += 1
         return outcome
 
     def retry(self, turn: Turn, now: float) -> Worker | Refusal | None:
@@ -176,21 +148,20 @@ class Admission:
         self._vacate(turn)
         outcome = self._seat(turn, max(0.0, turn.deadline - now))
         if outcome is None:
-            self._queue_again(turn)
-            self._waits(turn)
+            self._room.add_again(turn)
+            self._wake()
             return None
         if isinstance(outcome, Refusal):
             self._refusals += 1
-        if self.waiting:
-            # It went elsewhere: the slot that it gave back may be what a pinned request waits for.
-            self._pump()
+        # It went elsewhere: the slot that it gave back may be what a pinned request waits for.
+        self._offer()
         return outcome
 
     def leave(self, turn: Turn, now: float) -> None:
         """Its client has gone while it waited. Nothing happens to a turn that does not wait."""
         if turn.waiting:
             self._accrue(now)
-            self._forget_waiting(turn)
+            self._room.forget(turn)
 
     def release(self, turn: Turn, now: float, *, failed: bool) -> None:
         """The exchange is over; the slot goes to the oldest request waiting. The second call for a turn does nothing.
@@ -205,8 +176,7 @@ class Admission:
         else:
             self._completions += 1
         self._vacate(turn)
-        if self.waiting:
-            self._pump()
+        self._offer()
 
     def mark_down(self, worker: Worker) -> bool:
         """It refused a connection: nothing more for it until the table mentions it. False if that was known already."""
@@ -222,14 +192,13 @@ class Admission:
     def rested(self, now: float) -> None:
         """Some worker's rest may be over: its slots go to those who wait."""
         self._accrue(now, touch=False)
-        if self.waiting:
-            self._pump()
+        self._offer()
 
     def expire(self, now: float) -> None:
         """Refuse the requests whose wait has lasted long enough."""
         if not self.waiting:
             return
-        expired = [turn for turn in self._queue if turn.waiting and turn.deadline <= now]
+        expired = [turn for turn in self._room.turns() if turn.deadline <= now]
         if expired:
             self._refuse(expired, Refusal("wait_expired", "no worker had a free slot in time", 1.0), now)
 
@@ -239,51 +208,64 @@ class Admission:
         """The table says this of the endpoint. Requests in flight go on; those that wait may go, or be refused."""
         self._accrue(now)
         self.entry = entry
-        listed = {worker.id for worker in entry.workers}
-        for worker in self._workers.values():
-            worker.gone = worker.id not in listed
-        for item in entry.workers:
-            known = self._workers.get(item.id)
-            if known is None:
-                self._workers[item.id] = Worker(item)
-            else:
-                known.take(item)
-        self._drop_idle_gone()
+        self._workers.pack = entry.pack
+        self._workers.take(entry.workers, leaving=self._leaving)
+        if self._room.pinned:
+            self._release_pinned(now)
         if entry.refusal is not None:
-            self._refuse(self._all_waiting(), _refusal_of(entry), now)
+            self._refuse(self._room.turns(), _refusal_of(entry), now)
         else:
-            self._pump()
+            self._offer()
+
+    def _release_pinned(self, now: float) -> None:
+        lost = [turn for turn in self._room.turns() if turn.pin is not None and self._workers.leaves(turn.pin)]
+        for strict in (False, True):
+            turns = [turn for turn in lost if (turn.session is not None) is strict]
+            self._refuse(turns, SESSION_LOST if strict else WORKER_UNAVAILABLE, now)
+        for turn in lost:
+            if turn.session is not None:
+                self._sessions.forget(turn.session)
+
+    def reserve(self, reservation: ReservationEntry) -> None:
+        """A request may come with this ticket: its cost counts as load on its worker."""
+        self._workers.reserve(reservation)
+
+    def unreserve(self, reservation: str) -> None:
+        """The request with this ticket has come, or will not."""
+        self._workers.unreserve(reservation)
+
+    def leave_to_successor(self) -> None:
+        """Another gateway takes over: from now on, slots that are not needed here any more are given up."""
+        self._leaving = True
 
     def close(self, now: float) -> None:
         """The endpoint is gone from the table: nobody waits for it any more."""
-        for worker in self._workers.values():
-            worker.gone = True
-        self._drop_idle_gone()
-        self._refuse(self._all_waiting(), Refusal("endpoint_gone", "the endpoint has been deleted"), now)
+        self._workers.take((), leaving=False)
+        self._refuse(self._room.turns(), Refusal("endpoint_gone", "the endpoint has been deleted"), now)
 
     def report(self, now: float) -> EndpointReport:
         """The numbers up to `now`; from here on nothing has been touched."""
         self._accrue(now, touch=False)
         self.touched = self.woken = False
-        while self._queue and not self._queue[0].waiting:
-            self._queue.popleft()
+        oldest = self._room.first()
         return EndpointReport(
             id=self.entry.id,
             in_flight=self.in_flight,
             waiting=self.waiting,
-            oldest_wait_s=now - self._queue[0].entered_at if self._queue else 0.0,
+            oldest_wait_s=0.0 if oldest is None else now - oldest.entered_at,
             arrivals=self.arrivals,
             completions=self._completions,
             errors=self._errors,
             refusals=self._refusals,
             busy_s=self._busy_s,
             wait_s=self._wait_s,
-            workers={worker.id: worker.in_flight for worker in self._workers.values()},
+            workers={worker.id: worker.in_flight for worker in self._workers.known.values()},
+            kept=self._workers.keep_only(self.waiting) if self._leaving else {},
         )
 
     def waiting_turns(self) -> list[Turn]:
         """Those that wait, oldest first."""
-        return self._all_waiting()
+        return self._room.turns()
 
     # --- inside ---
 
@@ -291,57 +273,55 @@ class Admission:
         entry = self.entry
         if entry.refusal is not None:
             return _refusal_of(entry)
-        worker = self._free_worker(turn.pin)
+        pin = turn.pin
+        if pin is not None and self._workers.leaves(pin):
+            return WORKER_UNAVAILABLE
+        worker = self._workers.free(self._at, pin=pin, prefer=turn.prefer)
         if worker is not None:
-            turn.worker = worker
-            worker.in_flight += 1
-            self.in_flight += 1
+            self._take(turn, worker)
             return worker
         if hold_s <= 0:
-            return Refusal("busy", "no worker has a free slot now", 1.0)
+            return BUSY if any(worker.open for worker in self._workers.open) else NO_CAPACITY
         return None
 
-    def _free_worker(self, pin: str | None) -> Worker | None:
-        best: Worker | None = None
-        for worker in self.workers:
-            load = worker.in_flight
-            if load < worker.slots and not worker.down and (pin is None or worker.id == pin):
-                if worker.rests_until > self._at:
-                    continue
-                if load == 0:
-                    # Workers are in the order of their age: nothing further on can be better than an idle one.
-                    return worker
-                if best is None or load < best.in_flight:
-                    best = worker
-        return best
+    def _take(self, turn: Turn, worker: Worker) -> None:
+        turn.worker = worker
+        worker.in_flight += 1
+        self.in_flight += 1
+        self._workers.start = worker.place + 1
+        if turn.session is not None and self.entry.session:
+            self._sessions.note(turn.session, worker.id, self._at)
+            if self.entry.session == "strict" and turn.pin is None:
+                self._pin_session(turn.session, worker.id)
 
-    def _waits(self, turn: Turn) -> None:
-        turn.waiting = True
-        self.waiting += 1
-        if turn.pin is not None:
-            self._pinned += 1
+    def _bind(self, turn: Turn) -> Refusal | None:
+        """Find the worker of its session, where sessions mean something."""
+        entry, session = self.entry, turn.session
+        assert session is not None
+        if not entry.session or turn.pin is not None:
+            return None
+        worker = self._sessions.worker_of(session, self._at, idle_s=entry.session_idle_s)
+        if worker is None and turn.hint is not None and not self._workers.leaves(turn.hint):
+            worker = turn.hint
+        if entry.session == "soft":
+            turn.prefer = worker
+        elif worker is not None:
+            if self._workers.leaves(worker):
+                self._sessions.forget(session)
+                return SESSION_LOST
+            turn.pin = worker
+        return None
+
+    def _pin_session(self, session: bytes, worker: str) -> None:
+        # Requests of the same new session that came before it had a worker.
+        for turn in self._room.turns():
+            if turn.session == session and turn.pin is None:
+                self._room.pin(turn, worker)
+
+    def _wake(self) -> None:
         if not self.woken:
             self.woken = True
             self._on_wait(self)
-
-    def _queue_again(self, turn: Turn) -> None:
-        # The queue is in the order of arrival, and whoever comes back arrived before nearly all of it.
-        for place, other in enumerate(self._queue):
-            if other is turn:
-                return
-            if other.number > turn.number:
-                self._queue.insert(place, turn)
-                return
-        self._queue.append(turn)
-
-    def _forget_waiting(self, turn: Turn) -> None:
-        # It stays in the queue as a blank: removing it from the middle would cost a walk through the queue.
-        turn.waiting = False
-        self.waiting -= 1
-        if turn.pin is not None:
-            self._pinned -= 1
-        if len(self._queue) > 64 and self.waiting * 2 < len(self._queue):
-            self._queue = deque(other for other in self._queue if other.waiting)
 
     def _vacate(self, turn: Turn) -> None:
         worker, turn.worker = turn.worker, None
@@ -350,60 +330,52 @@ class Admission:
         worker.in_flight -= 1
         self.in_flight -= 1
         if worker.gone:
-            self._drop_idle_gone()
+            self._workers.drop_idle_gone()
+
+    def _offer(self) -> None:
+        """A slot may have come free."""
+        if self._room.count:
+            self._pump()
+        if self.entry.backlog and not self._room.count:
+            self._on_free(self)
+
+    def slots_free(self) -> int:
+        """How many requests could go at once; 0 while anybody waits."""
+        return 0 if self.waiting or self.entry.refusal is not None else self._workers.slots_free(self._at)
 
     def _pump(self) -> None:
-        while self.waiting:
+        while self._room.count:
             turn = self._next_turn()
             if turn is None:
                 return
-            worker = self._free_worker(turn.pin)
+            worker = self._workers.free(self._at, pin=turn.pin, prefer=turn.prefer)
             assert worker is not None
-            self._forget_waiting(turn)
-            turn.worker = worker
-            worker.in_flight += 1
-            self.in_flight += 1
+            self._room.forget(turn)
+            self._take(turn, worker)
             turn.applicant.admitted(worker)
 
     def _next_turn(self) -> Turn | None:
-        queue = self._queue
-        while queue and not queue[0].waiting:
-            queue.popleft()
-        if not self._pinned:
-            if self._free_worker(None) is None:
-                return None
-            return queue.popleft()
-        for turn in queue:
-            if turn.waiting and self._free_worker(turn.pin) is not None:
+        if not self._room.pinned:
+            return None if self._workers.free(self._at) is None else self._room.first()
+        for turn in self._room.turns():
+            if self._workers.free(self._at, pin=turn.pin) is not None:
                 return turn
         return None
-
-    def _all_waiting(self) -> list[Turn]:
-        return [turn for turn in self._queue if turn.waiting]
 
     def _refuse(self, turns: list[Turn], refusal: Refusal, now: float) -> None:
         self._accrue(now)
         for turn in turns:
             # One that was refused may, on its way out, have made another leave.
             if turn.waiting:
-                self._forget_waiting(turn)
+                self._room.forget(turn)
                 self._refusals += 1
                 turn.applicant.refused(refusal)
-
-    def _drop_idle_gone(self) -> None:
-        for worker in [w for w in self._workers.values() if w.gone and not w.in_flight]:
-            del self._workers[worker.id]
-        open_workers: list[Worker] = []
-        for worker in self._workers.values():
-            if not (worker.gone or worker.draining):
-                insort(open_workers, worker, key=lambda w: w.order)
-        self.workers = open_workers
 
     def _accrue(self, now: float, *, touch: bool = True) -> None:
         elapsed = now - self._at
         if elapsed > 0:
             self._busy_s += self.in_flight * elapsed
-            self._wait_s += self.waiting * elapsed
+            self._wait_s += self._room.count * elapsed
             self._at = now
         if touch and not self.touched:
             self.touched = True

@@ -8,22 +8,27 @@ from http import HTTPStatus
 import msgspec
 
 from stoker.gateway.admission import Refusal
-from stoker.gateway.head import ResponseHead
+from stoker.gateway.response import ResponseHead
 
 _STATUS_OF_REASON = {
     "waiting_room_full": 429,
+    "busy": 429,
+    "key_rate": 429,
+    "key_concurrency": 429,
+    "session_lost": 410,
     "endpoint_gone": 404,
 }
 RETRY_AFTER_S = 1.0
 
 
 class Answer:
-    """A complete answer: head and body."""
+    """A complete answer: head and body. `reason` is that of a failure, else empty."""
 
-    __slots__ = ("body", "head")
+    __slots__ = ("body", "head", "reason")
 
-    def __init__(self, status: int, body: bytes, lines: tuple[bytes, ...]) -> None:
+    def __init__(self, status: int, body: bytes, lines: tuple[bytes, ...], *, reason: str = "") -> None:
         self.body = body
+        self.reason = reason
         self.head = ResponseHead(status, lines, length=len(body))
 
 
@@ -51,7 +56,7 @@ def failure(
     if openai:
         lines.append(b"Content-Type: application/json\r\n")
         error = {"message": detail, "type": _openai_type(status), "param": None, "code": reason, **(extra or {})}
-        return Answer(status, msgspec.json.encode({"error": error}), tuple(lines))
+        return Answer(status, msgspec.json.encode({"error": error}), tuple(lines), reason=reason)
     lines.append(b"Content-Type: application/problem+json\r\n")
     title = HTTPStatus(status).phrase
     problem = {
@@ -62,13 +67,18 @@ def failure(
         "reason": reason,
         **(extra or {}),
     }
-    return Answer(status, msgspec.json.encode(problem), tuple(lines))
+    return Answer(status, msgspec.json.encode(problem), tuple(lines), reason=reason)
 
 
 def refused(refusal: Refusal, *, openai: bool) -> Answer:
     """The answer to a request that admission refused."""
     status = _STATUS_OF_REASON.get(refusal.reason, 503)
     return failure(status, refusal.reason, refusal.text, openai=openai, retry_after_s=refusal.retry_after_s)
+
+
+def no_memory(*, openai: bool) -> Answer:
+    """The answer to a request that waits with more of a body than the gateway can hold."""
+    return failure(503, "buffers_full", "the bodies of waiting requests fill the gateway's buffers", openai=openai)
 
 
 def _openai_type(status: int) -> str:

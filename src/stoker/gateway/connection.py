@@ -11,8 +11,10 @@ from typing import Final, Protocol, cast
 
 from stoker.gateway import answers
 from stoker.gateway.answers import Answer
-from stoker.gateway.head import CONTINUE, BadHead, Headers, Request, ResponseHead, interim_head
+from stoker.gateway.forwarded import Network, Peer
+from stoker.gateway.head import BadHead, Headers, Request
 from stoker.gateway.reading import RequestReader
+from stoker.gateway.response import CONTINUE, ResponseHead, interim_head
 
 HEAD_S_MAX: Final = 30.0
 IDLE_S_MAX: Final = 75.0
@@ -27,6 +29,9 @@ _PIPELINE: Final = 2
 
 # The states of struct tcp_info in which the other end still has the connection open: ESTABLISHED, SYN_RECV.
 _TCP_OPEN: Final = (1, 3)
+
+# Until a connection is made, or for one without an address.
+_NOBODY: Final = Peer("unknown", secure=False, networks=())
 
 
 class Conversation(Protocol):
@@ -44,9 +49,16 @@ class Conversation(Protocol):
 class Router(Protocol):
     """Decides what becomes of a request. `now` is the event loop's time at the last sweep."""
 
-    now: float
     draining: bool
-    view: memoryview
+
+    @property
+    def now(self) -> float: ...
+
+    @property
+    def view(self) -> memoryview: ...
+
+    @property
+    def trusted(self) -> tuple[Network, ...]: ...
 
     def handle(self, client: ClientConnection, request: Request) -> None:
         """Answer the request, now or later: `client.converse` or `client.answer`."""
@@ -74,13 +86,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_router",
         "_running",
         "_since",
+        "_trailers",
         "_transport",
         "_view",
         "peer",
     )
 
     def __init__(self, router: Router) -> None:
-        self.peer = b""
+        self.peer = _NOBODY
         self._router = router
         self._view = router.view
         self._transport: asyncio.Transport | None = None
@@ -94,6 +107,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._out: list[bytes] = []
         self._began = False
         self._chunked = False
+        self._trailers: list[bytes] | None = None
         self._close_after = False
         self._since = router.now
         self._closing_at: float | None = None
@@ -104,7 +118,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         # A cast: uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.peer = str(peer[0]).encode() if isinstance(peer, tuple) and peer else b"unknown"
+        if isinstance(peer, tuple) and peer:
+            secure = transport.get_extra_info("sslcontext") is not None
+            self.peer = Peer(str(peer[0]), secure=secure, networks=self._router.trusted)
         if not self._router.opened(self):
             self.abort()
 
@@ -117,7 +133,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if not self._reader.partial:
             self._since = self._router.now
         self._reader.feed(self._view[:nbytes])
-        if len(self._requests) > 1:
+        if len(self._requests) > 1 or self._reader.held:
             self._pause(_PIPELINE)
         conversation = self._conversation
         if conversation is None:
@@ -222,6 +238,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         else:
             self._out.append(data)
 
+    def trailer(self, line: bytes) -> None:
+        """A trailer of the answer; clients that get no chunks get none."""
+        if self._chunked:
+            if self._trailers is None:
+                self._trailers = []
+            self._trailers.append(line)
+
     def flush(self) -> None:
         """Send what was written since."""
         out = self._out
@@ -232,21 +255,22 @@ class ClientConnection(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """The answer is complete; on to the next request."""
         if self._chunked:
-            self._out.append(b"0\r\n\r\n")
             self._chunked = False
+            if self._trailers is None:
+                self._out.append(b"0\r\n\r\n")
+            else:
+                self._out.append(b"0\r\n%b\r\n" % b"".join(self._trailers))
+                self._trailers = None
         self.flush()
         if not self._requests:
             return
         request = self._requests.popleft()
         self._conversation = None
         self._since = self._router.now
-        if not request.complete:
-            self._linger()
-        elif self._close_after or (self._router.draining and not self._requests):
-            if request.keep_alive or request.error is not None:
-                self._linger()
-            else:
-                self._close()
+        if request.upgrade:
+            self._reader.release()
+        if not request.complete or self._close_after or (self._router.draining and not self._requests):
+            self._linger(unread=not request.complete or request.error is not None)
         else:
             self._unpause(_BODY if len(self._requests) > 1 else _BODY | _PIPELINE)
             self._run()
@@ -268,6 +292,21 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._out = []
         if self._transport is not None:
             self._transport.abort()
+
+    def switch(self, head: bytes) -> tuple[asyncio.Transport, bytes] | None:
+        """Answer a request for a WebSocket with this 101 and hand over the transport, with what came since the request.
+
+        `None` when the client has gone. It is still told of the transport's end.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return None
+        held, self._reader.held = self._reader.held or b"", None
+        transport.write(head)
+        if self._pauses:
+            self._pauses = 0
+            transport.resume_reading()
+        return transport, held
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None:
@@ -311,7 +350,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def shut_idle(self) -> None:
         """Close it if nothing is under way; else it closes after the answer."""
         if not self._requests and not self._reader.partial:
-            self._close()
+            self.close()
 
     def sweep(self, now: float) -> None:
         """Called every few seconds: bounds on a head's arrival, on idleness and on closing."""
@@ -324,21 +363,28 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._reader.fail(BadHead(408, f"the head of a request takes at most {HEAD_S_MAX:g} s"))
                 self._run()
             elif now - self._since > IDLE_S_MAX:
-                self._close()
+                self.close()
 
     def _drained(self) -> bool:
         return self._transport is None or self._transport.get_write_buffer_size() == 0
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close it when what was written has been sent."""
         self._closing_at = self._router.now
         if self._transport is not None:
             self._transport.close()
 
-    def _linger(self) -> None:
-        """Close, but read on for a moment: unread bytes would turn the close into a reset that overtakes the answer."""
+    def _linger(self, *, unread: bool) -> None:
+        """Close, but read on for a moment: bytes that nobody reads would turn the close into a reset that overtakes the
+        answer. TLS knows no half-closes: there only while the rest of a request is to be expected.
+        """
         self._closing_at = self._router.now
         self._requests.clear()
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            elif not unread:
+                self._transport.close()
+                return
             self._pauses = 0
             self._transport.resume_reading()

@@ -11,9 +11,16 @@ from typing import Final
 from stoker.gateway import answers
 from stoker.gateway.admission import REST_S, Admission, Refusal, Turn, Worker
 from stoker.gateway.answers import Answer
-from stoker.gateway.head import Headers, Request, read_response
+from stoker.gateway.budget import Share
+from stoker.gateway.head import Headers, Request
+from stoker.gateway.ledger import CLIENT_LEFT, Trace
 from stoker.gateway.parties import Downstream, Hub, Limits
-from stoker.gateway.upstream import Pool, Upstream
+from stoker.gateway.pools import Pool
+from stoker.gateway.quotas import Quota
+from stoker.gateway.response import read_response, switching_head, trailer_line
+from stoker.gateway.tunnel import Tunnel
+from stoker.gateway.upload import first_piece, next_piece
+from stoker.gateway.upstream import READ_BYTES, Upstream
 
 # What of a body is held while nobody takes it, and what is kept for sending it a second time.
 BODY_HELD_BYTES_MAX: Final = 64 * 1024
@@ -24,13 +31,15 @@ _WAITING: Final = 0
 _CONNECTING: Final = 1
 _SENDING: Final = 2
 _ANSWERING: Final = 3
-_OVER: Final = 4
+_TUNNELLING: Final = 4
+_OVER: Final = 5
 
 
 class Exchange:
     """One request. With an `admission` it is inference and asks for a slot; without, it goes to control.
 
-    `head` is the upstream's head without framing. `sandboxed`: the answer is a page on the main host.
+    `head` is the upstream's head without framing. `key` is the id of the key that it came with. `sandboxed`: the answer
+    is a page on the main host.
     """
 
     __slots__ = (
@@ -42,12 +51,16 @@ class Exchange:
         "_openai",
         "_opening",
         "_pool",
+        "_quota",
         "_resent",
         "_sandboxed",
         "_sent",
         "_sent_bytes",
+        "_share",
         "_started_at",
         "_state",
+        "_trace",
+        "_tunnel",
         "_turn",
         "_upstream",
         "_whole",
@@ -64,9 +77,12 @@ class Exchange:
         limits: Limits,
         *,
         admission: Admission | None = None,
+        key: str | None = None,
         pin: str | None = None,
+        quota: Quota | None = None,
         sandboxed: bool = False,
         openai: bool = False,
+        task: bool = False,
     ) -> None:
         self.request = request
         self.downstream = downstream
@@ -74,13 +90,20 @@ class Exchange:
         self._head = head
         self._limits = limits
         self._admission = admission
-        self._turn: Turn | None = None if admission is None else Turn(self, hold_s=request.hold_s, pin=pin)
+        self._turn: Turn | None = None
+        if admission is not None:
+            hold_s = 0.0 if task else request.hold_s
+            self._turn = Turn(self, hold_s=hold_s, pin=pin, session=request.session, hint=request.worker, task=task)
+        self._quota = quota
+        self._share: Share | None = None
         self._sandboxed = sandboxed
         self._openai = openai
         self._state = _WAITING
         self._pool: Pool | None = None
         self._opening: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
+        # Of a WebSocket: the 101 to pass on, then the tunnel.
+        self._tunnel: bytes | Tunnel | None = None
         self._resent = False
         # The last byte of the body has gone up.
         self._whole = False
@@ -91,6 +114,7 @@ class Exchange:
         self._sent_bytes = 0
         self._active_at = gateway.now
         self._started_at: float | None = None
+        self._trace = Trace(key)
 
     # --- going, waiting, refused ---
 
@@ -114,19 +138,24 @@ class Exchange:
 
     def admitted(self, worker: Worker) -> None:
         """Admission has given it a slot of this worker."""
+        if self._share is not None:
+            self._share.let_go()
+        self._trace.admitted_at = self._gateway.time()
         self._go(self._gateway.upstreams.pool(worker))
 
     def refused(self, refusal: Refusal) -> None:
         """Admission will not serve it."""
+        answer = answers.refused(refusal, openai=self._openai)
+        self._trace.refused(answer.head.status)
         self._over(failed=False)
-        self.downstream.answer(answers.refused(refusal, openai=self._openai))
+        self.downstream.answer(answer)
 
     def _go(self, pool: Pool) -> None:
         self._pool = pool
         self._active_at = self._gateway.now
         if self._started_at is None:
             self._started_at = self._active_at
-        upstream = pool.take()
+        upstream = pool.take(self._active_at)
         if upstream is not None:
             self._send(upstream)
         else:
@@ -138,8 +167,17 @@ class Exchange:
         self._hold_body()
 
     def _hold_body(self) -> None:
-        if self.request.pending_bytes > BODY_HELD_BYTES_MAX:
+        request = self.request
+        if not request.pending_bytes:
+            return
+        if not request.complete and request.pending_bytes + READ_BYTES > BODY_HELD_BYTES_MAX:
             self.downstream.pause_body()
+        if self._share is None:
+            self._share = Share(self._gateway.budget)
+        if not self._share.hold(request.pending_bytes):
+            self._trace.refused(503)
+            self._over(failed=False)
+            self.downstream.answer(answers.no_memory(openai=self._openai))
 
     def connected(self, upstream: Upstream) -> None:
         """A new connection is there."""
@@ -183,15 +221,7 @@ class Exchange:
         self._whole = request.complete
         # Before the write, which may find the upstream full and stop the body again.
         self.downstream.resume_body()
-        parts = [*(self._sent or ()), *self._take_body()]
-        if request.length is None and not request.complete:
-            upstream.write(b"".join((self._head, b"Transfer-Encoding: chunked\r\n\r\n", *map(_chunk, parts))))
-        else:
-            if request.length is None:
-                # Whole by now: no need for chunks, which not every worker understands.
-                request.length = sum(map(len, parts))
-                request.chunked = False
-            upstream.write(b"".join((self._head, b"Content-Length: %d\r\n\r\n" % request.length, *parts)))
+        upstream.write(first_piece(self._head, request, [*(self._sent or ()), *self._take_body()]))
 
     def _take_body(self) -> list[bytes]:
         self._sent_bytes += self.request.pending_bytes
@@ -214,13 +244,9 @@ class Exchange:
         request = self.request
         parts = self._take_body()
         self._whole = request.complete
-        if request.chunked:
-            parts = [_chunk(part) for part in parts]
-            if request.complete:
-                parts.append(b"0\r\n\r\n")
         self._active_at = self._gateway.now
-        if parts:
-            upstream.write(b"".join(parts))
+        if piece := next_piece(request, parts):
+            upstream.write(piece)
 
     def upstream_blocked(self) -> None:
         """The upstream does not keep up with the body."""
@@ -242,14 +268,35 @@ class Exchange:
         """The head of the answer is there. True when its body lasts until the connection ends."""
         head = read_response(status, headers, head_request=self.request.method == b"HEAD", sandboxed=self._sandboxed)
         self._state = _ANSWERING
+        self._trace.began(status, self._gateway.time())
         self._sent = None
         self._active_at = self._gateway.now
+        if head.keep_alive_s is not None and self._upstream is not None:
+            self._upstream.keep_alive_s = head.keep_alive_s
+        if self.request.session is not None or self.request.reservation is not None:
+            head.lines = [*head.lines, self._worker_line()]
         self.downstream.begin(head)
         return head.until_close
 
+    def _worker_line(self) -> bytes:
+        worker = self.worker
+        return b"" if worker is None else b"X-Stoker-Worker: %b\r\n" % worker.encode()
+
+    @property
+    def worker(self) -> str | None:
+        """The worker whose slot it holds."""
+        worker = None if self._turn is None else self._turn.worker
+        return None if worker is None else worker.id
+
     def answer_data(self, data: bytes) -> None:
         """A piece of the answer's body."""
+        self._trace.tail = (self._trace.tail[1], data)
         self.downstream.write(data)
+
+    def answer_trailer(self, name: bytes, value: bytes) -> None:
+        """A trailer of the answer."""
+        if (line := trailer_line(name, value, sandboxed=self._sandboxed)) is not None:
+            self.downstream.trailer(line)
 
     def flush(self) -> None:
         """Nothing more of the answer is there at the moment."""
@@ -273,6 +320,7 @@ class Exchange:
         if self._admission is not None and self._turn is not None:
             self._rest(self._admission, self._turn)
         if self._state == _ANSWERING:
+            self._trace.status = 502
             self._over(failed=True)
             self.downstream.abort()
             return
@@ -284,6 +332,52 @@ class Exchange:
             return
         self._fail(502, "worker_failed", f"the worker did not answer: {detail}")
 
+    # --- a WebSocket ---
+
+    def switches(self, headers: Headers) -> bool:
+        """The upstream answers 101: is that what was asked for?"""
+        if not self.request.upgrade or self._state != _SENDING:
+            return False
+        self._tunnel = switching_head(headers, sandboxed=self._sandboxed)
+        return self._tunnel is not None
+
+    def switched(self, early: bytes) -> None:
+        """From now on bytes pass as they are. The slot is held until both ends are done."""
+        head, self._tunnel = self._tunnel, None
+        upstream, self._upstream = self._upstream, None
+        assert isinstance(head, bytes)
+        assert upstream is not None
+        worker = upstream.detach()
+        if worker is None:
+            self._fail(502, "worker_failed", "the worker closed the connection that it had just agreed to")
+            return
+        handed = self.downstream.switch(head)
+        if handed is None:
+            worker.abort()
+            self.gone()
+            return
+        client, from_client = handed
+        self._state = _TUNNELLING
+        self._sent = None
+        gateway = self._gateway
+        self._trace.began(101, gateway.time())
+        tunnel = self._tunnel = Tunnel(
+            self, gateway, client=client, client_end=self.downstream, worker=worker, view=gateway.upstreams.view
+        )
+        tunnel.start(from_client=from_client, from_worker=early)
+
+    def tunnel_ended(self, *, cut: bool) -> None:
+        """The worker's end of the WebSocket is closed."""
+        if self._state == _OVER:
+            return
+        if cut:
+            self._trace.status = 502
+        self._over(failed=cut)
+        if cut:
+            self.downstream.abort()
+        else:
+            self.downstream.close()
+
     def _rest(self, admission: Admission, turn: Turn) -> None:
         admission.rest(turn, self._gateway.time())
         loop = asyncio.get_running_loop()
@@ -294,7 +388,8 @@ class Exchange:
         if self._admission is None:
             reason, detail = "control_unavailable", f"control did not answer: {detail}"
             status = 503
-        began = self._state == _ANSWERING
+        began = self._state >= _ANSWERING
+        self._trace.status = status
         self._over(failed=True)
         if began:
             self.downstream.abort()
@@ -316,6 +411,7 @@ class Exchange:
 
     def gone(self) -> None:
         """The client has left: give up the place or the slot, and the upstream."""
+        self._trace.status = CLIENT_LEFT
         self._over(failed=False)
 
     # --- time ---
@@ -336,6 +432,10 @@ class Exchange:
                 assert self._opening is not None
                 self._opening.cancel()
                 self.connect_failed(f"no connection within {limits.connect_s:g} s")
+        elif state == _TUNNELLING:
+            assert isinstance(self._tunnel, Tunnel)
+            if self._tunnel.overdue(now, limits.idle_s):
+                self._fail(504, "idle_timeout", "silence in both directions")
         elif state == _SENDING and self.request.complete:
             if limits.first_byte_s is not None and now - self._active_at > limits.first_byte_s:
                 self._fail(504, "first_byte_timeout", f"no answer within {limits.first_byte_s:g} s")
@@ -343,6 +443,14 @@ class Exchange:
             self._fail(504, "idle_timeout", f"silence for {limits.idle_s:g} s")
 
     # --- the end ---
+
+    def _note(self, admission: Admission, turn: Turn, now: float) -> None:
+        entry = admission.entry
+        note = self._trace.note(entry, turn.entered_at, now)
+        self._gateway.ledger.note(note)
+        if self._gateway.access_log is not None:
+            worker = None if turn.worker is None else turn.worker.id
+            self._gateway.access_log.note(note, self.request, entry.slug, worker)
 
     def _over(self, *, failed: bool) -> None:
         """The one way out. Harmless when called again."""
@@ -356,20 +464,26 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abort()
+        tunnel, self._tunnel = self._tunnel, None
+        if isinstance(tunnel, Tunnel):
+            tunnel.end()
         self._sent = None
+        if self._share is not None:
+            self._share.let_go()
+        if self._quota is not None:
+            self._quota.leave()
         # A turn that has left the queue may lie in it as a blank for a while, and this exchange with it.
         self.request.take()
         turn, self._turn = self._turn, None
         if turn is not None and self._admission is not None:
             now = self._gateway.time()
+            # A task that got no slot has not been tried.
+            if not turn.task or self._trace.admitted_at is not None:
+                self._note(self._admission, turn, now)
             if turn.waiting:
                 self._admission.leave(turn, now)
             else:
                 self._admission.release(turn, now, failed=failed)
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def _control_unavailable(detail: str) -> Answer:

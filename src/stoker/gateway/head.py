@@ -6,14 +6,15 @@ Values arrive from llhttp, which has refused line breaks, NUL and folded lines, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Final
+
+from stoker.gateway.forwarded import Peer
 
 Headers = list[tuple[bytes, bytes]]
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 256
+BINDING_BYTES_MAX: Final = 256
 
 # What a header of a request is to the gateway; those that are not listed are copied.
 _DROP: Final = 0
@@ -25,10 +26,16 @@ _EXPECT: Final = 5
 _AUTHORIZATION: Final = 6
 _API_KEY: Final = 7
 _COOKIE: Final = 8
-_FORWARDED_FOR: Final = 9
+_FORWARDED: Final = 9
 _ENDPOINT: Final = 10
 _HOLD: Final = 11
-_PROJECT: Final = 12
+_UPGRADE: Final = 12
+_TE: Final = 13
+_SESSION: Final = 14
+_RESERVATION: Final = 15
+_WORKER: Final = 16
+_COPY: Final = 17
+_PROJECT: Final = 18
 
 _REQUEST_HEADERS: Final[dict[bytes, int]] = {
     b"host": _HOST,
@@ -39,40 +46,33 @@ _REQUEST_HEADERS: Final[dict[bytes, int]] = {
     b"authorization": _AUTHORIZATION,
     b"x-api-key": _API_KEY,
     b"cookie": _COOKIE,
-    b"x-forwarded-for": _FORWARDED_FOR,
-    b"x-forwarded-proto": _DROP,
-    b"x-forwarded-host": _DROP,
+    b"forwarded": _FORWARDED,
+    b"x-real-ip": _FORWARDED,
     b"x-stoker-endpoint": _ENDPOINT,
     b"x-stoker-hold": _HOLD,
     b"x-stoker-project": _PROJECT,
+    b"x-stoker-session": _SESSION,
+    b"x-stoker-reservation": _RESERVATION,
+    b"x-stoker-worker": _WORKER,
     b"keep-alive": _DROP,
     b"proxy-connection": _DROP,
     b"proxy-authorization": _DROP,
-    b"te": _DROP,
-    b"trailer": _DROP,
-    b"upgrade": _DROP,
+    b"te": _TE,
+    b"upgrade": _UPGRADE,
     b"http2-settings": _DROP,
 }
-_RESPONSE_DROPPED: Final = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"te",
-        b"trailer",
-        b"upgrade",
-        b"transfer-encoding",
-        b"content-length",
-    }
+# What was found out about names as they are spelt by clients, so that most need no second look; bounded.
+_spelt: dict[bytes, int] = {}
+_SPELT_MAX: Final = 1_024
+_SPELT_CHARS_MAX: Final = 40
+# Names that in a trailer would change what the head has said, or pass by what the gateway keeps from workers.
+_NO_TRAILERS: Final = frozenset({b"content-encoding", b"content-type", b"content-range", b"trailer", b"te"})
+# RFC 3986: unreserved, sub-delims, percent; brackets and colon for IPv6 and the port.
+_HOST_CHARS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%:[]"
+# llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0 after these.
+_NOT_HTTP: Final = frozenset(
+    b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY RECORD REDIRECT SETUP SET_PARAMETER SOURCE TEARDOWN".split()
 )
-# What a page below the main host must not do to the origin that the dashboard shares with it.
-_SANDBOX_DROPPED: Final = _RESPONSE_DROPPED | {b"set-cookie", b"content-security-policy", b"clear-site-data"}
-SANDBOX_LINE: Final = b"Content-Security-Policy: sandbox allow-scripts allow-forms\r\n"
-_STATUS_LINES: Final[dict[int, bytes]] = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class BadHead(Exception):
@@ -89,6 +89,8 @@ class Request:
 
     `target` is what follows the method, in origin form, byte for byte. `length` is the declared length of the body;
     `None` with `chunked` is unknown, without it there is none. `complete`: the last byte of it has arrived.
+    `upgrade`: it asks for a WebSocket. `forwarded` is what it says of hops before, `trailers` are complete lines.
+    `session`, `reservation` and `worker` say which worker it belongs to.
     """
 
     __slots__ = (
@@ -100,7 +102,7 @@ class Request:
         "endpoint",
         "error",
         "expects_continue",
-        "forwarded_for",
+        "forwarded",
         "hold_s",
         "host",
         "keep_alive",
@@ -111,7 +113,13 @@ class Request:
         "pending_bytes",
         "persistent",
         "project",
+        "reservation",
+        "session",
         "target",
+        "te",
+        "trailers",
+        "upgrade",
+        "worker",
     )
 
     def __init__(self, method: bytes, target: bytes, *, persistent: bool, keep_alive: bool) -> None:
@@ -126,14 +134,20 @@ class Request:
         self.authorization: bytes | None = None
         self.api_key: bytes | None = None
         self.cookies: bytes | None = None
-        self.forwarded_for: bytes | None = None
+        self.forwarded: Headers | None = None
         self.endpoint: bytes | None = None
         self.hold_s: float | None = None
         self.project: bytes | None = None
+        self.session: bytes | None = None
+        self.reservation: bytes | None = None
+        self.worker: str | None = None
         self.lines: list[bytes] = []
         self.pending: list[bytes] = []
         self.pending_bytes = 0
         self.complete = False
+        self.upgrade = False
+        self.te = False
+        self.trailers: list[bytes] | None = None
         self.error: BadHead | None = None
 
     @property
@@ -155,6 +169,8 @@ def read_request(method: bytes, target: bytes, headers: Headers, *, version: str
     persistent = version == "1.1"
     if not persistent and version != "1.0":
         raise BadHead(505, f"HTTP/{version} is not spoken here")
+    if not persistent and method in _NOT_HTTP:
+        raise BadHead(400, "this is not HTTP")
     if len(headers) > HEADERS_MAX:
         raise BadHead(431, f"at most {HEADERS_MAX} header fields")
     request = Request(method, target, persistent=persistent, keep_alive=keep_alive)
@@ -162,20 +178,26 @@ def read_request(method: bytes, target: bytes, headers: Headers, *, version: str
     named: list[bytes] | None = None
     hosts = 0
     for name, value in headers:
-        lower = name.lower()
-        kind = _REQUEST_HEADERS.get(lower)
+        kind = _spelt.get(name)
         if kind is None:
-            if lower[:9] != b"x-stoker-":
-                lines.append(b"%b: %b\r\n" % (name, value))
+            kind = _kind_of(name)
+        if kind == _COPY:
+            lines.append(b"%b: %b\r\n" % (name, value))
         elif kind == _HOST:
             hosts += 1
             request.host = value.strip()
         elif kind == _CONNECTION:
-            named = _connection_names(value, named)
+            named = connection_names(value, named)
         elif kind != _DROP:
-            _note(request, kind, value)
+            _note(request, kind, name, value)
     if hosts > 1 or (hosts == 0 and persistent):
         raise BadHead(400, "exactly one Host is needed")
+    if request.host.translate(None, _HOST_CHARS):
+        raise BadHead(400, "Host is no host")
+    if b"#" in target:
+        raise BadHead(400, "a target has no fragment")
+    if request.te and (named is None or b"te" not in named):
+        request.te = False
     if named:
         request.lines = [line for line in lines if line.partition(b":")[0].lower() not in named]
     if not target.startswith(b"/"):
@@ -183,7 +205,35 @@ def read_request(method: bytes, target: bytes, headers: Headers, *, version: str
     return request
 
 
-def _note(request: Request, kind: int, value: bytes) -> None:
+def _kind_of(name: bytes) -> int:
+    lower = name.lower()
+    kind = _kind_of_lower(lower)
+    if kind == _COPY and b"_" in lower and _kind_of_lower(lower.replace(b"_", b"-")) != _COPY:
+        # Many servers hand both spellings to an application as one.
+        kind = _DROP
+    if len(_spelt) < _SPELT_MAX and len(name) <= _SPELT_CHARS_MAX:
+        _spelt[name] = kind
+    return kind
+
+
+def _kind_of_lower(lower: bytes) -> int:
+    kind = _REQUEST_HEADERS.get(lower)
+    if kind is not None:
+        return kind
+    if lower.startswith(b"x-stoker-"):
+        return _DROP
+    return _FORWARDED if lower.startswith(b"x-forwarded-") else _COPY
+
+
+def trailer_line(name: bytes, value: bytes) -> bytes | None:
+    """A trailer as it is passed on; `None` for one that is not, being something that only a head may say."""
+    lower = name.lower()
+    if _kind_of_lower(lower.replace(b"_", b"-")) != _COPY or lower in _NO_TRAILERS:
+        return None
+    return b"%b: %b\r\n" % (name, value)
+
+
+def _note(request: Request, kind: int, name: bytes, value: bytes) -> None:
     if kind == _LENGTH:
         request.length = int(value)
     elif kind == _CODING:
@@ -206,20 +256,39 @@ def _note(request: Request, kind: int, value: bytes) -> None:
         request.api_key = value.strip()
     elif kind == _COOKIE:
         request.cookies = value if not request.cookies else b"%b; %b" % (request.cookies, value)
-    elif kind == _FORWARDED_FOR:
-        value = value.strip()
-        request.forwarded_for = value if request.forwarded_for is None else b"%b, %b" % (request.forwarded_for, value)
+    elif kind == _FORWARDED:
+        if request.forwarded is None:
+            request.forwarded = []
+        request.forwarded.append((name, value.strip()))
+    elif kind == _UPGRADE:
+        request.upgrade = value.strip().lower() == b"websocket"
+    elif kind == _TE:
+        request.te = b"trailers" in value.lower()
     elif kind == _ENDPOINT:
         request.endpoint = value.strip()
     elif kind == _PROJECT:
         if request.project is not None:
             raise BadHead(400, "more than one X-Stoker-Project")
         request.project = value.strip()
-    else:
+    elif kind == _HOLD:
         request.hold_s = _hold(value)
+    else:
+        _note_binding(request, kind, value.strip())
 
 
-def _connection_names(value: bytes, named: list[bytes] | None) -> list[bytes] | None:
+def _note_binding(request: Request, kind: int, value: bytes) -> None:
+    if not 0 < len(value) <= BINDING_BYTES_MAX:
+        raise BadHead(400, f"X-Stoker-Session, -Worker and -Reservation have at most {BINDING_BYTES_MAX} characters")
+    if kind == _SESSION:
+        request.session = value
+    elif kind == _RESERVATION:
+        request.reservation = value
+    else:
+        request.worker = value.decode("latin-1")
+
+
+def connection_names(value: bytes, named: list[bytes] | None) -> list[bytes] | None:
+    """The lower-case names of headers that a Connection header adds to `named`; `None` for none."""
     lower = value.strip().lower()
     if lower in (b"keep-alive", b"close", b""):
         return named
@@ -261,15 +330,15 @@ def upstream_head(
     request: Request,
     target: bytes,
     *,
-    forwarded: bytes,
+    forwarded: Peer,
     keep_authorization: bool,
     keep_api_key: bool,
     keep_own_cookies: bool,
 ) -> bytes:
     """The head to send to a worker or to control, up to but without its framing lines.
 
-    `forwarded` is the client's own address. A credential is passed on only when it is to be kept, and so are
-    Stoker's own cookies.
+    `forwarded` is where it came from. A credential is passed on only when it is to be kept, and so are Stoker's own
+    cookies.
     """
     host = request.host
     parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, target, host), *request.lines]
@@ -282,88 +351,13 @@ def upstream_head(
         cookies = _foreign_cookies(cookies)
     if cookies:
         parts.append(b"Cookie: %b\r\n" % cookies)
-    peer = forwarded if request.forwarded_for is None else b"%b, %b" % (request.forwarded_for, forwarded)
-    parts.append(b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n" % peer)
-    if host:
+    if request.upgrade:
+        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    elif request.te:
+        parts.append(b"Connection: TE\r\nTE: trailers\r\n")
+    if forwarded.trusted and request.forwarded is not None:
+        parts.append(forwarded.extended(request.forwarded, host))
+    else:
+        parts.append(forwarded.lines)
         parts.append(b"X-Forwarded-Host: %b\r\n" % host)
     return b"".join(parts)
-
-
-class ResponseHead:
-    """Head of an answer, without framing: `lines` are complete header lines.
-
-    `length` is the length of its body; `None` is unknown: chunks, or until the connection ends (`until_close`).
-    `bodyless`: no body follows, whatever `length` says (HEAD, 204, 304).
-    """
-
-    __slots__ = ("bodyless", "length", "lines", "status", "until_close")
-
-    def __init__(
-        self,
-        status: int,
-        lines: Sequence[bytes],
-        *,
-        length: int | None = None,
-        bodyless: bool = False,
-        until_close: bool = False,
-    ) -> None:
-        self.status = status
-        self.lines = lines
-        self.length = length
-        self.bodyless = bodyless
-        self.until_close = until_close
-
-    def to_bytes(self, *, chunked: bool, connection: bytes | None) -> bytes:
-        """The head as it goes to a client. `connection` is the value of that header, `None` for none."""
-        parts = [_STATUS_LINES.get(self.status) or b"HTTP/1.1 %d Unknown\r\n" % self.status, *self.lines]
-        if chunked:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-        elif self.length is not None:
-            parts.append(b"Content-Length: %d\r\n" % self.length)
-        if connection is not None:
-            parts.append(b"Connection: %b\r\n" % connection)
-        parts.append(b"\r\n")
-        return b"".join(parts)
-
-
-def interim_head(status: int, headers: Headers) -> bytes:
-    """A complete 1xx answer."""
-    lines = (b"%b: %b\r\n" % (name, value) for name, value in headers if name.lower() not in _SANDBOX_DROPPED)
-    return b"".join((_STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status, *lines, b"\r\n"))
-
-
-class BadAnswer(Exception):
-    """An upstream's head that must not be passed on."""
-
-
-def read_response(status: int, headers: Headers, *, head_request: bool, sandboxed: bool) -> ResponseHead:
-    """The head to pass on of an upstream's answer. `sandboxed` makes a worker's page harmless to the host it shares.
-
-    Raises `BadAnswer` for transfer codings other than chunked.
-    """
-    dropped = _SANDBOX_DROPPED if sandboxed else _RESPONSE_DROPPED
-    lines: list[bytes] = []
-    length: int | None = None
-    chunked = False
-    named: list[bytes] | None = None
-    for name, value in headers:
-        lower = name.lower()
-        if lower not in dropped:
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif lower == b"content-length":
-            length = int(value)
-        elif lower == b"transfer-encoding":
-            if value.strip().lower() != b"chunked":
-                raise BadAnswer("a transfer coding other than chunked")
-            chunked = True
-        elif lower == b"connection":
-            named = _connection_names(value, named)
-    if named:
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in named]
-    if sandboxed:
-        lines.append(SANDBOX_LINE)
-    if status == 204:
-        length = None
-    bodyless = head_request or status in (204, 304)
-    until_close = not bodyless and length is None and not chunked
-    return ResponseHead(status, lines, length=length, bodyless=bodyless, until_close=until_close)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import os
 import resource
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -22,16 +24,20 @@ import structlog
 import uvloop
 
 from stoker import settings as settings_module
+from stoker import tls
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.proxy import TICK_S, Gateway
-from stoker.roles import Lifeline
-from stoker.settings import Settings
+from stoker.roles import Lifeline, Order
+from stoker.settings import Paths, Settings
 from stoker.telemetry.logs import log_to_stderr
 
 log = structlog.get_logger(__name__)
 
 DRAIN_S_MAX: Final = 30.0
+TABLE_WAIT_S: Final = 10.0
 BACKLOG: Final = 4_096
+HANDSHAKE_S_MAX: Final = 10.0
+SHUTDOWN_S_MAX: Final = 2.0
 # Descriptors that are not clients or their upstreams: sockets of control, files, the loop's own.
 _DESCRIPTORS_RESERVED: Final = 128
 
@@ -44,38 +50,97 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--lifeline-fd", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int, help="of a successor: where it says that the one before may leave")
     options = parser.parse_args(arguments)
     settings = settings_module.read(os.environ, data_dir=options.data_dir)
     log_to_stderr(settings.log_level)
     listening = socket.socket(fileno=options.listen_fd)
-    uvloop.run(serve(settings, listening, options.lifeline_fd))
+    uvloop.run(serve(settings, listening, options.lifeline_fd, ready=options.ready_fd))
     return 0
 
 
-async def serve(settings: Settings, listening: socket.socket, lifeline: int) -> None:
-    """Serve on the socket until the pipe `lifeline` ends or says `drain` or SIGTERM comes; then finish what goes on."""
+async def serve(settings: Settings, listening: socket.socket, lifeline: int, *, ready: int | None = None) -> None:
+    """Serve on the socket until the pipe `lifeline` ends or says something or SIGTERM comes; then finish what goes on.
+
+    With `ready`, a line on that pipe says that it could take over; it does when control has told it what is left.
+    """
     loop = asyncio.get_running_loop()
     line = Lifeline.open(lifeline)
     loop.add_signal_handler(signal.SIGTERM, line.end)
-    gateway = Gateway(settings, incarnation=secrets.token_hex(8), time=loop.time, clients_max=_clients_max())
+    incarnation = secrets.token_hex(8)
+    succeeds = ready is not None
+    gateway = Gateway(settings, incarnation=incarnation, time=loop.time, clients_max=_clients_max(), successor=succeeds)
     gateway.load()
+    if not succeeds:
+        _clear_up(settings.paths)
+    internal = await listen_inside(gateway, settings.paths.attempts_socket(incarnation))
     link = loop.create_task(gateway.link.run())
     ticking = loop.create_task(_tick(gateway))
-    server = await loop.create_server(lambda: ClientConnection(gateway), sock=listening, backlog=BACKLOG)
+    if ready is not None:
+        os.write(ready, b"ready\n")
+        os.close(ready)
+        # Without control the last table has to do.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gateway.keeper.heard.wait(), TABLE_WAIT_S)
+    secure = tls.listening(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+    server = await loop.create_server(
+        lambda: ClientConnection(gateway),
+        sock=listening,
+        backlog=BACKLOG,
+        ssl=secure,
+        ssl_handshake_timeout=None if secure is None else HANDSHAKE_S_MAX,
+        # Nobody answers for what a client sends after it was told of the end.
+        ssl_shutdown_timeout=None if secure is None else SHUTDOWN_S_MAX,
+    )
     _settle_memory()
     log.info("gateway_serving", address=str(listening.getsockname()))
     try:
         # Whatever the order: the gateway has no workers to end, and always finishes what it has begun.
-        await line.next()
+        if await line.next() is Order.LEAVE:
+            server.close()
+            await _leave(gateway, line, settings.upgrade_drain_s)
     finally:
         server.close()
         gateway.drain()
+        internal.close()
         await _finish(gateway)
         for task in (link, ticking):
             task.cancel()
         await asyncio.gather(link, ticking, return_exceptions=True)
         gateway.close()
+        settings.paths.attempts_socket(incarnation).unlink(missing_ok=True)
     log.info("gateway_stopped")
+
+
+async def listen_inside(gateway: Gateway, path: Path) -> asyncio.AbstractServer:
+    """Open the internal listener, for this user alone."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_unix_server(lambda: ClientConnection(gateway.internal), sock=_bind_inside(path))
+
+
+def _bind_inside(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    path.chmod(0o600)
+    return listening
+
+
+def _clear_up(paths: Paths) -> None:
+    """Remove what gateways that were killed have left: nobody can ask for it any more."""
+    for leftover in paths.run.glob("a-*.sock"):
+        leftover.unlink(missing_ok=True)
+    shutil.rmtree(paths.attempts, ignore_errors=True)
+
+
+async def _leave(gateway: Gateway, line: Lifeline, bound_s: float) -> None:
+    """A successor takes new requests: finish those that are here, for up to `bound_s` or until told to hurry."""
+    gateway.leave()
+    ended = asyncio.ensure_future(gateway.finished())
+    hurried = asyncio.ensure_future(line.next())
+    await asyncio.wait([ended, hurried], timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in (ended, hurried):
+        task.cancel()
 
 
 async def _tick(gateway: Gateway) -> None:

@@ -5,8 +5,8 @@ Reads of a body no more than `model`, and changes nothing in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -14,12 +14,11 @@ from stoker.gateway import answers
 from stoker.gateway.access import Caller, Verdict
 from stoker.gateway.answers import Answer
 from stoker.gateway.head import Request
-from stoker.gateway.parties import Swept
+from stoker.gateway.multipart import Field
 from stoker.gateway.table import Table
 from stoker.link.messages import EndpointEntry
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-BODY_S_MAX: Final = 60.0
 _KNOWN_SHOWN_MAX: Final = 10
 _NO_KEY: Final = "a key is needed: Authorization: Bearer sk-..."
 
@@ -111,8 +110,11 @@ def _models(table: Table, caller: Caller) -> dict[str, object]:
     }
 
 
-def model_of(request: Request) -> str | Answer:
-    """The `model` of a complete body, which stays in the request."""
+def model_of(request: Request, field: Field | None = None) -> str | Answer:
+    """The `model` of a body, which stays in the request: of a form's `field`, else of a complete body of JSON."""
+    if field is not None:
+        field.look(request)
+        return field.value or _model_missing()
     body = b"".join(request.pending)
     request.pending = [body] if body else []
     try:
@@ -120,69 +122,9 @@ def model_of(request: Request) -> str | Answer:
     except msgspec.DecodeError as exc:
         detail = f"the body must be a JSON object with a text `model`, or X-Stoker-Endpoint must name one: {exc}"
         return answers.failure(400, "invalid_body", detail, openai=True)
-    if model is None:
-        detail = "say which model is meant: `model` in the body, or the header X-Stoker-Endpoint"
-        return answers.failure(400, "model_missing", detail, openai=True)
-    return model
+    return _model_missing() if model is None else model
 
 
-class BodyClient(Protocol):
-    """The client whose body is read."""
-
-    def go_on(self) -> None: ...
-
-    def answer(self, answer: Answer) -> None: ...
-
-
-class BodyReader:
-    """Waits until the whole body is there, within bounds of size and time."""
-
-    __slots__ = ("_client", "_complete", "_deadline", "_live", "_request")
-
-    def __init__(
-        self, client: BodyClient, request: Request, live: set[Swept], now: float, complete: Callable[[], None]
-    ) -> None:
-        self._client = client
-        self._request = request
-        self._live = live
-        self._deadline = now + BODY_S_MAX
-        self._complete = complete
-
-    def start(self) -> None:
-        """Ask for the body, if the client waits to be asked."""
-        self._live.add(self)
-        if self._request.expects_continue:
-            self._request.expects_continue = False
-            self._client.go_on()
-        self.body_arrived()
-
-    def body_arrived(self) -> None:
-        """More of it is there, or its end."""
-        request = self._request
-        declared = request.length or 0
-        if max(declared, request.pending_bytes) > BODY_BYTES_MAX:
-            self._live.discard(self)
-            detail = (
-                f"a body that names its model has at most {BODY_BYTES_MAX} bytes; X-Stoker-Endpoint lifts the limit"
-            )
-            self._client.answer(answers.failure(413, "body_too_large", detail, openai=True))
-        elif request.complete:
-            self._live.discard(self)
-            self._complete()
-
-    def gone(self) -> None:
-        """The client has left."""
-        self._live.discard(self)
-
-    def downstream_blocked(self) -> None:
-        """Nothing is being sent."""
-
-    def downstream_writable(self) -> None:
-        """Nothing is being sent."""
-
-    def sweep(self, now: float, *, look: bool) -> None:
-        """Give up on a body that does not come."""
-        if now > self._deadline:
-            self._live.discard(self)
-            detail = f"the body did not arrive within {BODY_S_MAX:g} s"
-            self._client.answer(answers.failure(408, "body_timeout", detail, openai=True))
+def _model_missing() -> Answer:
+    detail = "say which model is meant: `model` in the body, or the header X-Stoker-Endpoint"
+    return answers.failure(400, "model_missing", detail, openai=True)

@@ -5,21 +5,28 @@ Only protocols and constants: a memory sink can stand in for a client's connecti
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from stoker.gateway.access_log import AccessLog
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
-from stoker.gateway.head import Headers, ResponseHead
-from stoker.gateway.upstream import Pool, Upstreams
+from stoker.gateway.budget import Budget
+from stoker.gateway.head import Headers
+from stoker.gateway.ledger import Ledger
+from stoker.gateway.pools import Pool, Upstreams
+from stoker.gateway.response import ResponseHead
 
 
 class Downstream(Protocol):
     """Where an answer goes: a client's connection, or a sink in memory.
 
-    Calls come as `begin`, any number of `write`, then `finish`; or `answer` alone; `abort` at any time instead of the
-    rest. `flush` marks that nothing more comes at once. `alive` looks whether the client is still there when nothing is
-    being read from it.
+    Calls come as `begin`, any number of `write`, of `trailer`, then `finish`; or `answer` alone; `abort` at any time
+    instead of the rest. `flush` marks that nothing more comes at once. `alive` looks whether the client is still there
+    when nothing is being read from it. For a request that asks to `upgrade`, `switch` sends a 101 and hands over the
+    transport and what the client has sent since; `close` then closes it when all is sent, and `connection_lost` tells
+    of its end.
     """
 
     def go_on(self) -> None: ...
@@ -32,7 +39,15 @@ class Downstream(Protocol):
 
     def flush(self) -> None: ...
 
+    def trailer(self, line: bytes) -> None: ...
+
     def finish(self) -> None: ...
+
+    def switch(self, head: bytes) -> tuple[asyncio.Transport, bytes] | None: ...
+
+    def close(self) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
 
     def answer(self, answer: Answer) -> None: ...
 
@@ -81,7 +96,11 @@ class Hub(Protocol):
     """What exchanges share. `now` is the event loop's time at the last sweep, `time()` is exact."""
 
     now: float
+    view: memoryview
     live: set[Swept]
+    ledger: Ledger
+    budget: Budget
+    access_log: AccessLog | None
     upstreams: Upstreams
     control_pool: Pool
 

@@ -7,29 +7,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import ip_network
+from time import time as wall_time
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-import structlog
-
 from stoker.gateway import answers, openai
 from stoker.gateway.access import Caller, Verdict
+from stoker.gateway.access_log import AccessLog
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
+from stoker.gateway.attempts import Attempts
+from stoker.gateway.bodies import BodyReader
+from stoker.gateway.budget import Budget
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.exchange import Exchange
 from stoker.gateway.head import Request, upstream_head
+from stoker.gateway.internal import Internal
+from stoker.gateway.keeper import Keeper
+from stoker.gateway.ledger import Ledger
+from stoker.gateway.multipart import Field, boundary_of
 from stoker.gateway.parties import ControlLimits, Swept
-from stoker.gateway.reports import Reporter
-from stoker.gateway.table import Address, Table, TableFile, host_of
-from stoker.gateway.upstream import READ_BYTES, Upstreams
-from stoker.link.client import LinkClient
-from stoker.link.messages import Delta, EndpointEntry, Snapshot
+from stoker.gateway.pools import Upstreams
+from stoker.gateway.quotas import Quota
+from stoker.gateway.results import Spool
+from stoker.gateway.table import Address, host_of
+from stoker.gateway.upstream import READ_BYTES
+from stoker.link.messages import EndpointEntry
 from stoker.settings import Settings
 
-log = structlog.get_logger(__name__)
-
 TICK_S: Final = 0.25
+# After the last request of a gateway that leaves: time for control to fetch what attempts have answered.
+RESULTS_WAIT_S: Final = 10
 # In ticks: looking whether silent clients are still there, sweeping connections, writing the table.
 _LOOK_EVERY: Final = 2
 _SWEEP_EVERY: Final = 4
@@ -44,86 +53,56 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, *, incarnation: str, time: Callable[[], float], clients_max: int = 10_000
+        self,
+        settings: Settings,
+        *,
+        incarnation: str,
+        time: Callable[[], float],
+        wall: Callable[[], float] = wall_time,
+        clients_max: int = 10_000,
+        successor: bool = False,
     ) -> None:
         self.time = time
         self.now = time()
         self.draining = False
         self.emptied = asyncio.Event()
-        self.table = Table()
         self.live: set[Swept] = set()
         self.clients: set[ClientConnection] = set()
         self.upstreams = Upstreams()
         self.view = memoryview(bytearray(READ_BYTES))
+        self.trusted = tuple(ip_network(network) for network in settings.trusted_proxies)
         self.control_pool = self.upstreams.unix_pool(settings.paths.control_socket)
-        self.admissions: dict[str, Admission] = {}
-        self.link = LinkClient(settings.paths.link_socket, self, incarnation=incarnation)
-        self._reporter = Reporter(self.link, self.now, self.table.keys_used)
-        self._file = TableFile(settings.paths.table)
-        self._unsaved = False
-        self._saving: asyncio.Future[None] | None = None
+        self.ledger = Ledger(self.now)
+        self.budget = Budget(int(settings.buffer_mib * 1024 * 1024))
+        self.wall = wall
+        path = settings.access_log
+        self.access_log = None if path is None else AccessLog(settings.data_dir / path, wall=wall, time=time)
+        self.keeper = Keeper(
+            settings.paths, self.upstreams, self.ledger, incarnation=incarnation, successor=successor, time=time
+        )
+        spool = Spool(
+            settings.paths.attempts / incarnation[:6],
+            bytes_max=int(settings.attempts_mib * 1024 * 1024),
+            result_bytes_max=int(settings.attempt_mib * 1024 * 1024),
+        )
+        self.attempts = Attempts(spool)
+        # The same objects for good: every request asks for them.
+        self.table = self.keeper.table
+        self.admissions = self.keeper.admissions
+        self.link = self.keeper.link
+        self.internal = Internal(self, self.admissions, self.attempts)
         self._clients_max = clients_max
         self._domains = tuple(f".{domain}".lower().encode() for domain in settings.domains)
         self._own_host = (urlsplit(settings.url).hostname or "").encode()
         self._ticks = 0
 
-    # --- the table ---
-
     def load(self) -> None:
         """Start from the table that the last gateway left behind, if there is one."""
-        saved = self._file.load()
-        if saved is not None:
-            self._adopt(saved)
-
-    def take_snapshot(self, snapshot: Snapshot) -> None:
-        """The link brings the whole table."""
-        self._adopt(snapshot)
-        self._unsaved = True
-        self._reporter.report_all(self.admissions.values(), self.time(), self.table.seq)
-
-    def _adopt(self, snapshot: Snapshot) -> None:
-        before = self.table.endpoints.keys() - {entry.id for entry in snapshot.endpoints}
-        self.table.replace(snapshot)
-        for endpoint in before:
-            self._withdraw(endpoint)
-        for entry in snapshot.endpoints:
-            self._admit_by(entry)
-
-    def take_delta(self, delta: Delta) -> None:
-        """The link brings changes."""
-        self.table.change(delta)
-        self._unsaved = True
-        for endpoint in delta.endpoints_gone:
-            self._withdraw(endpoint)
-        for entry in delta.endpoints:
-            self._admit_by(entry)
-
-    def _admit_by(self, entry: EndpointEntry) -> None:
-        admission = self.admissions.get(entry.id)
-        if admission is None:
-            self.admissions[entry.id] = Admission(
-                entry, self.time(), on_touched=self._reporter.touched, on_wait=self._reporter.waits
-            )
-            return
-        known = {worker.id: (worker.host, worker.port) for worker in entry.workers if not worker.draining}
-        for worker in admission.entry.workers:
-            if known.get(worker.id) != (worker.host, worker.port):
-                self.upstreams.drop(worker)
-        admission.update(entry, self.time())
-
-    def _withdraw(self, endpoint: str) -> None:
-        admission = self.admissions.get(endpoint)
-        if admission is not None:
-            for worker in admission.entry.workers:
-                self.upstreams.drop(worker)
-            admission.close(self.time())
+        self.keeper.load()
 
     def worker_down(self, admission: Admission, worker: Worker, detail: str) -> None:
         """A worker refused a connection."""
-        if admission.mark_down(worker):
-            log.warning("worker_refuses", endpoint=admission.entry.id, worker=worker.id, error=detail)
-            self.upstreams.drop(worker)
-            self._reporter.worker_down(admission, worker.id, detail)
+        self.keeper.worker_down(admission, worker, detail)
 
     # --- connections ---
 
@@ -142,17 +121,39 @@ class Gateway:
 
     def drain(self) -> None:
         """No keep-alive any more: connections close after their present answer, idle ones now."""
-        self.draining = True
+        self.draining = self.internal.draining = True
         self.link.stop_reconnecting()
         for client in tuple(self.clients):
             client.shut_idle()
         if not self.clients:
             self.emptied.set()
 
+    def leave(self) -> None:
+        """A successor takes over: say what is needed here still, finish it, take nothing new."""
+        self.draining = self.internal.draining = True
+        self.keeper.leave()
+        for client in tuple(self.clients):
+            client.shut_idle()
+        if not self.clients:
+            self.emptied.set()
+
+    async def finished(self) -> None:
+        """Wait until the last client has gone and no attempt runs; its results may be fetched for a moment more."""
+        await self.emptied.wait()
+        await self.attempts.idle.wait()
+        for _ in range(RESULTS_WAIT_S):
+            if not len(self.attempts):
+                return
+            await asyncio.sleep(1.0)
+
     def close(self) -> None:
         """Cut what is left."""
         for client in tuple(self.clients):
             client.abort()
+        self.internal.close()
+        if self.access_log is not None:
+            self.access_log.flush()
+            self.access_log.close()
         self.control_pool.close()
         self.upstreams.close()
 
@@ -163,37 +164,21 @@ class Gateway:
         now = self.now = self.time()
         self._ticks += 1
         look = self._ticks % _LOOK_EVERY == 0
-        for admission in tuple(self.admissions.values()):
-            admission.expire(now)
         for swept in tuple(self.live):
             if swept in self.live:
                 swept.sweep(now, look=look)
-        self._reporter.report(self.admissions, self.time(), self.table.seq)
+        self.keeper.tick(now)
+        if self.access_log is not None:
+            self.access_log.flush()
         if self.draining or self._ticks % _SWEEP_EVERY == 0:
             for client in tuple(self.clients):
                 client.sweep(now)
             self.upstreams.sweep(now)
             self.control_pool.sweep(now)
-            self._forget_withdrawn()
-        if self._ticks % _SAVE_EVERY == 0:
-            self._save()
-
-    def _forget_withdrawn(self) -> None:
-        gone = [
-            endpoint
-            for endpoint, admission in self.admissions.items()
-            if endpoint not in self.table.endpoints and not (admission.in_flight or admission.touched)
-        ]
-        for endpoint in gone:
-            del self.admissions[endpoint]
-
-    def _save(self) -> None:
-        if not self._unsaved or self.draining or (self._saving is not None and not self._saving.done()):
-            return
-        self._unsaved = False
-        loop = asyncio.get_running_loop()
-        self._saving = loop.run_in_executor(None, self._file.save, self.table.to_snapshot())
-        self._saving.add_done_callback(_log_save)
+            self.keeper.sweep(now)
+            self.internal.sweep(now)
+        if self._ticks % _SAVE_EVERY == 0 and not self.draining:
+            self.keeper.save()
 
     # --- routing ---
 
@@ -228,18 +213,18 @@ class Gateway:
     def _unknown_endpoint(self, request: Request) -> Answer:
         if not self.table.present:
             return _starting(openai=False)
-        if Caller(request, self.table).key is None:
+        if Caller(request, self.table, self.wall).key is None:
             return _no_key(openai=False)
         return answers.failure(404, "endpoint_not_found", "no endpoint has this address", openai=False)
 
     def _infer(self, client: ClientConnection, request: Request, address: Address) -> None:
         admission = self.admissions[address.endpoint]
-        caller = Caller(request, self.table)
+        caller = Caller(request, self.table, self.wall, address.keys)
         verdict = caller.may_call(admission.entry)
         if verdict is not Verdict.ALLOWED:
             client.answer(_no_key(openai=False) if verdict is Verdict.UNKNOWN else _forbidden(openai=False))
             return
-        target = request.target
+        target = caller.target
         if address.strip_chars:
             target = target[address.strip_chars :]
             if not target.startswith(b"/"):
@@ -260,6 +245,21 @@ class Gateway:
         sandboxed: bool,
         in_v1: bool,
     ) -> None:
+        entry = admission.entry
+        if request.reservation is not None:
+            ticket = request.reservation.decode("latin-1")
+            pin = self.keeper.reservations.worker_of(ticket, entry.id, self.time())
+            if pin is None:
+                detail = "this reservation is not known for this endpoint, or has expired"
+                client.answer(answers.failure(410, "reservation_gone", detail, openai=in_v1))
+                return
+        quota: Quota | None = None
+        if caller.key is not None and caller.key.limited:
+            quota = self.keeper.quotas.of(caller.key, self.time())
+            if quota is not None and (over := quota.enter(self.time())) is not None:
+                client.answer(answers.refused(over, openai=in_v1))
+                return
+        request.lines = caller.lines
         head = upstream_head(
             request,
             target,
@@ -273,8 +273,10 @@ class Gateway:
             request,
             client,
             head,
-            admission.entry,
+            entry,
             admission=admission,
+            quota=quota,
+            key=None if caller.key is None else caller.key.id,
             pin=pin,
             sandboxed=sandboxed,
             openai=in_v1,
@@ -305,7 +307,7 @@ class Gateway:
         if not table.present:
             client.answer(_starting(openai=True))
             return
-        caller = Caller(request, table)
+        caller = Caller(request, table, self.wall)
         if path == b"/v1/models" and request.method in (b"GET", b"HEAD"):
             client.answer(openai.list_models(table, caller))
         elif path.startswith(b"/v1/models/") and request.method in (b"GET", b"HEAD"):
@@ -314,17 +316,26 @@ class Gateway:
             self._invoke(client, request, caller, openai.by_header(table, caller, request.endpoint))
         elif caller.key is None and not table.has_open:
             client.answer(_no_key(openai=True))
-        elif request.complete:
-            self._invoke_by_body(client, request, caller)
         else:
-            reader = openai.BodyReader(
-                client, request, self.live, self.now, lambda: self._invoke_by_body(client, request, caller)
-            )
-            client.converse(reader)
-            reader.start()
+            boundary = boundary_of(request)
+            field = None if boundary is None else Field(boundary, b"model")
+            if request.complete:
+                self._invoke_by_body(client, request, caller, field)
+            else:
+                reader = BodyReader(
+                    client,
+                    request,
+                    self,
+                    lambda: self._invoke_by_body(client, request, caller, field),
+                    bytes_max=openai.BODY_BYTES_MAX,
+                    openai=True,
+                    enough=None if field is None else field.look,
+                )
+                client.converse(reader)
+                reader.start()
 
-    def _invoke_by_body(self, client: ClientConnection, request: Request, caller: Caller) -> None:
-        model = openai.model_of(request)
+    def _invoke_by_body(self, client: ClientConnection, request: Request, caller: Caller, field: Field | None) -> None:
+        model = openai.model_of(request, field)
         self._invoke(
             client,
             request,
@@ -361,8 +372,3 @@ def _no_key(*, openai: bool) -> Answer:
 
 def _forbidden(*, openai: bool) -> Answer:
     return answers.failure(403, "forbidden", "this key may not call this endpoint", openai=openai)
-
-
-def _log_save(saving: asyncio.Future[None]) -> None:
-    if not saving.cancelled() and (exc := saving.exception()) is not None:
-        log.warning("table_not_saved", error=str(exc))

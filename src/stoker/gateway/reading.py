@@ -10,7 +10,7 @@ from collections import deque
 import httptools
 import structlog
 
-from stoker.gateway.head import HEAD_BYTES_MAX, BadHead, Headers, Request, read_request
+from stoker.gateway.head import HEAD_BYTES_MAX, HEADERS_MAX, BadHead, Headers, Request, read_request, trailer_line
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,8 @@ class RequestReader:
 
     `ended`: nothing more is read, because of `Connection: close` or because it makes no sense; then the last request
     carries an `error`, or the first one is `broken`: its head was fine and is being answered, its body is nonsense.
-    `partial`: a request has begun whose end is not there yet.
+    `partial`: a request has begun whose end is not there yet. `held`: what came after a request for a WebSocket, which
+    is no HTTP should it be granted; `None` when there is no such request. `release` says that it was not.
     """
 
     __slots__ = (
@@ -33,12 +34,14 @@ class RequestReader:
         "_target",
         "_upgrade",
         "ended",
+        "held",
         "requests",
     )
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque()
         self.ended = False
+        self.held: bytes | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._reading: Request | None = None
         self._target = b""
@@ -56,6 +59,9 @@ class RequestReader:
 
     def feed(self, data: memoryview) -> None:
         """Take in what was read, at most `HEAD_BYTES_MAX` at once."""
+        if self.held is not None:
+            self.held += bytes(data)
+            return
         self._silent_bytes += len(data)
         self._parse(data)
         if self._target:
@@ -63,12 +69,22 @@ class RequestReader:
         if self._silent_bytes > HEAD_BYTES_MAX and not self.ended:
             self.fail(BadHead(431, f"the head of a request has at most {HEAD_BYTES_MAX} bytes"))
 
+    def release(self) -> None:
+        """The WebSocket was not granted: what was held is HTTP."""
+        held, self.held = self.held, None
+        if held:
+            self.feed(memoryview(held))
+
     def _parse(self, data: memoryview) -> None:
         while True:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as exc:
                 data = data[exc.args[0] :]
+                if self._reading is None and self.requests and self.requests[-1].upgrade:
+                    self.held = bytes(data)
+                    self._silent_bytes = 0
+                    return
                 self._skip_upgrade()
                 if data:
                     continue
@@ -114,6 +130,17 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:
             self._headers.append((name, value))
+        elif self._reading is not None:
+            self._trailer(self._reading, name, value)
+
+    def _trailer(self, request: Request, name: bytes, value: bytes) -> None:
+        trailers = request.trailers
+        if trailers is None:
+            trailers = request.trailers = []
+        if len(trailers) >= HEADERS_MAX:
+            raise BadHead(431, f"at most {HEADERS_MAX} trailers")
+        if (line := trailer_line(name, value)) is not None:
+            trailers.append(line)
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -137,6 +164,10 @@ class RequestReader:
             keep_alive=parser.should_keep_alive(),
         )
         self._upgrade = parser.should_upgrade()
+        if request.upgrade:
+            # Any other protocol, or one asked for with a body or by HTTP/1.0, is not spoken here: a plain request then.
+            asked = self._upgrade and request.persistent and request.method == b"GET"
+            request.upgrade = asked and not request.has_body
         self._reading = request
         self.requests.append(request)
 

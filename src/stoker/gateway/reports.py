@@ -5,12 +5,14 @@ Never on the path of a request but for one message when a request begins to wait
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from stoker.gateway.admission import Admission
+from stoker.gateway.ledger import Ledger
 from stoker.link.client import LinkClient
-from stoker.link.messages import EndpointReport, Report, Wake, WorkerDown
+from stoker.link.messages import EndpointReport, Freed, Report, Wake, WorkerDown
 
 # Empty reports say that the gateway lives, and endpoints with requests are told of although nothing began or ended.
 HEARTBEAT_S: Final = 1.0
@@ -19,21 +21,35 @@ HEARTBEAT_S: Final = 1.0
 class Reporter:
     """Collects the endpoints that something happened to, and reports them when told to."""
 
-    def __init__(self, link: LinkClient, started_at: float, keys_used: set[str]) -> None:
+    def __init__(self, link: LinkClient, ledger: Ledger, started_at: float, keys_used: set[str]) -> None:
         """`keys_used` is emptied with every report that tells of them."""
         self._link = link
         self._keys_used = keys_used
+        self._ledger = ledger
         self._started_at = started_at
         self._touched: list[Admission] = []
         self._reported_at = started_at
+        self._freed: dict[str, Admission] = {}
 
     def touched(self, admission: Admission) -> None:
         """Something happened to it; called once per report."""
         self._touched.append(admission)
 
     def waits(self, admission: Admission) -> None:
-        """A request begins to wait; called once per report."""
-        self._link.send(Wake(admission.entry.id, admission.waiting))
+        """A request begins to wait, or was refused for want of any worker; called once per report."""
+        self._link.send(Wake(admission.entry.id, max(1, admission.waiting)))
+
+    def freed(self, admission: Admission) -> None:
+        """A slot may be free that tasks wait for; said once for all that happens in one turn of the event loop."""
+        if not self._freed:
+            asyncio.get_running_loop().call_soon(self._tell_freed)
+        self._freed[admission.entry.id] = admission
+
+    def _tell_freed(self) -> None:
+        freed, self._freed = self._freed, {}
+        for admission in freed.values():
+            if slots := admission.slots_free():
+                self._link.send(Freed(admission.entry.id, slots))
 
     def worker_down(self, admission: Admission, worker: str, reason: str) -> None:
         """A worker refused a connection."""
@@ -44,7 +60,7 @@ class Reporter:
         if not self._link.connected:
             return
         due = now - self._reported_at >= HEARTBEAT_S
-        if not self._touched and not due:
+        if not (self._touched or due or self._ledger.news):
             return
         touched, self._touched = self._touched, []
         reports = [admission.report(now) for admission in touched]
@@ -57,6 +73,7 @@ class Reporter:
     def report_all(self, admissions: Iterable[Admission], now: float, seq: int) -> None:
         """After a connection: everything, and again who waits."""
         self._touched = []
+        self._ledger.say_again()
         admissions = list(admissions)
         waiting = [admission for admission in admissions if admission.waiting]
         self._send([admission.report(now) for admission in admissions], now, seq)
@@ -68,4 +85,8 @@ class Reporter:
         self._reported_at = now
         used = tuple(self._keys_used)
         self._keys_used.clear()
-        self._link.send(Report(seq, now - self._started_at, tuple(reports), used))
+        usage, facts = self._ledger.take()
+        measures = self._ledger.measures.take()
+        report = Report(seq, now - self._started_at, tuple(reports), usage, facts, self._ledger.dropped, measures, used)
+        if not self._link.send(report):
+            self._ledger.unsaid(len(facts))

@@ -24,12 +24,13 @@ _LASTING_REFUSALS = frozenset({"stopped", "deleting"})
 class Address:
     """One row: where an inference address leads. `strip_chars` of the path are not for the worker to see."""
 
-    __slots__ = ("endpoint", "hosted", "pin", "strip_chars")
+    __slots__ = ("endpoint", "hosted", "keys", "pin", "strip_chars")
 
     def __init__(self, endpoint: str, entry: AddressEntry) -> None:
         self.endpoint = endpoint
         self.hosted = bool(entry.host)
         self.pin = entry.worker
+        self.keys = entry.keys
         self.strip_chars = len(_prefix(entry)) if entry.strip else 0
 
 

@@ -6,23 +6,20 @@ Knows nothing of admission or clients. `gateway.exchange` is the only user.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any, Final, Protocol, cast
+import os
+from typing import Final, Protocol, cast
 
 import httptools
 import structlog
 
-from stoker.gateway.head import HEAD_BYTES_MAX, BadAnswer, Headers
+from stoker.gateway.head import HEAD_BYTES_MAX, Headers
+from stoker.gateway.response import BadAnswer
 
 log = structlog.get_logger(__name__)
 
 READ_BYTES: Final = 64 * 1024
-# Longer than most servers keep an idle connection: those close it first, and the close is seen before the next use.
-IDLE_S_MAX: Final = 60.0
-# Control's server closes after five; a request that must not be sent twice cannot be saved by a second try.
-UNIX_IDLE_S_MAX: Final = 2.0
-IDLE_CONNECTIONS_MAX: Final = 256
+# What a worker may have sent before it closed its end on an upload: an answer that is saved, up to this much of it.
+SALVAGED_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 class UpstreamUser(Protocol):
@@ -39,7 +36,14 @@ class UpstreamUser(Protocol):
     def answer_began(self, status: int, headers: Headers) -> bool:
         """The head of the answer. True when its body lasts until the connection ends. Raises `BadAnswer`."""
 
+    def switches(self, headers: Headers) -> bool:
+        """A 101. True when the request asked for that; then `switched` follows, with what came after it."""
+
+    def switched(self, early: bytes) -> None: ...
+
     def answer_data(self, data: bytes) -> None: ...
+
+    def answer_trailer(self, name: bytes, value: bytes) -> None: ...
 
     def answer_ended(self, *, reusable: bool) -> None: ...
 
@@ -52,9 +56,17 @@ class UpstreamUser(Protocol):
     def upstream_writable(self) -> None: ...
 
 
+class Home(Protocol):
+    """Where a connection belongs while it is idle: a `gateway.pools.Pool`."""
+
+    def keep(self, upstream: Upstream) -> None: ...
+
+    def forget(self, upstream: Upstream) -> None: ...
+
+
 class Upstream(asyncio.BufferedProtocol):
     """One connection. `fresh`: nothing was ever sent on it before the present request; `answered`: at least one byte
-    of the present answer has come.
+    of the present answer has come. `keep_alive_s`: how long the other end says that it keeps it when idle.
     """
 
     __slots__ = (
@@ -68,22 +80,26 @@ class Upstream(asyncio.BufferedProtocol):
         "_keep_alive",
         "_parser",
         "_paused",
+        "_switched",
         "_transport",
         "_until_close",
         "_view",
         "answered",
         "fresh",
         "idle_since",
+        "keep_alive_s",
         "pool",
         "user",
     )
 
-    def __init__(self, pool: Pool, view: memoryview) -> None:
+    def __init__(self, pool: Home, view: memoryview) -> None:
         self.pool = pool
         self.user: UpstreamUser | None = None
         self.fresh = True
         self.answered = False
         self.idle_since = 0.0
+        self.keep_alive_s: float | None = None
+        self._switched = False
         self._view = view
         self._transport: asyncio.Transport | None = None
         self._paused = False
@@ -141,6 +157,12 @@ class Upstream(asyncio.BufferedProtocol):
         self.idle_since = now
         self.pool.keep(self)
 
+    def detach(self) -> asyncio.Transport | None:
+        """The transport of a connection that speaks HTTP no more, for another protocol. `None`: it is closed."""
+        self.user = None
+        transport, self._transport = self._transport, None
+        return transport
+
     @property
     def usable(self) -> bool:
         """Still open, as far as is known?"""
@@ -165,6 +187,9 @@ class Upstream(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(self._view[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            if self._switched:
+                user.switched(bytes(self._view[exc.args[0] : nbytes]))
+                return
             if not self._complete:
                 self._fail(f"it does not speak HTTP: {_reason(exc)}")
                 return
@@ -184,15 +209,35 @@ class Upstream(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        user, self.user = self.user, None
+        transport, self._transport = self._transport, None
         self.pool.forget(self)
+        if exc is not None and self.user is not None and transport is not None:
+            self._salvage(transport)
+        user, self.user = self.user, None
         if user is None:
             return
         if self._until_close and not self._in_head and exc is None:
             user.answer_ended(reusable=False)
         else:
             user.upstream_lost("it closed the connection" if exc is None else str(exc))
+
+    def _salvage(self, transport: asyncio.Transport) -> None:
+        # A worker that answers an upload early and closes resets the connection; sending more then fails, while its
+        # answer may lie unread. Its descriptor is still open here, and what had arrived can still be read.
+        connection = transport.get_extra_info("socket")
+        if connection is None:
+            return
+        for _ in range(SALVAGED_BYTES_MAX // len(self._view)):
+            try:
+                size = os.readv(connection.fileno(), [self._view])
+            except OSError:
+                # Nothing left, or nothing but the reset.
+                return
+            if size == 0:
+                return
+            self.buffer_updated(size)
+            if self.user is None:
+                return
 
     def pause_writing(self) -> None:
         if self.user is not None:
@@ -207,8 +252,10 @@ class Upstream(asyncio.BufferedProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:
             self._headers.append((name, value))
-        elif self._complete:
+        elif self._complete or self.user is None:
             self._dirty = True
+        else:
+            self.user.answer_trailer(name, value)
 
     def on_headers_complete(self) -> None:
         user = self.user
@@ -219,7 +266,9 @@ class Upstream(asyncio.BufferedProtocol):
         headers, self._headers = self._headers, []
         if status < 200:
             self._interim = True
-            user.interim(status, headers)
+            self._switched = status == 101 and user.switches(headers)
+            if not self._switched:
+                user.interim(status, headers)
             return
         self._in_head = False
         self._until_close = user.answer_began(status, headers)
@@ -258,139 +307,3 @@ def _reason(exc: Exception) -> str:
     if isinstance(exc, httptools.HttpParserCallbackError) and not isinstance(cause, BadAnswer):
         log.error("answer_not_handled", exc_info=cause)
     return str(cause or exc)
-
-
-class Pool:
-    """The connections to one address: a host and port, or the path of a Unix socket."""
-
-    __slots__ = ("_address", "_closed", "_idle", "_idle_s_max", "_upstreams")
-
-    def __init__(self, upstreams: Upstreams, address: tuple[str, int] | Path, *, idle_s_max: float) -> None:
-        self._upstreams = upstreams
-        self._idle_s_max = idle_s_max
-        self._address = address
-        self._idle: list[Upstream] = []
-        self._closed = False
-
-    def take(self) -> Upstream | None:
-        """The idle connection used last, or `None`."""
-        while self._idle:
-            upstream = self._idle.pop()
-            if upstream.usable:
-                return upstream
-        return None
-
-    def open(self, user: UpstreamUser) -> asyncio.Task[None]:
-        """Connect; ends with `connected` or `connect_failed`, unless the task is cancelled."""
-        return self._upstreams.spawn(self._open(user))
-
-    async def _open(self, user: UpstreamUser) -> None:
-        upstream = Upstream(self, self._upstreams.view)
-        loop = asyncio.get_running_loop()
-        try:
-            if isinstance(self._address, Path):
-                await loop.create_unix_connection(lambda: upstream, str(self._address))
-            else:
-                await loop.create_connection(lambda: upstream, *self._address)
-        except OSError as exc:
-            user.connect_failed(str(exc))
-        except asyncio.CancelledError:
-            upstream.abort()
-            raise
-        else:
-            user.connected(upstream)
-
-    def keep(self, upstream: Upstream) -> None:
-        """Keep it for the next request, if there is reason to."""
-        if self._closed or not upstream.usable or len(self._idle) >= IDLE_CONNECTIONS_MAX:
-            upstream.abort()
-        else:
-            self._idle.append(upstream)
-
-    def forget(self, upstream: Upstream) -> None:
-        """It is closed."""
-        if upstream in self._idle:
-            self._idle.remove(upstream)
-
-    def close(self) -> None:
-        """Close what is idle now and, when its exchange ends, what is busy."""
-        self._closed = True
-        self._close(self._idle)
-        self._idle = []
-
-    def sweep(self, now: float) -> None:
-        """Close connections that were idle for long."""
-        stale = [upstream for upstream in self._idle if now - upstream.idle_since > self._idle_s_max]
-        if stale:
-            self._idle = [upstream for upstream in self._idle if now - upstream.idle_since <= self._idle_s_max]
-            self._close(stale)
-
-    def _close(self, upstreams: list[Upstream]) -> None:
-        for upstream in upstreams:
-            upstream.abort()
-
-
-class Addressed(Protocol):
-    """A worker, as far as connections are concerned."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def host(self) -> str: ...
-
-    @property
-    def port(self) -> int: ...
-
-
-class Upstreams:
-    """All pools, by worker and address; owner of the tasks that open connections."""
-
-    def __init__(self) -> None:
-        # One buffer for all connections: a read is parsed before the next one starts.
-        self.view = memoryview(bytearray(READ_BYTES))
-        self._pools: dict[tuple[str, str, int], Pool] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def pool(self, worker: Addressed) -> Pool:
-        """The pool of a worker at its address."""
-        key = (worker.id, worker.host, worker.port)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = Pool(self, (worker.host, worker.port), idle_s_max=IDLE_S_MAX)
-        return pool
-
-    def unix_pool(self, path: Path) -> Pool:
-        """A pool for a Unix socket, which the caller keeps."""
-        return Pool(self, path, idle_s_max=UNIX_IDLE_S_MAX)
-
-    def drop(self, worker: Addressed) -> None:
-        """The worker has gone, or moved: its idle connections with it. Exchanges go on."""
-        pool = self._pools.pop((worker.id, worker.host, worker.port), None)
-        if pool is not None:
-            pool.close()
-
-    def sweep(self, now: float) -> None:
-        """Close connections that were idle for long."""
-        for pool in self._pools.values():
-            pool.sweep(now)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run it, and hold on to it until it ends."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (exc := task.exception()) is not None:
-            log.error("connecting_failed", exc_info=exc)
-
-    def close(self) -> None:
-        """Close everything idle and stop connecting."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        for pool in self._pools.values():
-            pool.close()
-        self._pools.clear()

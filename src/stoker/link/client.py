@@ -19,6 +19,7 @@ from stoker.link.messages import (
     Ack,
     Delta,
     Hello,
+    Leaving,
     Message,
     Snapshot,
     decode_to_gateway,
@@ -49,10 +50,15 @@ class LinkBroken(Exception):
 class LinkClient:
     """The connection to control. `connected`: a snapshot was taken over this connection, and messages are sent."""
 
-    def __init__(self, path: Path, holder: TableHolder, *, incarnation: str) -> None:
+    def __init__(
+        self, path: Path, holder: TableHolder, *, incarnation: str, successor: bool = False, attempts: str = ""
+    ) -> None:
+        """`successor`: another gateway is there still, which is about to leave. `attempts`: see `Hello`."""
         self._path = path
         self._holder = holder
-        self._hello = Hello(version=PROTOCOL_VERSION, incarnation=incarnation, term=0)
+        self._hello = Hello(
+            version=PROTOCOL_VERSION, incarnation=incarnation, term=0, successor=successor, attempts=attempts
+        )
         self._writer: asyncio.StreamWriter | None = None
         self._term_max = 0
         self._seq: int | None = None
@@ -63,13 +69,20 @@ class LinkClient:
         """Has this connection brought a table?"""
         return self._writer is not None and self._seq is not None
 
-    def send(self, message: Message) -> None:
-        """Send now, or not at all when control is not there."""
+    def send(self, message: Message) -> bool:
+        """Send now, or not at all when control is not there or does not read. Was it sent?"""
         writer = self._writer
         if writer is None or self._seq is None or writer.is_closing():
-            return
-        if writer.transport.get_write_buffer_size() < UNSENT_BYTES_MAX:
-            writer.write(encode(message))
+            return False
+        if writer.transport.get_write_buffer_size() >= UNSENT_BYTES_MAX:
+            return False
+        writer.write(encode(message))
+        return True
+
+    def leave(self) -> None:
+        """Another gateway takes over: say so now, and again to a control that comes anew."""
+        self._hello = msgspec.structs.replace(self._hello, leaving=True, successor=False)
+        self.send(Leaving())
 
     def stop_reconnecting(self) -> None:
         """Keep this connection as long as it lasts, but take no new one: a successor may be there by now."""

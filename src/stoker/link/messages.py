@@ -17,11 +17,18 @@ class Message(msgspec.Struct, tag_field="type", omit_defaults=True, frozen=True)
 
 
 class Hello(Message, tag="hello", frozen=True):
-    """First line of either end. A control with a lower `term` than one seen before is refused."""
+    """First line of either end. A control with a lower `term` than one seen before is refused.
+
+    Of gateways: a `successor` takes over from one that is about to leave; one that is `leaving` takes no new requests.
+    `attempts` is the name of its internal socket in the folder of sockets; empty without one.
+    """
 
     version: int
     incarnation: str
     term: int
+    successor: bool = False
+    leaving: bool = False
+    attempts: str = ""
 
 
 class WorkerEntry(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -35,16 +42,21 @@ class WorkerEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     draining: bool = False
 
 
+KEY_PLACES = ("bearer", "header:x-api-key")
+
+
 class AddressEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     """An inference address: requests for `host` (empty: any) whose path is `prefix` or lies below it.
 
-    With `strip` the worker sees the rest of the path. `worker` pins the address to one worker.
+    With `strip` the worker sees the rest of the path. `worker` pins the address to one worker. `keys` says where a key
+    may stand, in the order of looking: `bearer`, `header:NAME`, `scheme:WORD` (of Authorization), `query:NAME`.
     """
 
     prefix: str
     host: str = ""
     strip: bool = True
     worker: str | None = None
+    keys: tuple[str, ...] = KEY_PLACES
 
 
 class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -52,7 +64,8 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
 
     `refusal` (a reason such as `stopped` or `start_failed`, with `refusal_text`) makes every request fail at once.
     `attached` lists digests of keys for access `attached`; `access` is `project`, `attached` or `open`.
-    Timeouts are in seconds; `None` is no limit.
+    Timeouts are in seconds; `None` is no limit. `pack` prefers the oldest among equally loaded workers. `session` is
+    empty, `soft` or `strict`. `backlog`: tasks wait for slots, so that the gateway says when one comes free.
     """
 
     id: str
@@ -75,13 +88,18 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     refusal_text: str = ""
     retry_after_s: float | None = None
     attached: tuple[str, ...] = ()
+    pack: bool = False
+    session: str = ""
+    session_idle_s: float = 3_600.0
+    backlog: bool = False
 
 
 class KeyEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     """A key, and whether it may call endpoints; expired and revoked ones are never sent.
 
     Limits are `None` where there is none: `rate_per_s` requests begin each second, up to `burst` of them at once
-    (`None`: as many as begin in a second); `concurrency` are in flight or waiting at a time.
+    (`None`: as many as begin in a second); `concurrency` are in flight or waiting at a time. `expires_at`, in seconds
+    since the epoch, is the one wall time here: both ends run on one machine, and a key must expire without control.
     """
 
     digest: str
@@ -92,6 +110,26 @@ class KeyEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     rate_per_s: float | None = None
     burst: int | None = None
     concurrency: int | None = None
+    expires_at: float | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Has it any limit on requests?"""
+        return self.rate_per_s is not None or self.concurrency is not None
+
+
+class ReservationEntry(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A ticket for one worker: a request that shows its `id` in `X-Stoker-Reservation` goes there and nowhere else.
+
+    Until the first request comes with it, or `expires_s` seconds after it was sent, `cost` (in requests) counts as
+    load on the worker, so that others are sent elsewhere.
+    """
+
+    id: str
+    endpoint: str
+    worker: str
+    expires_s: float
+    cost: float = 1.0
 
 
 class Snapshot(Message, tag="snapshot", frozen=True):
@@ -100,6 +138,7 @@ class Snapshot(Message, tag="snapshot", frozen=True):
     seq: int
     endpoints: tuple[EndpointEntry, ...]
     keys: tuple[KeyEntry, ...]
+    reservations: tuple[ReservationEntry, ...] = ()
 
 
 class Delta(Message, tag="delta", frozen=True):
@@ -110,6 +149,8 @@ class Delta(Message, tag="delta", frozen=True):
     endpoints_gone: tuple[str, ...] = ()
     keys: tuple[KeyEntry, ...] = ()
     keys_gone: tuple[str, ...] = ()
+    reservations: tuple[ReservationEntry, ...] = ()
+    reservations_gone: tuple[str, ...] = ()
 
 
 class Ack(Message, tag="ack", frozen=True):
@@ -123,7 +164,7 @@ class EndpointReport(msgspec.Struct, omit_defaults=True, frozen=True):
 
     `busy_s` is the integral of requests in flight over time, `wait_s` that of requests waiting: their growth between
     two reports, divided by the time between, is an average. `workers` has requests in flight by worker id, for every
-    worker in the table or still busy.
+    worker in the table or still busy. `kept`: slots by worker that a gateway on its way out still needs.
     """
 
     id: str
@@ -137,19 +178,73 @@ class EndpointReport(msgspec.Struct, omit_defaults=True, frozen=True):
     busy_s: float
     wait_s: float
     workers: dict[str, int]
+    kept: dict[str, int] = {}
+
+
+class UsageEntry(msgspec.Struct, array_like=True, frozen=True):
+    """What was used of an endpoint with one key (`None`: without one) since the start of the gateway. `metered` of the
+    requests told their tokens.
+    """
+
+    endpoint: str
+    project: int
+    key: str | None
+    requests: int
+    errors: int
+    metered: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class FactEntry(msgspec.Struct, array_like=True, frozen=True):
+    """One request that has ended. `offset_s`: when it arrived, as the age of the gateway at that moment."""
+
+    endpoint: str
+    offset_s: float
+    wait_s: float
+    service_s: float | None
+    first_byte_s: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    status: int
+    key: str | None
+
+
+# OpenTelemetry's buckets for generative models: a request's duration, and the time to its first token.
+SERVICE_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+FIRST_BYTE_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+
+class MeasureEntry(msgspec.Struct, array_like=True, frozen=True):
+    """Histograms of one endpoint since the gateway's start: how many requests fell into each bucket (the last one has
+    no bound), and their sums.
+    """
+
+    endpoint: str
+    service: tuple[int, ...]
+    service_s: float
+    first_byte: tuple[int, ...]
+    first_byte_s: float
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class Report(Message, tag="report", frozen=True):
     """Sent four times a second with the endpoints that traffic or a table change touched since; after a (re)connection
     with all of them.
 
-    `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway. `keys_used` are ids of
-    keys that requests came with, of the last second or so.
+    `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway. `usage` has the sums
+    that have grown. `facts` are said once; `facts_dropped` counts those that were not said, since the gateway's start.
+    `keys_used` are ids of keys that requests came with, of the last second or so.
     """
 
     seq: int
     uptime_s: float
     endpoints: tuple[EndpointReport, ...]
+    usage: tuple[UsageEntry, ...] = ()
+    facts: tuple[FactEntry, ...] = ()
+    facts_dropped: int = 0
+    measures: tuple[MeasureEntry, ...] = ()
     keys_used: tuple[str, ...] = ()
 
 
@@ -168,8 +263,19 @@ class WorkerDown(Message, tag="worker_down", frozen=True):
     reason: str
 
 
+class Leaving(Message, tag="leaving", frozen=True):
+    """Another gateway takes over. This one finishes what it has; the reports that follow say what it needs for that."""
+
+
+class Freed(Message, tag="freed", frozen=True):
+    """Of an endpoint with a backlog: `slots` are free now and nobody waits for them."""
+
+    endpoint: str
+    slots: int
+
+
 ToGateway = Hello | Snapshot | Delta
-ToControl = Hello | Ack | Report | Wake | WorkerDown
+ToControl = Hello | Ack | Report | Wake | WorkerDown | Freed | Leaving
 
 _encoder = msgspec.json.Encoder()
 _to_gateway: msgspec.json.Decoder[ToGateway] = msgspec.json.Decoder(ToGateway)

@@ -46,7 +46,19 @@ class TrafficMeter:
         self._traffic: dict[EndpointId, _Traffic] = {}
         self._heard_at: float | None = None
         self._lost = True
+        # Requests in flight and waiting at gateways on their way out, by gateway and endpoint.
+        self._leaving: dict[str, dict[EndpointId, tuple[int, int]]] = {}
         self.gateway_uptime_s: float | None = None
+
+    def leaving(self, incarnation: str, report: Report) -> None:
+        """What a gateway on its way out has still counts as demand."""
+        known = self._leaving.setdefault(incarnation, {})
+        for entry in report.endpoints:
+            known[EndpointId(entry.id)] = (entry.in_flight, entry.waiting)
+
+    def left(self, incarnation: str) -> None:
+        """It has gone."""
+        self._leaving.pop(incarnation, None)
 
     def connected(self) -> None:
         """A gateway is there; its first report will carry every endpoint."""
@@ -108,6 +120,9 @@ class TrafficMeter:
         if known is None or self._lost or not known.valid or self._heard_at is None or now - self._heard_at > STALE_S:
             return None
         in_flight, waiting = known.report.in_flight, known.report.waiting
+        for leaving in self._leaving.values():
+            theirs = leaving.get(endpoint, (0, 0))
+            in_flight, waiting = in_flight + theirs[0], waiting + theirs[1]
         _forget_peaks(known.peaks, now, window_s)
         peak = float(max(known.peaks[0][1] if known.peaks else 0, in_flight + waiting))
         return Signals(

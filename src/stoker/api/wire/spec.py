@@ -22,6 +22,7 @@ from stoker.domain.endpoint import (
 )
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe, Probes
+from stoker.domain.routing import Affinity, Balance, Routing
 
 
 class Hardware(In):
@@ -154,6 +155,14 @@ class Waiting(In):
     wait_s_max: float = 600.0
 
 
+class RoutingIn(In):
+    """How requests are shared out: to the least loaded worker, among equals in turn or to the oldest (`pack`)."""
+
+    balance: Balance = Balance.SPREAD
+    session: Affinity = Field(default=Affinity.NONE, description="what `X-Stoker-Session` means")
+    session_idle_s: float = 3_600.0
+
+
 class RolloutIn(In):
     """How a new revision replaces the old one."""
 
@@ -173,6 +182,7 @@ class SpecIn(In):
     access: Access = Access.PROJECT
     timeouts: TimeoutsIn = TimeoutsIn()
     waiting: Waiting = Waiting()
+    routing: RoutingIn = RoutingIn()
     rollout: RolloutIn = RolloutIn()
     slots: int | None = Field(
         default=None, description="requests that one worker takes at once; default: what its engine says"
@@ -191,6 +201,7 @@ class SpecIn(In):
             access=self.access,
             timeouts=Timeouts(**self.timeouts.model_dump()),
             waiting=WaitingRoom(**self.waiting.model_dump()),
+            routing=Routing(**self.routing.model_dump()),
             rollout=Rollout(**self.rollout.model_dump()),
             slots=self.slots,
             labels=self.labels,
@@ -222,6 +233,7 @@ class SpecIn(In):
             access=spec.access,
             timeouts=TimeoutsIn(**fields_of(spec.timeouts)),
             waiting=Waiting(**fields_of(spec.waiting)),
+            routing=RoutingIn(**fields_of(spec.routing)),
             rollout=RolloutIn(**fields_of(spec.rollout)),
             slots=spec.slots,
             labels=dict(spec.labels),

@@ -1,0 +1,38 @@
+"""How requests are shared out among an endpoint's workers: frozen values that refuse to make no sense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stoker.domain.errors import Invalid
+
+
+class Balance(StrEnum):
+    """Among equally loaded workers: SPREAD takes each in turn, PACK the oldest, so that the youngest become idle."""
+
+    SPREAD = "spread"
+    PACK = "pack"
+
+
+class Affinity(StrEnum):
+    """Requests of one session (`X-Stoker-Session`). SOFT: to the same worker while it has a free slot. STRICT: to the
+    same worker or not at all, waiting for it where needed.
+    """
+
+    NONE = "none"
+    SOFT = "soft"
+    STRICT = "strict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """The least loaded worker is taken always. A session is forgotten `session_idle_s` after its last request."""
+
+    balance: Balance = Balance.SPREAD
+    session: Affinity = Affinity.NONE
+    session_idle_s: float = 3_600.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.session_idle_s <= 604_800:
+            raise Invalid.at("/routing/session_idle_s", "session_idle_s must be between 1 and 604800")

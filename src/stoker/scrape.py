@@ -1,0 +1,47 @@
+"""`GET /metrics`: the Prometheus page, for a key that may read, or for everybody where the settings say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from stoker.control.keys import Keys
+from stoker.domain.authorisation import Action, permits, visible
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.errors import Unauthenticated
+from stoker.telemetry.metrics import Metrics
+from stoker.web import bearer_or_api_key
+
+
+def route(
+    metrics: Metrics,
+    keys: Keys,
+    *,
+    endpoints: Callable[[], Iterable[Endpoint]],
+    gateways: Callable[[], int],
+    anybody: bool,
+) -> Route:
+    """The route. A key sees the endpoints that it may read; with `anybody` no key is needed, and all are seen."""
+
+    def page(request: Request) -> Response:
+        seen = list(endpoints())
+        metrics.forget(metrics.known() - {endpoint.id for endpoint in seen})
+        if not anybody:
+            try:
+                principal = keys.principal(bearer_or_api_key(request))
+            except Unauthenticated as exc:
+                return PlainTextResponse(f"{exc}\n", 401, headers={"WWW-Authenticate": 'Bearer realm="stoker"'})
+            if not permits(principal, Action.ENDPOINT_LIST):
+                return PlainTextResponse("this key may not read\n", 403)
+            seen = [e for e in seen if visible(principal, Action.ENDPOINT_LIST, project=e.project, endpoint=e.id)]
+        text = metrics.page({endpoint.id: endpoint.slug for endpoint in seen}, gateways=gateways())
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    async def answer(request: Request) -> Response:
+        return page(request)
+
+    return Route("/metrics", answer)

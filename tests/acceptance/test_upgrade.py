@@ -1,0 +1,94 @@
+"""A new gateway takes over under load: no request lost, no stream cut, no worker given more than its slots."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+
+import pytest
+
+from acceptance.installation import Installation, until
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+SLOTS = 3
+
+
+def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installation) -> None:
+    installation.up()
+    installation.create(low=1, high=1, slots=SLOTS)
+    until(installation.ready_workers, what="a worker")
+    stop, streaming = threading.Event(), threading.Event()
+    answered: list[int] = []
+    broken: list[str] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answered.append(installation.get("/e/e/slow?s=0.02")[0])
+            except (OSError, HTTPException) as exc:
+                broken.append(repr(exc))
+
+    def stream() -> bytes:
+        with installation.request("GET", "/e/e/stream?n=30&pause=0.1") as response:
+            assert response.status == 200
+            data = response.read1()
+            streaming.set()
+            return data + response.read()
+
+    before = installation.role("stoker.gateway.main")
+    with ThreadPoolExecutor(9) as pool:
+        long = pool.submit(stream)
+        assert streaming.wait(10)
+        asking = [pool.submit(ask) for _ in range(6)]
+        until(lambda: len(answered) > 20, what="some load")
+        done = installation.run("upgrade", "--json")
+        assert done.returncode == 0, done.stderr
+        after = json.loads(done.stdout)["gateway_pid"]
+        assert after != before
+        count = len(answered)
+        until(lambda: len(answered) > count + 100, what="load at the new one")
+        assert os.path.exists(f"/proc/{before}"), "the stream is still at the old one"
+        assert long.result(30).endswith(b"data: 29\n\n")
+        until(lambda: not os.path.exists(f"/proc/{before}"), what="the end of the old one", within_s=30)
+        count = len(answered)
+        until(lambda: len(answered) > count + 50, what="load with all slots again")
+        stop.set()
+        for each in asking:
+            each.result(30)
+    assert not broken
+    assert set(answered) == {200}
+    assert json.loads(installation.get("/e/e/peak")[1])["peak"] <= SLOTS
+    assert installation.role("stoker.gateway.main") == after
+    page = until(lambda: _page(installation, len(answered) + 1), what="all requests of both gateways on one page")
+    assert 'stoker_requests_in_flight{endpoint="e"}' in page
+    assert 'stoker_time_to_first_byte_seconds_bucket{endpoint="e",le="0.25"}' in page
+    assert "stoker_gateways 1.0" in page
+    assert installation.get("/metrics", Authorization="Bearer sk-nobody")[0] == 401
+
+
+def _page(installation: Installation, count: int) -> str | None:
+    """The page of metrics, once it has so many requests."""
+    status, text = installation.get("/metrics")
+    assert status == 200
+    for line in text.decode().splitlines():
+        if line.startswith("stoker_request_duration_seconds_count") and float(line.rpartition(" ")[2]) >= count:
+            return text.decode()
+    return None
+
+
+def test_requests_that_wait_for_a_cold_start_survive_an_upgrade_asked_for_by_signal(installation: Installation) -> None:
+    installation.up()
+    installation.create(high=1, slots=2)
+    before = installation.role("stoker.gateway.main")
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(installation.get, "/e/e/who") for _ in range(3)]
+        until(lambda: installation.traffic("waiting"), what="requests that wait")
+        assert installation.process is not None
+        installation.process.send_signal(signal.SIGHUP)
+        assert [each.result(60)[0] for each in waiting] == [200, 200, 200]
+    until(lambda: not os.path.exists(f"/proc/{before}"), what="the end of the old gateway", within_s=30)
+    assert installation.get("/e/e/who")[0] == 200
