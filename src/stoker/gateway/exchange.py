@@ -12,6 +12,7 @@ from stoker.gateway import answers
 from stoker.gateway.admission import REST_S, Admission, Refusal, Turn, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.head import Headers, Request, read_response
+from stoker.gateway.ledger import CLIENT_LEFT, Trace
 from stoker.gateway.parties import Downstream, Hub, Limits
 from stoker.gateway.upstream import Pool, Upstream
 
@@ -30,7 +31,8 @@ _OVER: Final = 4
 class Exchange:
     """One request. With an `admission` it is inference and asks for a slot; without, it goes to control.
 
-    `head` is the upstream's head without framing. `sandboxed`: the answer is a page on the main host.
+    `head` is the upstream's head without framing. `key` is the id of the key that it came with. `sandboxed`: the answer
+    is a page on the main host.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class Exchange:
         "_sent_bytes",
         "_started_at",
         "_state",
+        "_trace",
         "_turn",
         "_upstream",
         "_whole",
@@ -64,6 +67,7 @@ class Exchange:
         limits: Limits,
         *,
         admission: Admission | None = None,
+        key: str | None = None,
         pin: str | None = None,
         sandboxed: bool = False,
         openai: bool = False,
@@ -91,6 +95,7 @@ class Exchange:
         self._sent_bytes = 0
         self._active_at = gateway.now
         self._started_at: float | None = None
+        self._trace = Trace(key)
 
     # --- going, waiting, refused ---
 
@@ -114,12 +119,15 @@ class Exchange:
 
     def admitted(self, worker: Worker) -> None:
         """Admission has given it a slot of this worker."""
+        self._trace.admitted_at = self._gateway.time()
         self._go(self._gateway.upstreams.pool(worker))
 
     def refused(self, refusal: Refusal) -> None:
         """Admission will not serve it."""
+        answer = answers.refused(refusal, openai=self._openai)
+        self._trace.refused(answer.head.status)
         self._over(failed=False)
-        self.downstream.answer(answers.refused(refusal, openai=self._openai))
+        self.downstream.answer(answer)
 
     def _go(self, pool: Pool) -> None:
         self._pool = pool
@@ -242,6 +250,7 @@ class Exchange:
         """The head of the answer is there. True when its body lasts until the connection ends."""
         head = read_response(status, headers, head_request=self.request.method == b"HEAD", sandboxed=self._sandboxed)
         self._state = _ANSWERING
+        self._trace.began(status, self._gateway.time())
         self._sent = None
         self._active_at = self._gateway.now
         self.downstream.begin(head)
@@ -249,6 +258,7 @@ class Exchange:
 
     def answer_data(self, data: bytes) -> None:
         """A piece of the answer's body."""
+        self._trace.tail = (self._trace.tail[1], data)
         self.downstream.write(data)
 
     def flush(self) -> None:
@@ -273,6 +283,7 @@ class Exchange:
         if self._admission is not None and self._turn is not None:
             self._rest(self._admission, self._turn)
         if self._state == _ANSWERING:
+            self._trace.status = 502
             self._over(failed=True)
             self.downstream.abort()
             return
@@ -295,6 +306,7 @@ class Exchange:
             reason, detail = "control_unavailable", f"control did not answer: {detail}"
             status = 503
         began = self._state == _ANSWERING
+        self._trace.status = status
         self._over(failed=True)
         if began:
             self.downstream.abort()
@@ -316,6 +328,7 @@ class Exchange:
 
     def gone(self) -> None:
         """The client has left: give up the place or the slot, and the upstream."""
+        self._trace.status = CLIENT_LEFT
         self._over(failed=False)
 
     # --- time ---
@@ -362,6 +375,7 @@ class Exchange:
         turn, self._turn = self._turn, None
         if turn is not None and self._admission is not None:
             now = self._gateway.time()
+            self._gateway.ledger.note(self._trace.note(self._admission.entry, turn.entered_at, now))
             if turn.waiting:
                 self._admission.leave(turn, now)
             else:

@@ -11,6 +11,7 @@ from typing import Protocol
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.head import Headers, ResponseHead
+from stoker.gateway.ledger import Ledger
 from stoker.gateway.upstream import Pool, Upstreams
 
 
@@ -82,6 +83,7 @@ class Hub(Protocol):
 
     now: float
     live: set[Swept]
+    ledger: Ledger
     upstreams: Upstreams
     control_pool: Pool
 

@@ -19,6 +19,7 @@ from stoker.gateway.answers import Answer
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.exchange import Exchange
 from stoker.gateway.head import Request, upstream_head
+from stoker.gateway.ledger import Ledger
 from stoker.gateway.parties import ControlLimits, Swept
 from stoker.gateway.reports import Reporter
 from stoker.gateway.table import Address, Table, TableFile, host_of
@@ -58,7 +59,8 @@ class Gateway:
         self.control_pool = self.upstreams.unix_pool(settings.paths.control_socket)
         self.admissions: dict[str, Admission] = {}
         self.link = LinkClient(settings.paths.link_socket, self, incarnation=incarnation)
-        self._reporter = Reporter(self.link, self.now)
+        self.ledger = Ledger(self.now)
+        self._reporter = Reporter(self.link, self.ledger, self.now)
         self._file = TableFile(settings.paths.table)
         self._unsaved = False
         self._saving: asyncio.Future[None] | None = None
@@ -186,6 +188,7 @@ class Gateway:
         ]
         for endpoint in gone:
             del self.admissions[endpoint]
+        self.ledger.forget(gone)
 
     def _save(self) -> None:
         if not self._unsaved or self.draining or (self._saving is not None and not self._saving.done()):
@@ -275,6 +278,7 @@ class Gateway:
             head,
             admission.entry,
             admission=admission,
+            key=None if caller.key is None else caller.key.id,
             pin=pin,
             sandboxed=sandboxed,
             openai=in_v1,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from stoker.gateway.admission import Admission
+from stoker.gateway.ledger import Ledger
 from stoker.link.client import LinkClient
 from stoker.link.messages import EndpointReport, Report, Wake, WorkerDown
 
@@ -19,8 +20,9 @@ HEARTBEAT_S: Final = 1.0
 class Reporter:
     """Collects the endpoints that something happened to, and reports them when told to."""
 
-    def __init__(self, link: LinkClient, started_at: float) -> None:
+    def __init__(self, link: LinkClient, ledger: Ledger, started_at: float) -> None:
         self._link = link
+        self._ledger = ledger
         self._started_at = started_at
         self._touched: list[Admission] = []
         self._reported_at = started_at
@@ -42,7 +44,7 @@ class Reporter:
         if not self._link.connected:
             return
         due = now - self._reported_at >= HEARTBEAT_S
-        if not self._touched and not due:
+        if not (self._touched or due or self._ledger.news):
             return
         touched, self._touched = self._touched, []
         reports = [admission.report(now) for admission in touched]
@@ -55,6 +57,7 @@ class Reporter:
     def report_all(self, admissions: Iterable[Admission], now: float, seq: int) -> None:
         """After a connection: everything, and again who waits."""
         self._touched = []
+        self._ledger.say_again()
         admissions = list(admissions)
         waiting = [admission for admission in admissions if admission.waiting]
         self._send([admission.report(now) for admission in admissions], now, seq)
@@ -64,4 +67,7 @@ class Reporter:
 
     def _send(self, reports: list[EndpointReport], now: float, seq: int) -> None:
         self._reported_at = now
-        self._link.send(Report(seq, now - self._started_at, tuple(reports)))
+        usage, facts = self._ledger.take()
+        report = Report(seq, now - self._started_at, tuple(reports), usage, facts, self._ledger.dropped)
+        if not self._link.send(report):
+            self._ledger.unsaid(len(facts))

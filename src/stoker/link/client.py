@@ -63,13 +63,15 @@ class LinkClient:
         """Has this connection brought a table?"""
         return self._writer is not None and self._seq is not None
 
-    def send(self, message: Message) -> None:
-        """Send now, or not at all when control is not there."""
+    def send(self, message: Message) -> bool:
+        """Send now, or not at all when control is not there or does not read. Was it sent?"""
         writer = self._writer
         if writer is None or self._seq is None or writer.is_closing():
-            return
-        if writer.transport.get_write_buffer_size() < UNSENT_BYTES_MAX:
-            writer.write(encode(message))
+            return False
+        if writer.transport.get_write_buffer_size() >= UNSENT_BYTES_MAX:
+            return False
+        writer.write(encode(message))
+        return True
 
     def stop_reconnecting(self) -> None:
         """Keep this connection as long as it lasts, but take no new one: a successor may be there by now."""

@@ -132,16 +132,49 @@ class EndpointReport(msgspec.Struct, omit_defaults=True, frozen=True):
     workers: dict[str, int]
 
 
+class UsageEntry(msgspec.Struct, array_like=True, frozen=True):
+    """What was used of an endpoint with one key (`None`: without one) since the start of the gateway. `metered` of the
+    requests told their tokens.
+    """
+
+    endpoint: str
+    project: int
+    key: str | None
+    requests: int
+    errors: int
+    metered: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class FactEntry(msgspec.Struct, array_like=True, frozen=True):
+    """One request that has ended. `offset_s`: when it arrived, as the age of the gateway at that moment."""
+
+    endpoint: str
+    offset_s: float
+    wait_s: float
+    service_s: float | None
+    first_byte_s: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    status: int
+    key: str | None
+
+
 class Report(Message, tag="report", frozen=True):
     """Sent four times a second with the endpoints that traffic or a table change touched since; after a (re)connection
     with all of them.
 
-    `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway.
+    `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway. `usage` has the sums
+    that have grown. `facts` are said once; `facts_dropped` counts those that were not said, since the gateway's start.
     """
 
     seq: int
     uptime_s: float
     endpoints: tuple[EndpointReport, ...]
+    usage: tuple[UsageEntry, ...] = ()
+    facts: tuple[FactEntry, ...] = ()
+    facts_dropped: int = 0
 
 
 class Wake(Message, tag="wake", frozen=True):
