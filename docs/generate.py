@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from stoker.api import face
-from stoker.api.routes import endpoints, installation, keys, records
+from stoker.api.routes import endpoints, installation, keys, records, usage
 from stoker.api.wire.spec import SpecIn
 from stoker.cli.main import application
 from stoker.domain.hardware import PortRange
@@ -176,7 +176,7 @@ def _scopes() -> Mapping[tuple[str, str], str]:
     """By path and method, from what each route asks its context for."""
     names = {"Reader": "read", "Deployer": "deploy", "Admin": "admin"}
     scopes: dict[tuple[str, str], str] = {}
-    for module in (endpoints, records, keys, installation):
+    for module in (endpoints, records, usage, keys, installation):
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             context = inspect.signature(route.endpoint).parameters["context"]

@@ -27,6 +27,11 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "operation_timeout_s": ("60", "60", 60.0),
     "events_kept": ("500", "500", 500),
     "decisions_kept": ("600", "600", 600),
+    "prices": ("{h100: 2.5, cpu: 1}", "{h100: 2.5, cpu: 1}", {"h100": 2.5, "cpu": 1.0}),
+    "usage_days": ("30", "30", 30.0),
+    "requests_days": ("3", "3", 3.0),
+    "requests_mib": ("8", "8", 8.0),
+    "requests_total_mib": ("80", "80", 80.0),
     "log_level": ("debug", "debug", "debug"),
 }
 

@@ -39,6 +39,7 @@ from stoker.control.prober import Check, NetworkCheck, Prober
 from stoker.control.reconciler import Reconciler
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
+from stoker.control.usage import Usage
 from stoker.control.views import Views
 from stoker.domain.access import Scope
 from stoker.domain.errors import StokerError
@@ -54,6 +55,7 @@ from stoker.store import operations as operation_rows
 from stoker.store import workers as worker_rows
 from stoker.store.base import Store
 from stoker.telemetry.logs import log_to_stderr
+from stoker.telemetry.segments import Segments
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services
 
@@ -63,10 +65,12 @@ PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
+USAGE_PERIOD_S = 5.0
 PUT_AWAY_WAIT_S = 5.0
 ENDED_KEPT_S = 7 * 86_400.0
 # A previous control may still be on its way out.
 LOCK_WAIT_S = 30.0
+_MIB = 1024.0 * 1024.0
 
 
 class Stoker:
@@ -89,7 +93,13 @@ class Stoker:
         self.clock = clock
         self.store = store
         self.fleet = Fleet(store)
-        self.gateway = Gateway(self.fleet, TrafficMeter(), clock=clock, attached=lambda e: self.keys.attached_to(e))
+        self.gateway = Gateway(
+            self.fleet,
+            TrafficMeter(),
+            clock=clock,
+            attached=lambda e: self.keys.attached_to(e),
+            told=lambda report: self.usage.reported(report, incarnation=self.link.gateway),
+        )
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
         self.publisher = Publisher(self.link, domains=settings.domains)
         self.keys = Keys(store, self.link, clock=clock, changed=lambda e: self.gateway.publish_again(e))
@@ -100,7 +110,8 @@ class Stoker:
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
         )
         managed = {name: Managed(name, p, callbacks, clock=clock) for name, p in providers.items()}
-        self.providers = Providers(managed)
+        self.providers = Providers(managed, prices=settings.prices)
+        self.usage = Usage(self.fleet, store, _segments(settings), clock=clock, priced=self.providers.priced)
         self.reconciler = Reconciler(
             self.fleet, self.providers, self.gateway, prober=self.prober, clock=clock, new_id=new_id
         )
@@ -122,6 +133,7 @@ class Stoker:
             keys=self.keys,
             views=Views(self.fleet, self.providers, self.gateway, self.link, settings, clock=clock),
             logs=Logs(self.fleet, self.providers),
+            usage=self.usage,
             once=Once(store, clock=clock),
             clock=clock,
             url=settings.url,
@@ -134,6 +146,7 @@ class Stoker:
         now = self.clock()
         await self.fleet.load(now=now)
         await self.keys.load()
+        await self.usage.load()
         for managed in self.providers.all():
             await managed.refresh()
             await managed.observer.observe()
@@ -143,6 +156,7 @@ class Stoker:
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
+            Loop("usage", self.usage.step, period_s=USAGE_PERIOD_S),
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),
@@ -168,6 +182,7 @@ class Stoker:
             operation_rows.remove_ended(tx, before=before)
 
         await self.store.write(trim)
+        await self.usage.trim(kept_s=kept.usage_days * 86_400.0)
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
@@ -204,6 +219,7 @@ class Stoker:
         await self.link.close()
         for managed in self.providers.all():
             await managed.close()
+        await self.usage.close()
         await self.store.close()
 
     def faces(self) -> Starlette:
@@ -214,6 +230,15 @@ class Stoker:
             Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
         ]
         return Starlette(routes=[Mount(native.PREFIX, app=app), *documents])
+
+
+def _segments(settings: Settings) -> Segments:
+    return Segments(
+        settings.paths.requests,
+        bytes_max=int(settings.requests_mib * _MIB),
+        total_bytes_max=int(settings.requests_total_mib * _MIB),
+        kept_s=settings.requests_days * 86_400.0,
+    )
 
 
 def steady_clock() -> Callable[[], float]:

@@ -65,6 +65,11 @@ class Paths:
         return self.data_dir / "workers"
 
     @property
+    def requests(self) -> Path:
+        """Facts of single requests, one folder for each endpoint."""
+        return self.data_dir / "requests"
+
+    @property
     def table(self) -> Path:
         """The gateway's last table."""
         return self.data_dir / "table.json"
@@ -95,6 +100,9 @@ class Settings:
 
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
+    `prices` are per hour and card, by family, and `cpu` for a worker without cards. Usage by hour is kept for
+    `usage_days`; facts of single requests for `requests_days`, up to `requests_mib` for each endpoint and
+    `requests_total_mib` for all.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")
@@ -109,6 +117,11 @@ class Settings:
     operation_timeout_s: float = 1_800.0
     events_kept: int = 10_000
     decisions_kept: int = 10_000
+    prices: Mapping[str, float] = field(default_factory=dict)
+    usage_days: float = 400.0
+    requests_days: float = 30.0
+    requests_mib: float = 64.0
+    requests_total_mib: float = 2_048.0
     log_level: str = "info"
 
     @property
@@ -195,6 +208,12 @@ def _text_map(value: object) -> Mapping[str, str]:
     return {_text(key): _text(item) for key, item in value.items()}
 
 
+def _prices(value: object) -> Mapping[str, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError("expected a mapping of families of cards, or cpu, to prices per hour")
+    return {_text(key): _number(0, 1_000_000)(item) for key, item in value.items()}
+
+
 def _whole(low: int, high: int) -> Any:
     def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -244,5 +263,10 @@ _PARSERS: Mapping[str, Any] = {
     "operation_timeout_s": _number(1, 604_800),
     "events_kept": _whole(100, 10_000_000),
     "decisions_kept": _whole(100, 10_000_000),
+    "prices": _prices,
+    "usage_days": _number(1, 10_000),
+    "requests_days": _number(0, 10_000),
+    "requests_mib": _number(0, 1_048_576),
+    "requests_total_mib": _number(0, 1_048_576),
     "log_level": _level,
 }

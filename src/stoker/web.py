@@ -15,6 +15,7 @@ from stoker.control.endpoints import Endpoints
 from stoker.control.keys import Keys
 from stoker.control.logs import Logs
 from stoker.control.once import Answer, Once, Ticket
+from stoker.control.usage import Usage
 from stoker.control.views import Views
 from stoker.domain.access import Principal
 
@@ -29,6 +30,7 @@ class Services:
     keys: Keys
     views: Views
     logs: Logs
+    usage: Usage
     once: Once
     clock: Callable[[], float]
     url: str

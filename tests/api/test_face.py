@@ -35,6 +35,7 @@ NEEDS: dict[tuple[str, str], Scope] = {
     ("GET", "/workers/{worker}"): Scope.READ,
     ("GET", "/workers/{worker}/logs"): Scope.READ,
     ("GET", "/operations/{operation}"): Scope.READ,
+    ("GET", "/usage"): Scope.READ,
     ("POST", "/keys"): Scope.ADMIN,
     ("GET", "/keys"): Scope.ADMIN,
     ("DELETE", "/keys/{ref}"): Scope.ADMIN,

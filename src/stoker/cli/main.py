@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from stoker.cli import apply, chat, demo, deploy, doctor, endpoints, installation, keys, logs, output, server
+from stoker.cli import apply, chat, demo, deploy, doctor, endpoints, installation, keys, logs, output, server, usage
 from stoker.cli.errors import EXIT_CODES, CliError, Exit
 
 
@@ -35,6 +35,7 @@ def application() -> typer.Typer:
         "ps": endpoints.ps,
         "show": endpoints.show,
         "logs": logs.logs,
+        "usage": usage.usage,
         "chat": chat.chat,
         "scale": endpoints.scale,
         "start": endpoints.start,

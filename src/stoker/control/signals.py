@@ -42,11 +42,13 @@ class Gateway:
         *,
         clock: Callable[[], float],
         attached: Callable[[EndpointId], Iterable[str]],
+        told: Callable[[Report], None],
     ) -> None:
         self.traffic = traffic
         self._fleet = fleet
         self._clock = clock
         self._attached = attached
+        self._told = told
         self._link: LinkServer
         self._publisher: Publisher
         self._reconciler: Woken
@@ -66,6 +68,7 @@ class Gateway:
 
     def reported(self, report: Report) -> None:
         now = self._clock()
+        self._told(report)
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
         windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
         self.traffic.update(report, now=now, windows=windows)

@@ -66,6 +66,8 @@ class LinkServer:
         self._seq = 1
         self._acked = 0
         self._writer: asyncio.StreamWriter | None = None
+        # The incarnation of the gateway that spoke last.
+        self.gateway = ""
         self._ready = False
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -201,6 +203,7 @@ class LinkServer:
         if hello.version != PROTOCOL_VERSION:
             raise ValueError(f"the gateway speaks version {hello.version} of the link, not {PROTOCOL_VERSION}")
         previous, self._writer = self._writer, writer
+        self.gateway = hello.incarnation
         if previous is not None:
             previous.transport.abort()
             self._listener.gateway_lost()
