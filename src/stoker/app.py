@@ -39,6 +39,7 @@ from stoker.control.prober import Check, NetworkCheck, Prober
 from stoker.control.reconciler import Reconciler
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
+from stoker.control.tidying import Tidying
 from stoker.control.usage import Usage
 from stoker.control.views import Views
 from stoker.domain.access import Scope
@@ -138,6 +139,7 @@ class Stoker:
             clock=clock,
             url=settings.url,
         )
+        self.tidying = Tidying(self.fleet, self.providers, clock=clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -157,6 +159,7 @@ class Stoker:
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
             Loop("usage", self.usage.step, period_s=USAGE_PERIOD_S),
+            Loop("tidying", self.tidying.step, period_s=RETENTION_PERIOD_S),
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),

@@ -14,6 +14,7 @@ from typing import NewType
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.limits import check_arguments, within
+from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 
 EndpointId = NewType("EndpointId", str)
@@ -219,6 +220,7 @@ class EndpointSpec:
     timeouts: Timeouts = field(default_factory=Timeouts)
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
     rollout: Rollout = field(default_factory=Rollout)
+    logging: Logging = field(default_factory=Logging)
     slots: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.hardware import Offer, PortRange
 from stoker.domain.worker import Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers import inventory, shim, worker_log
-from stoker.providers.base import LogLine, ProviderOptions
+from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
 
 # A shim answers within milliseconds; on a machine that swaps it may take seconds.
 SHIM_WAIT_S = 20.0
@@ -255,6 +255,12 @@ class ProcessProvider:
         folder = self._folder_of(worker)
         places = (folder, self._gone / worker)
         return worker_log.read(places, tail=tail, follow=follow, ended=lambda: _ended(folder))
+
+    async def kept(self) -> tuple[KeptOutput, ...]:
+        return await asyncio.to_thread(worker_log.kept, self._gone)
+
+    async def discard(self, worker: WorkerId) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._gone / self._folder_of(worker).name, ignore_errors=True)
 
     async def close(self) -> None:
         """Nothing is held."""

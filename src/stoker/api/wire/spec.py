@@ -19,6 +19,7 @@ from stoker.domain.endpoint import (
     WaitingRoom,
 )
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 
 
@@ -131,6 +132,13 @@ class RolloutIn(In):
     grace_s: float = 10.0
 
 
+class LoggingIn(In):
+    """How long output of ended workers is kept: for so long after their end, and so much of the whole endpoint."""
+
+    retention_s: float = 604_800.0
+    bytes_max: int = 268_435_456
+
+
 class SpecIn(In):
     """A whole endpoint: body of create and update, document of `stoker apply`."""
 
@@ -143,6 +151,7 @@ class SpecIn(In):
     timeouts: TimeoutsIn = TimeoutsIn()
     waiting: Waiting = Waiting()
     rollout: RolloutIn = RolloutIn()
+    logging: LoggingIn = LoggingIn()
     slots: int | None = Field(
         default=None, description="requests that one worker takes at once; default: what its engine says"
     )
@@ -161,6 +170,7 @@ class SpecIn(In):
             timeouts=Timeouts(**self.timeouts.model_dump()),
             waiting=WaitingRoom(**self.waiting.model_dump()),
             rollout=Rollout(**self.rollout.model_dump()),
+            logging=Logging(**self.logging.model_dump()),
             slots=self.slots,
             labels=self.labels,
             annotations=self.annotations,
@@ -192,6 +202,7 @@ class SpecIn(In):
             timeouts=TimeoutsIn(**fields_of(spec.timeouts)),
             waiting=Waiting(**fields_of(spec.waiting)),
             rollout=RolloutIn(**fields_of(spec.rollout)),
+            logging=LoggingIn(**fields_of(spec.logging)),
             slots=spec.slots,
             labels=dict(spec.labels),
             annotations=dict(spec.annotations),
