@@ -34,8 +34,10 @@ from stoker.control.keys import Keys
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
 from stoker.control.managed import Callbacks, Managed, Providers
+from stoker.control.measuring import PERIOD_S as MEASURING_PERIOD_S
+from stoker.control.measuring import Measuring, Network, RealNetwork
 from stoker.control.once import Once
-from stoker.control.prober import Check, NetworkCheck, Prober
+from stoker.control.prober import Prober
 from stoker.control.reconciler import Reconciler
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
@@ -85,7 +87,7 @@ class Stoker:
         *,
         term: int,
         clock: Callable[[], float],
-        check: Check,
+        network: Network,
     ) -> None:
         def new_id() -> str:
             return ids.uuid7(clock())
@@ -104,7 +106,7 @@ class Stoker:
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
         self.publisher = Publisher(self.link, domains=settings.domains)
         self.keys = Keys(store, self.link, clock=clock, changed=lambda e: self.gateway.publish_again(e))
-        self.prober = Prober(check)
+        self.prober = Prober(network.check, lists=network.lists)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -112,6 +114,7 @@ class Stoker:
         )
         managed = {name: Managed(name, p, callbacks, clock=clock) for name, p in providers.items()}
         self.providers = Providers(managed, prices=settings.prices)
+        self.measuring = Measuring(self.fleet, self.providers, network.fetch, clock=clock)
         self.usage = Usage(self.fleet, store, _segments(settings), clock=clock, priced=self.providers.priced)
         self.reconciler = Reconciler(
             self.fleet, self.providers, self.gateway, prober=self.prober, clock=clock, new_id=new_id
@@ -132,7 +135,7 @@ class Stoker:
         self.services = Services(
             endpoints=self.endpoints,
             keys=self.keys,
-            views=Views(self.fleet, self.providers, self.gateway, self.link, settings, clock=clock),
+            views=Views(self.fleet, self.providers, self.gateway, self.link, settings, self.measuring, clock=clock),
             logs=Logs(self.fleet, self.providers),
             usage=self.usage,
             once=Once(store, clock=clock),
@@ -158,6 +161,7 @@ class Stoker:
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
+            Loop("measuring", self.measuring.step, period_s=MEASURING_PERIOD_S),
             Loop("usage", self.usage.step, period_s=USAGE_PERIOD_S),
             Loop("tidying", self.tidying.step, period_s=RETENTION_PERIOD_S),
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
@@ -297,13 +301,13 @@ async def opened(settings: Settings) -> AsyncIterator[Stoker]:
         )
         for name in PROVIDERS
     }
-    check = NetworkCheck()
-    stoker = Stoker(settings, store, providers, term=term, clock=steady_clock(), check=check)
+    network = RealNetwork()
+    stoker = Stoker(settings, store, providers, term=term, clock=steady_clock(), network=network.network)
     try:
         yield stoker
     finally:
         await stoker.close()
-        await check.close()
+        await network.close()
 
 
 class _Server(uvicorn.Server):

@@ -99,7 +99,8 @@ class Launch:
 
     In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
     answers to. `slots` is how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold.
-    `notes` says what was asked for and not applied.
+    `notes` says what was asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and
+    are ready only when the first model is there.
     """
 
     engine: str | None
@@ -112,6 +113,7 @@ class Launch:
     slots: int = 1
     sleep: Sleep | None = None
     notes: tuple[str, ...] = ()
+    lists_models: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from stoker.domain.errors import Unsupported
 from stoker.domain.hardware import Offer
+from stoker.domain.measurements import Taken
 from stoker.domain.worker import Observed, WorkerId, WorkerSpec
 
 
@@ -45,6 +46,16 @@ class KeepsOutput(Protocol):
 
     async def discard(self, worker: WorkerId) -> None:
         """Delete what is kept of this worker; unknown ones change nothing. Never touches one that is listed."""
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A provider that knows what its workers take of their machines."""
+
+    async def measure(self, workers: Mapping[WorkerId, tuple[str, ...]]) -> Mapping[WorkerId, Taken]:
+        """What these workers take, given the ids of the cards that each has. Those that do not run are left out. Raises
+        `Unavailable`.
+        """
 
 
 class Provider(Protocol):

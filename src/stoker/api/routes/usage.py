@@ -1,4 +1,4 @@
-"""What was used, and what it cost."""
+"""What was used, what it cost, and what workers do now."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from fastapi import APIRouter, Query
 
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Reader
+from stoker.api.wire.base import Page
+from stoker.api.wire.measurements import WorkerMeasuredOut
 from stoker.api.wire.times import TEXT_CHARS_MAX, moment
 from stoker.api.wire.usage import UsageOut
 from stoker.domain.usage import By
+from stoker.domain.worker import WorkerState
 
 router = APIRouter(route_class=OnceRoute, tags=["usage"])
 
@@ -39,3 +42,12 @@ async def get_usage(
         limit=limit,
     )
     return UsageOut.of(report)
+
+
+@router.get("/endpoints/{ref}/metrics")
+async def get_metrics(ref: str, context: Reader) -> Page[WorkerMeasuredOut]:
+    """What the endpoint's ready workers do: their engines' metrics and what they take of their machines, with ages."""
+    endpoint = await context.endpoint(ref)
+    views = context.services.views.live_workers(context.principal)
+    ready = [v for v in views if v.worker.endpoint == endpoint.id and v.worker.state is WorkerState.READY]
+    return Page(items=[WorkerMeasuredOut.of_worker(view) for view in ready])
