@@ -28,21 +28,19 @@ from starlette.routing import Mount, Route
 from stoker import __version__
 from stoker.api import face as native
 from stoker.control import ids
+from stoker.control.books import Books, segments_of
 from stoker.control.endpoints import Endpoints, Limits
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.keys import Keys
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
 from stoker.control.managed import Callbacks, Managed, Providers
-from stoker.control.measuring import PERIOD_S as MEASURING_PERIOD_S
-from stoker.control.measuring import Measuring, Network, RealNetwork
+from stoker.control.measuring import Network, RealNetwork
 from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.reconciler import Reconciler
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
-from stoker.control.tidying import Tidying
-from stoker.control.usage import Usage
 from stoker.control.views import Views
 from stoker.domain.access import Scope
 from stoker.domain.errors import StokerError
@@ -58,7 +56,6 @@ from stoker.store import operations as operation_rows
 from stoker.store import workers as worker_rows
 from stoker.store.base import Store
 from stoker.telemetry.logs import log_to_stderr
-from stoker.telemetry.segments import Segments
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services
 
@@ -68,12 +65,10 @@ PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
-USAGE_PERIOD_S = 5.0
 PUT_AWAY_WAIT_S = 5.0
 ENDED_KEPT_S = 7 * 86_400.0
 # A previous control may still be on its way out.
 LOCK_WAIT_S = 30.0
-_MIB = 1024.0 * 1024.0
 
 
 class Stoker:
@@ -101,10 +96,14 @@ class Stoker:
             TrafficMeter(),
             clock=clock,
             attached=lambda e: self.keys.attached_to(e),
-            told=lambda report: self.usage.reported(report, incarnation=self.link.gateway),
+            told=lambda report: self.books.usage.reported(report, incarnation=self.link.gateway),
         )
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
-        self.publisher = Publisher(self.link, domains=settings.domains)
+        self.publisher = Publisher(
+            self.link,
+            domains=settings.domains,
+            expected_start_s=lambda endpoint: self.books.learning.expected_start_s(endpoint),
+        )
         self.keys = Keys(store, self.link, clock=clock, changed=lambda e: self.gateway.publish_again(e))
         self.prober = Prober(network.check, lists=network.lists)
         callbacks = Callbacks(
@@ -114,8 +113,15 @@ class Stoker:
         )
         managed = {name: Managed(name, p, callbacks, clock=clock) for name, p in providers.items()}
         self.providers = Providers(managed, prices=settings.prices)
-        self.measuring = Measuring(self.fleet, self.providers, network.fetch, clock=clock)
-        self.usage = Usage(self.fleet, store, _segments(settings), clock=clock, priced=self.providers.priced)
+        self.books = Books(
+            self.fleet,
+            self.providers,
+            self.gateway.traffic,
+            segments_of(settings),
+            network.fetch,
+            clock=clock,
+            changed=self.gateway.publish_again,
+        )
         self.reconciler = Reconciler(
             self.fleet, self.providers, self.gateway, prober=self.prober, clock=clock, new_id=new_id
         )
@@ -135,14 +141,16 @@ class Stoker:
         self.services = Services(
             endpoints=self.endpoints,
             keys=self.keys,
-            views=Views(self.fleet, self.providers, self.gateway, self.link, settings, self.measuring, clock=clock),
+            views=Views(
+                self.fleet, self.providers, self.gateway, self.link, settings, self.books.measuring, clock=clock
+            ),
             logs=Logs(self.fleet, self.providers),
-            usage=self.usage,
+            usage=self.books.usage,
+            learning=self.books.learning,
             once=Once(store, clock=clock),
             clock=clock,
             url=settings.url,
         )
-        self.tidying = Tidying(self.fleet, self.providers, clock=clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -151,7 +159,7 @@ class Stoker:
         now = self.clock()
         await self.fleet.load(now=now)
         await self.keys.load()
-        await self.usage.load()
+        await self.books.load()
         for managed in self.providers.all():
             await managed.refresh()
             await managed.observer.observe()
@@ -161,9 +169,7 @@ class Stoker:
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
-            Loop("measuring", self.measuring.step, period_s=MEASURING_PERIOD_S),
-            Loop("usage", self.usage.step, period_s=USAGE_PERIOD_S),
-            Loop("tidying", self.tidying.step, period_s=RETENTION_PERIOD_S),
+            *self.books.loops(),
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),
@@ -189,7 +195,7 @@ class Stoker:
             operation_rows.remove_ended(tx, before=before)
 
         await self.store.write(trim)
-        await self.usage.trim(kept_s=kept.usage_days * 86_400.0)
+        await self.books.trim(usage_kept_s=kept.usage_days * 86_400.0)
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
@@ -226,7 +232,7 @@ class Stoker:
         await self.link.close()
         for managed in self.providers.all():
             await managed.close()
-        await self.usage.close()
+        await self.books.usage.close()
         await self.store.close()
 
     def faces(self) -> Starlette:
@@ -237,15 +243,6 @@ class Stoker:
             Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
         ]
         return Starlette(routes=[Mount(native.PREFIX, app=app), *documents])
-
-
-def _segments(settings: Settings) -> Segments:
-    return Segments(
-        settings.paths.requests,
-        bytes_max=int(settings.requests_mib * _MIB),
-        total_bytes_max=int(settings.requests_total_mib * _MIB),
-        kept_s=settings.requests_days * 86_400.0,
-    )
 
 
 def steady_clock() -> Callable[[], float]:

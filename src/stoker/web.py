@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from stoker.control.endpoints import Endpoints
 from stoker.control.keys import Keys
+from stoker.control.learning import Learning
 from stoker.control.logs import Logs
 from stoker.control.once import Answer, Once, Ticket
 from stoker.control.usage import Usage
@@ -31,6 +32,7 @@ class Services:
     views: Views
     logs: Logs
     usage: Usage
+    learning: Learning
     once: Once
     clock: Callable[[], float]
     url: str

@@ -36,6 +36,7 @@ NEEDS: dict[tuple[str, str], Scope] = {
     ("GET", "/workers/{worker}/logs"): Scope.READ,
     ("GET", "/operations/{operation}"): Scope.READ,
     ("GET", "/usage"): Scope.READ,
+    ("GET", "/endpoints/{ref}/learned"): Scope.READ,
     ("GET", "/endpoints/{ref}/metrics"): Scope.READ,
     ("POST", "/keys"): Scope.ADMIN,
     ("GET", "/keys"): Scope.ADMIN,

@@ -16,7 +16,7 @@ from stoker.link.messages import Report, UsageEntry
 
 async def used(api: Api, endpoint: str, requests: int, *, metered: int = 0) -> None:
     entry = UsageEntry(endpoint, 1, None, requests, 1, metered, 10 * metered, 20 * metered)
-    api.world.stoker.usage.reported(Report(1, 10.0, (), (entry,)), incarnation="g")
+    api.world.stoker.books.usage.reported(Report(1, 10.0, (), (entry,)), incarnation="g")
     await asyncio.sleep(6)
 
 
@@ -122,3 +122,19 @@ def test_a_time_is_a_moment_or_how_long_ago(text: str, at: float) -> None:
 def test_anything_else_is_no_time(text: str) -> None:
     with pytest.raises(Invalid, match="no time"):
         moment("/since", text, now=0.0)
+
+
+def test_what_is_learned_is_shown_with_its_number_of_samples_and_the_unknown_as_null() -> None:
+    async def body(api: Api) -> None:
+        await api.create(min=1)
+        empty = (await api.call("GET", "/endpoints/e/learned")).json
+        assert empty == {"expected_start_s": None, "items": []}
+        await asyncio.sleep(30)
+        found = (await api.call("GET", "/endpoints/e/learned")).json
+        [item] = found["items"]
+        assert (item["provider"], item["host"]) == ("fake", "h")
+        assert item["start_cold_s"]["count"] == 1
+        assert found["expected_start_s"] >= item["start_cold_s"]["median"] > 1
+        assert (item["start_warm_s"], item["requests_per_s"], item["tokens_per_s"]) == (None, None, None)
+
+    run(body)

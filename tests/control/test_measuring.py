@@ -60,7 +60,7 @@ def test_a_ready_worker_is_measured_again_and_again() -> None:
             await asyncio.sleep(PERIOD_S)
             provider.cpu_s = 20.0
             await asyncio.sleep(PERIOD_S)
-            measured = w.stoker.measuring.of(worker.id)
+            measured = w.stoker.books.measuring.of(worker.id)
             assert measured.engine is not None
             assert measured.engine.values["completion_tokens"] == 34.0
             assert measured.engine.at is not None
@@ -80,11 +80,11 @@ def test_what_fails_keeps_its_last_value_which_gets_old_with_the_reason() -> Non
             worker = await ready(w)
             say(w, worker, LLAMACPP_PAGE)
             await asyncio.sleep(PERIOD_S)
-            before = w.stoker.measuring.of(worker.id)
+            before = w.stoker.books.measuring.of(worker.id)
             say(w, worker, "llamacpp:requests_processing one\n")
             provider.error = Unavailable("no")
             await asyncio.sleep(10 * PERIOD_S)
-            after = w.stoker.measuring.of(worker.id)
+            after = w.stoker.books.measuring.of(worker.id)
             assert before.engine is not None
             assert after.engine is not None
             assert (after.engine.at, after.engine.values) == (before.engine.at, before.engine.values)
@@ -100,9 +100,9 @@ def test_a_worker_that_was_never_heard_has_no_values_instead_of_zeros() -> None:
             worker = await ready(w)
             say(w, worker, "llamacpp:requests_processing one\n")
             await asyncio.sleep(PERIOD_S)
-            measured = w.stoker.measuring.of(WorkerId("unknown"))
+            measured = w.stoker.books.measuring.of(WorkerId("unknown"))
             assert (measured.engine, measured.resources) == (None, None)
-            assert w.stoker.measuring.of(worker.id).resources is None, "this provider knows nothing"
+            assert w.stoker.books.measuring.of(worker.id).resources is None, "this provider knows nothing"
 
     virtual.run(main())
 
@@ -114,11 +114,11 @@ def test_workers_without_a_page_are_not_asked_and_those_that_end_are_forgotten()
             made = await w.create(spec(low=1))
             await asyncio.sleep(20)
             [worker] = w.workers(made.id, WorkerState.READY)
-            assert w.stoker.measuring.of(worker.id).engine is None
-            assert w.stoker.measuring.of(worker.id).resources is not None
+            assert w.stoker.books.measuring.of(worker.id).engine is None
+            assert w.stoker.books.measuring.of(worker.id).resources is not None
             provider.crash(worker.id)
             await asyncio.sleep(20)
-            assert w.stoker.measuring.of(worker.id).resources is None
+            assert w.stoker.books.measuring.of(worker.id).resources is None
 
     virtual.run(main())
 

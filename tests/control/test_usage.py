@@ -134,12 +134,12 @@ def test_the_time_of_workers_is_counted_from_their_start_and_from_their_ready_mo
     async def body(w: World, endpoint: Endpoint) -> None:
         await asyncio.sleep(100)
         [worker] = w.workers(endpoint.id)
-        await w.stoker.usage.step()
-        [row] = (await asked(w.stoker.usage)).rows
+        await w.stoker.books.usage.step()
+        [row] = (await asked(w.stoker.books.usage)).rows
         assert row.workers is not None
         assert worker.started_at is not None
         assert worker.ready_at is not None
-        left_s = wall() - w.stoker.usage._until
+        left_s = wall() - w.stoker.books.usage._until
         assert row.workers.started_s == pytest.approx(wall() - worker.started_at - left_s)
         assert row.workers.ready_s == pytest.approx(wall() - worker.ready_at - left_s)
         assert row.workers.priced_s == 0, "there is no price"
@@ -160,9 +160,9 @@ def test_a_restart_of_control_neither_loses_nor_repeats_the_time_of_workers() ->
         await asyncio.sleep(100)
         [worker] = w.workers(endpoint.id)
         assert worker.started_at is not None
-        row = (await asked(w.stoker.usage)).total
+        row = (await asked(w.stoker.books.usage)).total
         assert row.workers is not None
-        assert row.workers.started_s == pytest.approx(w.stoker.usage._until - worker.started_at)
+        assert row.workers.started_s == pytest.approx(w.stoker.books.usage._until - worker.started_at)
 
     run(body, low=1)
 
@@ -182,7 +182,7 @@ def test_time_has_a_cost_once_there_is_a_price_and_only_then() -> None:
 
 def test_a_deleted_endpoint_keeps_its_usage_and_its_name() -> None:
     async def body(w: World, endpoint: Endpoint) -> None:
-        usage = w.stoker.usage
+        usage = w.stoker.books.usage
         usage.reported(said(endpoint, 4), incarnation="g")
         await w.stoker.endpoints.delete(ADMIN, endpoint.id)
         await asyncio.sleep(300)

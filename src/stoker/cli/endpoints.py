@@ -17,6 +17,12 @@ Endpoint = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its name, slu
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 Timeout = Annotated[str, typer.Option(help="Longest wait, as in 10m.")]
 EVENTS_SHOWN = 10
+LEARNED = (
+    ("start_cold_s", "first start {:.1f} s"),
+    ("start_warm_s", "start {:.1f} s"),
+    ("requests_per_s", "{:.2f} requests/s"),
+    ("tokens_per_s", "{:.0f} tokens/s"),
+)
 MEASURED = ("WORKER", "CPUS", "MEMORY", "GPU", "VRAM", "RUNNING", "WAITING", "CACHE", "AGE", "ERROR")
 
 
@@ -114,10 +120,12 @@ def show(session: Session, endpoint: Endpoint) -> None:
     workers = client.get(f"{path}/workers")["items"]
     events = client.get(f"{path}/events", limit=EVENTS_SHOWN)["items"]
     decisions = client.get(f"{path}/decisions", limit=1)["items"]
+    learned = client.get(f"{path}/learned")
     if session.as_json:
-        output.document({"endpoint": item, "workers": workers, "events": events, "decisions": decisions})
+        shown = {"endpoint": item, "workers": workers, "events": events, "decisions": decisions}
+        output.document(shown | {"learned": learned})
         return
-    output.facts(_facts(item, decisions[0] if decisions else None))
+    output.facts([*_facts(item, decisions[0] if decisions else None), *_learned(learned)])
     live = [worker for worker in workers if worker["ended_at"] is None]
     if live:
         output.line()
@@ -153,6 +161,16 @@ def _measured_row(item: Any) -> tuple[object, ...]:
         (short(max(ages)) if ages else "never") + (", stale" if stale else ""),
         metrics.get("error"),
     )
+
+
+def _learned(learned: Any) -> list[tuple[str, object]]:
+    """What is known of starts and speed, by host."""
+    lines = []
+    for item in learned["items"]:
+        known = ((item[name], text) for name, text in LEARNED if item[name])
+        said = [f"{text.format(of['median'])} (of {of['count']})" for of, text in known]
+        lines.append(f"{item['host']}: {', '.join(said)}")
+    return [("a worker", "\n".join(lines))]
 
 
 def _gib(size: int | None) -> str | None:

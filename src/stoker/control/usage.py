@@ -66,6 +66,7 @@ class Usage:
         self._projects: dict[EndpointId, ProjectId] = {}
         # As they are recorded, or about to be.
         self._named: dict[EndpointId, str] = {}
+        self._tokens: dict[EndpointId, int] = {}
         self._incarnation: str | None = None
         self._until = clock()
         self._settled_at = clock() + SETTLING_S
@@ -100,6 +101,7 @@ class Usage:
             mark = MarkOf(incarnation, endpoint, entry.key or "")
             grown = total.since(self._marks.get(mark, RequestUsage()))
             if not grown.empty:
+                self._tokens[endpoint] = self._tokens.get(endpoint, 0) + grown.completion_tokens
                 self._marks[mark] = self._pending.marks[mark] = total
                 self._add(RequestsOf(hour_of(now), ProjectId(entry.project), endpoint, entry.key or ""), grown)
         self._keep(report, now)
@@ -108,6 +110,10 @@ class Usage:
         pending = self._pending
         pending.requests[of] = pending.requests.get(of, RequestUsage()).plus(grown)
         self._name(of.endpoint)
+
+    def completion_tokens(self, endpoint: EndpointId) -> int:
+        """All that answers of the endpoint told since the start of this control."""
+        return self._tokens.get(endpoint, 0)
 
     def _name(self, endpoint: EndpointId) -> None:
         known = self._fleet.endpoint(endpoint)
@@ -203,6 +209,7 @@ class Usage:
         self._marks = await self._store.read(rows.marks) | {
             mark: usage for mark, usage in self._marks.items() if mark.incarnation == incarnation
         }
+        self._tokens = {e: count for e, count in self._tokens.items() if self._fleet.endpoint(e) is not None}
         known = frozenset(endpoint.id for endpoint in self._fleet.endpoints())
         await asyncio.to_thread(self._segments.trim, now=now, known=known)
 

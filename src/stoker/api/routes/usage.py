@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Reader
 from stoker.api.wire.base import Page
+from stoker.api.wire.learned import LearnedListOut
 from stoker.api.wire.measurements import WorkerMeasuredOut
 from stoker.api.wire.times import TEXT_CHARS_MAX, moment
 from stoker.api.wire.usage import UsageOut
@@ -51,3 +52,11 @@ async def get_metrics(ref: str, context: Reader) -> Page[WorkerMeasuredOut]:
     views = context.services.views.live_workers(context.principal)
     ready = [v for v in views if v.worker.endpoint == endpoint.id and v.worker.state is WorkerState.READY]
     return Page(items=[WorkerMeasuredOut.of_worker(view) for view in ready])
+
+
+@router.get("/endpoints/{ref}/learned")
+async def get_learned(ref: str, context: Reader) -> LearnedListOut:
+    """How long starts of the endpoint take and what one of its workers sustains, by host, as learned so far."""
+    endpoint = await context.endpoint(ref)
+    learning = context.services.learning
+    return LearnedListOut.of(learning.of_endpoint(endpoint), learning.expected_start_s(endpoint))
