@@ -236,6 +236,22 @@ def test_facts_are_kept_with_the_time_of_their_arrival(tmp_path: Path) -> None:
     run(body)
 
 
+def test_a_disk_that_takes_no_facts_costs_facts_and_no_counts(tmp_path: Path) -> None:
+    async def body(w: World, endpoint: Endpoint) -> None:
+        (tmp_path / "file").touch()
+        clock = Clock()
+        usage = counting(w, tmp_path / "file", clock=clock)
+        fact = FactEntry(endpoint.id, 4.0, 0.5, 2.0, 0.25, 7, 8, 200, "k")
+        usage.reported(Report(1, 10.0, (), said(endpoint, 3).usage, (fact,)), incarnation="g")
+        clock.ahead_s = 20.0
+        with pytest.raises(OSError, match="file"):
+            await usage.step()
+        assert usage._segments.dropped == 1
+        assert (await asked(usage)).total.requests.requests == 3
+
+    run(body)
+
+
 def test_what_is_too_old_is_forgotten_and_a_gateway_that_lives_keeps_its_marks() -> None:
     async def body(w: World, endpoint: Endpoint) -> None:
         clock = Clock()

@@ -137,7 +137,12 @@ class Usage:
         await self._flush(now)
         due = self._segments.due(now=now)
         if due:
-            await asyncio.to_thread(self._segments.write, due)
+            try:
+                await asyncio.to_thread(self._segments.write, due)
+            except OSError:
+                # A full disk: facts are not worth holding requests or memory for.
+                self._segments.dropped += sum(map(len, due.values()))
+                raise
 
     async def _accrue(self, now: float) -> None:
         since, sums = self._until, dict[WorkersOf, WorkerUsage]()
