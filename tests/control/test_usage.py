@@ -246,7 +246,7 @@ def test_a_disk_that_takes_no_facts_costs_facts_and_no_counts(tmp_path: Path) ->
         clock.ahead_s = 20.0
         with pytest.raises(OSError, match="file"):
             await usage.step()
-        assert usage._segments.dropped == 1
+        assert (await asked(usage)).facts_dropped == 1
         assert (await asked(usage)).total.requests.requests == 3
 
     run(body)

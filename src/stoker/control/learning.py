@@ -39,6 +39,7 @@ class Learning:
         self._known: dict[Place, dict[Kind, Samples]] = {}
         # The places of each launch.
         self._places: dict[str, set[Place]] = {}
+        self._digests: dict[tuple[EndpointId, int, str], str] = {}
         self._unsaved: set[tuple[Place, Kind]] = set()
         self._looks: dict[EndpointId, Look] = {}
         self._noted: set[WorkerId] = set()
@@ -149,7 +150,14 @@ class Learning:
         launch = None if revision is None else revision.launch_of(worker.pool)
         if launch is None or worker.placement is None:
             return None
-        return Place(digest_of(launch), worker.provider, worker.placement.host)
+        # A revision's launch never changes, and workers are many.
+        key = (worker.endpoint, worker.revision, worker.pool)
+        digest = self._digests.get(key)
+        if digest is None:
+            if len(self._digests) >= PLACES_MAX:
+                self._digests.clear()
+            digest = self._digests[key] = digest_of(launch)
+        return Place(digest, worker.provider, worker.placement.host)
 
     # Telling
 

@@ -240,6 +240,7 @@ class Usage:
             rows=_chosen(found, by, limit),
             total=total,
             omitted=max(0, len(found) - limit),
+            facts_dropped=self.facts_dropped + self._segments.dropped,
         )
 
 

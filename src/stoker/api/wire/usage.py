@@ -75,7 +75,9 @@ class UsageRowOut(BaseModel):
 
 
 class UsageOut(BaseModel):
-    """Usage of whole hours, `since` included and `until` not. `omitted` groups are in the total only."""
+    """Usage of whole hours, `since` included and `until` not. `omitted` groups are in the total only.
+    `facts_dropped`: facts of single requests that could not be kept since the start; sums are complete all the same.
+    """
 
     by: str
     since: str | None
@@ -83,6 +85,7 @@ class UsageOut(BaseModel):
     items: list[UsageRowOut]
     total: UsageRowOut
     omitted: int
+    facts_dropped: int
 
     @classmethod
     def of(cls, report: UsageReport) -> Self:
@@ -93,4 +96,5 @@ class UsageOut(BaseModel):
             items=[UsageRowOut.of(row, report.by) for row in report.rows],
             total=UsageRowOut.of(report.total, report.by),
             omitted=report.omitted,
+            facts_dropped=report.facts_dropped,
         )
