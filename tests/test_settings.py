@@ -40,6 +40,11 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "upgrade_drain_s": ("5", "5", 5.0),
     "metrics_open": ("true", "true", True),
     "access_log": ("a.log", "a.log", "a.log"),
+    "prices": ("{h100: 2.5, cpu: 1}", "{h100: 2.5, cpu: 1}", {"h100": 2.5, "cpu": 1.0}),
+    "usage_days": ("30", "30", 30.0),
+    "requests_days": ("3", "3", 3.0),
+    "requests_mib": ("8", "8", 8.0),
+    "requests_total_mib": ("80", "80", 80.0),
     "log_level": ("debug", "debug", "debug"),
 }
 

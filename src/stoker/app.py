@@ -29,6 +29,7 @@ from stoker import __version__, scrape
 from stoker.api import face as native
 from stoker.control import ids
 from stoker.control import keyring as keyrings
+from stoker.control.books import Books, segments_of
 from stoker.control.credentials import Credentials
 from stoker.control.endpoints import Endpoints, Limits
 from stoker.control.fleet import Fleet, Watch
@@ -38,8 +39,9 @@ from stoker.control.logs import Logs
 from stoker.control.loop import Loop
 from stoker.control.managed import Callbacks, Managed, Providers
 from stoker.control.master_key import MasterKey
+from stoker.control.measuring import Network, RealNetwork
 from stoker.control.once import Once
-from stoker.control.prober import Check, NetworkCheck, Prober
+from stoker.control.prober import Prober
 from stoker.control.projects import Projects
 from stoker.control.reconciler import Reconciler
 from stoker.control.secrets import Secrets
@@ -90,7 +92,7 @@ class Stoker:
         keyring: Keyring,
         term: int,
         clock: Callable[[], float],
-        check: Check,
+        network: Network,
     ) -> None:
         def new_id() -> str:
             return ids.uuid7(clock())
@@ -105,13 +107,18 @@ class Stoker:
             clock=clock,
             attached=lambda e: self.keys.attached_to(e),
             used=lambda keys: self.keys.used(keys),
+            told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
         )
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
-        self.publisher = Publisher(self.link, domains=settings.domains)
+        self.publisher = Publisher(
+            self.link,
+            domains=settings.domains,
+            expected_start_s=lambda endpoint: self.books.learning.expected_start_s(endpoint),
+        )
         self.vault = Vault(store, keyring)
         self.projects = Projects(store, clock=clock, new_id=new_id)
         self.keys = Keys(store, self.link, self.vault, clock=clock, changed=lambda e: self.gateway.publish_again(e))
-        self.prober = Prober(check)
+        self.prober = Prober(network.check, lists=network.lists)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -119,7 +126,16 @@ class Stoker:
             complete=self.vault.complete,
         )
         managed = {name: Managed(name, p, callbacks, clock=clock) for name, p in providers.items()}
-        self.providers = Providers(managed)
+        self.providers = Providers(managed, prices=settings.prices)
+        self.books = Books(
+            self.fleet,
+            self.providers,
+            self.gateway.traffic,
+            segments_of(settings),
+            network.fetch,
+            clock=clock,
+            changed=self.gateway.publish_again,
+        )
         self.reconciler = Reconciler(
             self.fleet, self.providers, self.gateway, prober=self.prober, clock=clock, new_id=new_id
         )
@@ -143,8 +159,12 @@ class Stoker:
             secrets=Secrets(store, self.vault, clock=clock, new_id=new_id),
             credentials=Credentials(store, self.vault, clock=clock, new_id=new_id),
             master_key=MasterKey(store, self.vault, clock=clock),
-            views=Views(self.fleet, self.providers, self.gateway, self.link, settings, clock=clock),
+            views=Views(
+                self.fleet, self.providers, self.gateway, self.link, settings, self.books.measuring, clock=clock
+            ),
             logs=Logs(self.fleet, self.providers),
+            usage=self.books.usage,
+            learning=self.books.learning,
             once=Once(store, clock=clock),
             clock=clock,
             url=settings.url,
@@ -161,6 +181,7 @@ class Stoker:
         await self.vault.check()
         # A rotation that was killed is gone on with.
         await self.vault.rotate()
+        await self.books.load()
         for managed in self.providers.all():
             await managed.refresh()
             await managed.observer.observe()
@@ -171,6 +192,7 @@ class Stoker:
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
+            *self.books.loops(),
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),
@@ -197,6 +219,7 @@ class Stoker:
             operation_rows.remove_ended(tx, before=before)
 
         await self.store.write(trim)
+        await self.books.trim(usage_kept_s=kept.usage_days * 86_400.0)
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
@@ -233,6 +256,7 @@ class Stoker:
         await self.link.close()
         for managed in self.providers.all():
             await managed.close()
+        await self.books.usage.close()
         await self.store.close()
 
     def faces(self) -> Starlette:
@@ -309,14 +333,22 @@ async def opened(settings: Settings) -> AsyncIterator[Stoker]:
         )
         for name in PROVIDERS
     }
-    check = NetworkCheck()
     keyring = keyrings.opened(settings.paths.master_key, os.environ)
-    stoker = Stoker(settings, store, providers, keyring=keyring, term=term, clock=steady_clock(), check=check)
+    network = RealNetwork()
+    stoker = Stoker(
+        settings,
+        store,
+        providers,
+        keyring=keyring,
+        term=term,
+        clock=steady_clock(),
+        network=network.network,
+    )
     try:
         yield stoker
     finally:
         await stoker.close()
-        await check.close()
+        await network.close()
 
 
 class _Server(uvicorn.Server):

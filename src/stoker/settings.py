@@ -79,6 +79,11 @@ class Paths:
         return self.data_dir / "workers"
 
     @property
+    def requests(self) -> Path:
+        """Facts of single requests, one folder for each endpoint."""
+        return self.data_dir / "requests"
+
+    @property
     def table(self) -> Path:
         """The gateway's last table."""
         return self.data_dir / "table.json"
@@ -132,6 +137,9 @@ class Settings:
     With `metrics_open`, `/metrics` needs no key. `access_log` is a file, in the data folder or elsewhere, for one line
     about each request.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
+    `prices` are per hour and card, by family, and `cpu` for a worker without cards. Usage by hour is kept for
+    `usage_days`; facts of single requests for `requests_days`, up to `requests_mib` for each endpoint and
+    `requests_total_mib` for all.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")
@@ -157,6 +165,11 @@ class Settings:
     upgrade_drain_s: float = 600.0
     metrics_open: bool = False
     access_log: str | None = None
+    prices: Mapping[str, float] = field(default_factory=dict)
+    usage_days: float = 400.0
+    requests_days: float = 30.0
+    requests_mib: float = 64.0
+    requests_total_mib: float = 2_048.0
     log_level: str = "info"
 
     @property
@@ -257,6 +270,12 @@ def _text_map(value: object) -> Mapping[str, str]:
     return {_text(key): _text(item) for key, item in value.items()}
 
 
+def _prices(value: object) -> Mapping[str, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError("expected a mapping of families of cards, or cpu, to prices per hour")
+    return {_text(key): _number(0, 1_000_000)(item) for key, item in value.items()}
+
+
 def _whole(low: int, high: int) -> Any:
     def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -317,5 +336,10 @@ _PARSERS: Mapping[str, Any] = {
     "upgrade_drain_s": _number(0, 604_800),
     "metrics_open": _switch,
     "access_log": _text,
+    "prices": _prices,
+    "usage_days": _number(1, 10_000),
+    "requests_days": _number(0, 10_000),
+    "requests_mib": _number(0, 1_048_576),
+    "requests_total_mib": _number(0, 1_048_576),
     "log_level": _level,
 }

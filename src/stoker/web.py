@@ -14,11 +14,13 @@ from starlette.requests import Request
 from stoker.control.credentials import Credentials
 from stoker.control.endpoints import Endpoints
 from stoker.control.keys import Keys
+from stoker.control.learning import Learning
 from stoker.control.logs import Logs
 from stoker.control.master_key import MasterKey
 from stoker.control.once import Answer, Once, Ticket
 from stoker.control.projects import Projects
 from stoker.control.secrets import Secrets
+from stoker.control.usage import Usage
 from stoker.control.vault import MasterKeyState
 from stoker.control.views import Views
 from stoker.domain.access import Principal
@@ -46,6 +48,8 @@ class Services:
     master_key: MasterKey
     views: Views
     logs: Logs
+    usage: Usage
+    learning: Learning
     once: Once
     clock: Callable[[], float]
     url: str

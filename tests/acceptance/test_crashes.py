@@ -177,3 +177,28 @@ def test_down_ends_what_a_killed_supervisor_left(installation: Installation) -> 
     assert result.returncode == 0, result.stderr
     assert "1 leftover worker" in result.stdout + result.stderr
     until(lambda: not installation.processes(), what="the end of all processes")
+
+
+def test_usage_counts_every_request_once_whatever_is_killed(installation: Installation) -> None:
+    installation.up()
+    installation.create(low=1)
+    until(installation.ready_workers, what="a worker")
+
+    def counted() -> int:
+        requests: int = installation.api("GET", "/usage")["total"]["requests"]
+        return requests
+
+    for _ in range(3):
+        assert installation.get("/e/e/who")[0] == 200
+    until(lambda: counted() == 3, what="the first requests")
+    for module in ("stoker.app", "stoker.gateway.main"):
+        os.kill(installation.role(module), signal.SIGKILL)
+    until(installation.ready, what="the next control")
+    for _ in range(2):
+        assert installation.get("/e/e/who")[0] == 200
+    until(lambda: counted() >= 5, what="all requests")
+    os.kill(installation.role("stoker.app"), signal.SIGKILL)
+    until(installation.ready, what="the third control")
+    assert counted() == 5
+    [item] = installation.api("GET", "/usage?by=key")["items"]
+    assert (item["requests"], item["errors"], item["prompt_tokens"]) == (5, 0, None)

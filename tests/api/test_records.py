@@ -201,3 +201,25 @@ def test_following_an_endpoint_ends_with_it() -> None:
         await asyncio.wait_for(reader.task, 60)
 
     run(body)
+
+
+def test_measurements_are_shown_with_their_age_and_absence_is_null() -> None:
+    async def body(api: Api) -> None:
+        await api.create(min=1, launch={"model": "smollm2", "engine": "llamacpp"})
+        await asyncio.sleep(10)
+        [worker] = (await api.call("GET", "/endpoints/e/workers")).json["items"]
+        api.world.pages[int(worker["address"].rpartition(":")[2])] = "llamacpp:requests_processing 2\n"
+        await asyncio.sleep(6)
+        [item] = (await api.call("GET", "/endpoints/e/metrics")).json["items"]
+        assert (item["worker"], item["resources"]) == (worker["id"], None)
+        assert item["metrics"]["values"] == {"running": 2.0}, "what the page does not say is absent"
+        assert item["metrics"]["age_s"] < 6
+        assert (item["metrics"]["stale"], item["metrics"]["error"]) == (False, None)
+        api.world.pages.clear()
+        api.world.pages[int(worker["address"].rpartition(":")[2])] = "llamacpp:requests_processing x\n"
+        await asyncio.sleep(30)
+        shown = (await api.call("GET", f"/workers/{worker['id']}")).json["metrics"]
+        assert (shown["stale"], shown["values"]) == (True, {"running": 2.0})
+        assert "not a page" in shown["error"]
+
+    run(body)

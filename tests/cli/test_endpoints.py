@@ -62,7 +62,29 @@ def test_show_tells_all_about_an_endpoint(stoker: Command, fake: FakeStoker) -> 
     for text in ("failing: exit code 1", "2 by hand, until undone", "1: demand", "worker 7 failed", "127.0.0.1:20001"):
         assert text in ran.out
     whole = json.loads(stoker("show", "chat", "--json").out)
-    assert set(whole) == {"endpoint", "workers", "events", "decisions"}
+    assert set(whole) == {"endpoint", "workers", "events", "decisions", "learned"}
+
+
+def test_show_tells_what_workers_do_and_what_is_learned_of_them(stoker: Command, fake: FakeStoker) -> None:
+    made = fake.add("chat")
+    path = f"/endpoints/{made['id']}"
+    gpu = {"id": "GPU-0", "utilization": 0.4, "memory_bytes": 2**31, "memory_total_bytes": 2**35}
+    values = {"running": 3.0, "waiting": 0.0, "cache_usage": 0.25}
+    full = worker(
+        7,
+        metrics={"age_s": 2.0, "stale": False, "values": values, "error": None},
+        resources={"age_s": 1.0, "stale": False, "cpus": 1.5, "memory_bytes": 2**30, "gpus": [gpu]},
+    )
+    mute = worker(8, metrics={"age_s": None, "stale": True, "values": {}, "error": "HTTP 404"}, resources=None)
+    fake.on("GET", f"{path}/workers", page([full, mute, worker(9)]))
+    known = {"count": 3, "median": 4.25, "p90": 5.0}
+    learned = {"host": "h", "start_cold_s": None, "start_warm_s": known, "requests_per_s": None, "tokens_per_s": None}
+    fake.on("GET", f"{path}/learned", {"expected_start_s": 5.0, "items": [learned]})
+    ran = stoker("show", "chat")
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert ["7", "1.50", "1.00", "GiB", "40%", "2.00", "GiB", "3.0", "0.0", "25%", "2.0s", "-"] in lines
+    assert ["8", "-", "-", "-", "-", "-", "-", "-", "never,", "stale", "HTTP", "404"] in lines
+    assert "h: start 4.2 s (of 3)" in ran.out
 
 
 @pytest.mark.parametrize("reference", ["My Chat (v2)", "1", "0190-1"])

@@ -36,7 +36,15 @@ def test_logs_of_one_worker_follow_it(stoker: Command, fake: FakeStoker) -> None
     fake.on("GET", "/endpoints/0190-1/workers", page([worker(7)]))
     fake.on("GET", "/workers/w-0007/logs", Raw((_entry("w-0007", "only this"),), NDJSON))
     assert stoker("logs", "-f", "--worker", "7", "chat").out.endswith("only this\n")
-    assert {"tail": "100", "follow": "true"} in [asked.query for asked in fake.asked]
+    assert {"follow": "true"} in [asked.query for asked in fake.asked]
+
+
+def test_logs_are_asked_for_from_a_time_on(stoker: Command, fake: FakeStoker) -> None:
+    fake.add("chat")
+    fake.on("GET", "/endpoints/0190-1/workers", page([worker(7)]))
+    fake.on("GET", "/endpoints/0190-1/logs", Raw((_entry("w-0007", "only this"),), NDJSON))
+    assert stoker("logs", "--since", "10m", "--tail", "5", "chat").out.endswith("only this\n")
+    assert {"since": "10m", "tail": "5", "follow": "false"} in [asked.query for asked in fake.asked]
     assert stoker("logs", "--worker", "9", "chat").code == 4
 
 

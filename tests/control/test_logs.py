@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from simulation import virtual
+from simulation.virtual import wall
 from simulation.world import World, spec, world
-from stoker.control.logs import QUEUE_LINES_MAX
+from stoker.control.logs import QUEUE_LINES_MAX, WINDOW_LINES
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.views import LogEntry
 
@@ -113,5 +114,61 @@ def test_many_workers_are_merged_by_time() -> None:
         entries = [e async for e in w.stoker.services.logs.of_endpoint(other.id, tail=5, follow=False)]
         assert [entry.text for entry in entries] == ["1", "1", "2", "2", "2"]
         assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+
+    run(body)
+
+
+def test_lines_of_one_moment_are_each_told_once_across_the_place_where_following_begins() -> None:
+    async def body(w: World, endpoint: Endpoint) -> None:
+        [worker] = list(w.provider.workers)
+        # Without a pause: all have the same time on the clock.
+        for number in range(50):
+            w.provider.say(worker, f"before {number}")
+        follower = Follower(w, endpoint, tail=10)
+        for number in range(50):
+            w.provider.say(worker, f"after {number}")
+        await asyncio.sleep(5)
+        assert follower.texts[0].startswith(("before", "after"))
+        assert (
+            follower.texts
+            == [*(f"before {n}" for n in range(40, 50)), *(f"after {n}" for n in range(50))][-len(follower.texts) :]
+        )
+        assert len(follower.texts) >= 10
+        await follower.leave()
+
+    run(body)
+
+
+def test_what_is_said_while_a_slow_reader_has_the_tail_is_not_lost() -> None:
+    async def body(w: World, endpoint: Endpoint) -> None:
+        [worker] = list(w.provider.workers)
+        for number in range(100):
+            w.provider.say(worker, f"tail {number}")
+        follower = Follower(w, endpoint, pause_s=0.1)
+        await asyncio.sleep(1)
+        expected = [f"more {number}" for number in range(3 * WINDOW_LINES)]
+        for text in expected:
+            w.provider.say(worker, text)
+        await asyncio.sleep(400)
+        assert follower.texts == [*(f"tail {number}" for number in range(100)), *expected]
+        await follower.leave()
+
+    run(body)
+
+
+def test_a_time_leaves_out_what_is_older_and_a_tail_is_of_the_rest() -> None:
+    async def body(w: World, endpoint: Endpoint) -> None:
+        [worker] = list(w.provider.workers)
+        for number in range(5):
+            w.provider.say(worker, f"line {number}")
+            await asyncio.sleep(10)
+        logs, since = w.stoker.services.logs, wall() - 25
+        found = [e.text async for e in logs.of_endpoint(endpoint.id, tail=100, follow=False, since=since)]
+        assert found == ["line 3", "line 4"]
+        found = [e.text async for e in logs.of_endpoint(endpoint.id, tail=1, follow=False, since=since)]
+        assert found == ["line 4"]
+        live = w.stoker.fleet.live(endpoint.id)[0]
+        found = [e.text async for e in logs.of_worker(live, tail=100, follow=False, since=since)]
+        assert found == ["line 3", "line 4"]
 
     run(body)

@@ -25,12 +25,13 @@ class Scene:
     def __init__(self) -> None:
         self.wrong: str | None = "loading"
         self.own: bool | Exception = True
+        self.models: list[str] = []
         self.checks: list[float] = []
         self.ready: list[float] = []
         self.unhealthy: list[str] = []
         self.unready: list[str | None] = []
         self.code: int | Exception = 0
-        self.prober = Prober(self._check)
+        self.prober = Prober(self._check, lists=self._lists)
         self.prober.attach(self)
 
     def worker_ready(self, worker: WorkerId) -> None:
@@ -56,9 +57,19 @@ class Scene:
             raise self.own
         return self.own
 
-    def watch(self, *, starting: bool, probe: Probe = PROBE, readiness: Probe | None = None) -> None:
+    async def _lists(self, address: Address, model: str) -> str | None:
+        return None if model in self.models else f"it serves {self.models}"
+
+    def watch(
+        self,
+        *,
+        starting: bool,
+        probe: Probe = PROBE,
+        readiness: Probe | None = None,
+        model: str | None = None,
+    ) -> None:
         probes = Probes(startup=probe, readiness=readiness, liveness=probe)
-        self.prober.watch(W, Target(AT, self.listens, self.execute), probes, starting=starting)
+        self.prober.watch(W, Target(AT, self.listens, self.execute, model), probes, starting=starting)
 
 
 def run(body: Callable[[Scene], Awaitable[None]]) -> None:
@@ -79,6 +90,23 @@ def test_the_first_good_probe_makes_a_starting_worker_ready_once() -> None:
         await asyncio.sleep(100)
         [at] = scene.ready
         assert at < 3.6, "no later than half a second after it is"
+
+    run(body)
+
+
+def test_a_worker_is_ready_only_when_it_lists_its_model_too() -> None:
+    async def body(scene: Scene) -> None:
+        scene.wrong, scene.models = None, ["another"]
+        scene.watch(starting=True, model="m")
+        await asyncio.sleep(10)
+        assert scene.ready == []
+        scene.models.append("m")
+        await asyncio.sleep(1)
+        assert len(scene.ready) == 1
+        scene.models.clear()
+        scene.watch(starting=False, model="m")
+        await asyncio.sleep(100)
+        assert scene.unhealthy == [], "a ready worker is asked for its health alone"
 
     run(body)
 

@@ -115,7 +115,7 @@ class Nobody:
 
 def test_an_endpoint_is_waited_for_by_the_number_of_its_own_last_change() -> None:
     link = LinkServer(incarnation="c", term=1, listener=Nobody())
-    publisher = Publisher(link, domains=[])
+    publisher = Publisher(link, domains=[], expected_start_s=lambda _: None)
     first, second = endpoint(), replace(endpoint(), id=EndpointId("f"), slug="f")
     put = publisher.publish(first, [], attached=(), now=0.0)
     publisher.publish(second, [], attached=(), now=0.0)

@@ -21,6 +21,7 @@ from stoker.domain.endpoint import LaunchSpec
 from stoker.domain.hardware import HardwareRequest
 from stoker.engines.catalogue import resolve
 from stoker.engines.llamacpp import ENGINE
+from stoker.telemetry.exposition import values_of
 
 pytestmark = pytest.mark.process
 START_S = 60.0
@@ -69,6 +70,15 @@ def _request(port: int, method: str, path: str, body: object = None) -> tuple[in
         connection.close()
 
 
+def _page(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
 def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
@@ -93,6 +103,10 @@ def test_it_serves_a_chat_under_its_names_and_ends_at_sigterm(tmp_path: Path) ->
         status, answer = _request(port, "POST", "/v1/chat/completions", question)
         assert status == 200
         assert 0 < answer["usage"]["completion_tokens"] <= 8
+        said = values_of(_page(port), ENGINE.metrics)
+        assert said["completion_tokens"] == answer["usage"]["completion_tokens"]
+        assert said.keys() == ENGINE.metrics.keys()
+        assert (said["running"], said["waiting"]) == (0.0, 0.0)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=2) == 0
     assert f"llamacpp_server: serving {resolve('smollm2', {}).path}" in log.read_text()

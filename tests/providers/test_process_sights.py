@@ -195,6 +195,11 @@ def test_output_can_be_read_as_long_as_it_is_kept(tmp_path: Path) -> None:
             gone = tmp_path / "workers" / ".gone"
             assert [await texts(provider, name) for name in "abc"] == [[], ["b"], ["c"]]
             assert sorted(str(path.relative_to(gone)) for path in gone.rglob("*")) == ["b", "b/log", "c", "c/log"]
+            assert {output.worker: output.bytes > 0 for output in await provider.kept()} == {"b": True, "c": True}
+            for _ in range(2):
+                await provider.discard(WorkerId("b"))
+            assert [output.worker for output in await provider.kept()] == ["c"]
+            assert await texts(provider, "b") == []
 
     run(main())
 

@@ -476,7 +476,7 @@ def test_the_world_is_quiet_when_nothing_happens() -> None:
 
             w.store.write = counted  # type: ignore[method-assign,assignment]
             await asyncio.sleep(100)
-            assert commits == 0
+            assert commits <= 4, "the time of its worker is counted twice a minute"
 
     virtual.run(main())
 

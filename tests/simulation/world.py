@@ -14,6 +14,7 @@ from simulation.virtual import wall
 from stoker.app import Stoker
 from stoker.control import keyring
 from stoker.control.endpoints import SHELLS
+from stoker.control.measuring import Network
 from stoker.domain.access import KeyId, Principal, Scope
 from stoker.domain.endpoint import (
     Endpoint,
@@ -79,6 +80,8 @@ class World:
         self.load_s = 2.0
         self.sick: set[int] = set()
         self.keyring = keyring.fresh()
+        # Metrics pages by port.
+        self.pages: dict[int, str] = {}
         self.stoker: Stoker
         self.gateway: SimulatedGateway
 
@@ -87,7 +90,13 @@ class World:
 
         term = await self.store.write(installation.next_term)
         self.stoker = Stoker(
-            self.settings, self.store, self.providers, keyring=self.keyring, term=term, clock=wall, check=self._check
+            self.settings,
+            self.store,
+            self.providers,
+            keyring=self.keyring,
+            term=term,
+            clock=wall,
+            network=self._network(),
         )
         if gateway is not None:
             await gateway.reconnect(self.stoker.link)
@@ -96,6 +105,15 @@ class World:
             self.gateway.connect()
         await asyncio.sleep(0)
         await self.stoker.start()
+
+    def _network(self) -> Network:
+        return Network(self._check, self._lists, self._fetch)
+
+    async def _lists(self, address: Address, model: str) -> str | None:
+        return None
+
+    async def _fetch(self, address: Address, path: str) -> str:
+        return self.pages.get(address.port, "")
 
     async def crash(self) -> None:
         """Control dies: nothing of it goes on, and nothing is said to anybody. The gateway loses its connection."""

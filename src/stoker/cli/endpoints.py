@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stoker.cli import output, waiting
-from stoker.cli.durations import age, clock, seconds
+from stoker.cli.durations import age, clock, seconds, short
 from stoker.cli.errors import CliError, Exit
 from stoker.cli.session import Session, command
 
@@ -17,6 +17,13 @@ Endpoint = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its name, slu
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 Timeout = Annotated[str, typer.Option(help="Longest wait, as in 10m.")]
 EVENTS_SHOWN = 10
+LEARNED = (
+    ("start_cold_s", "first start {:.1f} s"),
+    ("start_warm_s", "start {:.1f} s"),
+    ("requests_per_s", "{:.2f} requests/s"),
+    ("tokens_per_s", "{:.0f} tokens/s"),
+)
+MEASURED = ("WORKER", "CPUS", "MEMORY", "GPU", "VRAM", "RUNNING", "WAITING", "CACHE", "AGE", "ERROR")
 
 
 @command
@@ -113,20 +120,61 @@ def show(session: Session, endpoint: Endpoint) -> None:
     workers = client.get(f"{path}/workers")["items"]
     events = client.get(f"{path}/events", limit=EVENTS_SHOWN)["items"]
     decisions = client.get(f"{path}/decisions", limit=1)["items"]
+    learned = client.get(f"{path}/learned")
     if session.as_json:
-        output.document({"endpoint": item, "workers": workers, "events": events, "decisions": decisions})
+        shown = {"endpoint": item, "workers": workers, "events": events, "decisions": decisions}
+        output.document(shown | {"learned": learned})
         return
-    output.facts(_facts(item, decisions[0] if decisions else None))
+    output.facts([*_facts(item, decisions[0] if decisions else None), *_learned(learned)])
     live = [worker for worker in workers if worker["ended_at"] is None]
     if live:
         output.line()
         columns = ("WORKER", "STATE", "POOL", "IN FLIGHT", "ADDRESS", "START", "AGE", "REASON")
         rows = [_worker_row(worker) for worker in live]
         output.table(columns, [(row[0], row[2], row[3], row[5], row[6], row[8], row[9], row[10]) for row in rows])
+    measured = [worker for worker in live if worker.get("metrics") or worker.get("resources")]
+    if measured:
+        output.line()
+        output.table(MEASURED, [_measured_row(worker) for worker in measured])
     if events:
         output.line()
         for event in events:
             output.line(f"{clock(event['at'])}  {event['level']:<7}  {event['message']}")
+
+
+def _measured_row(item: Any) -> tuple[object, ...]:
+    metrics, taken = item.get("metrics") or {}, item.get("resources") or {}
+    values = metrics.get("values", {})
+    cpus, cache = taken.get("cpus"), values.get("cache_usage")
+    gpus = taken.get("gpus", [])
+    ages = [part["age_s"] for part in (metrics, taken) if part.get("age_s") is not None]
+    stale = any(part.get("stale") for part in (metrics, taken))
+    return (
+        item["number"],
+        None if cpus is None else f"{cpus:.2f}",
+        _gib(taken.get("memory_bytes")),
+        ", ".join("?" if g["utilization"] is None else f"{g['utilization']:.0%}" for g in gpus) or None,
+        _gib(sum(gpu["memory_bytes"] for gpu in gpus) if gpus else None),
+        values.get("running"),
+        values.get("waiting"),
+        None if cache is None else f"{cache:.0%}",
+        (short(max(ages)) if ages else "never") + (", stale" if stale else ""),
+        metrics.get("error"),
+    )
+
+
+def _learned(learned: Any) -> list[tuple[str, object]]:
+    """What is known of starts and speed, by host."""
+    lines = []
+    for item in learned["items"]:
+        known = ((item[name], text) for name, text in LEARNED if item[name])
+        said = [f"{text.format(of['median'])} (of {of['count']})" for of, text in known]
+        lines.append(f"{item['host']}: {', '.join(said)}")
+    return [("a worker", "\n".join(lines))]
+
+
+def _gib(size: int | None) -> str | None:
+    return None if size is None else f"{size / 1024**3:.2f} GiB"
 
 
 def _facts(item: Any, decision: Any | None) -> list[tuple[str, object]]:

@@ -25,19 +25,23 @@ def logs(
     session: Session,
     endpoint: Endpoint,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it comes, until Ctrl-C.")] = False,
-    tail: Annotated[int, typer.Option(min=0, max=10_000, help="How many lines of what there is.")] = 100,
+    tail: Annotated[
+        int | None,
+        typer.Option(min=0, max=10_000, help="How many lines of what there is; default: 100, with --since all."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="From then on: a time, or how long ago, as in 10m.")] = None,
     worker: Annotated[int | None, typer.Option(help="Only this worker, by its number in `stoker ps`.")] = None,
 ) -> None:
     """Show the output of an endpoint's workers.
 
-    Also that of ended workers, as long as it is kept.
+    Also that of ended workers, as long as it is kept. --follow goes on with the workers that replace them.
     """
     client = session.client
     item = client.endpoint(endpoint)
     name = _worker_names(client, item["id"])
     only = None if worker is None else name.of_number(worker)
     path = f"/endpoints/{item['id']}/logs" if only is None else f"/workers/{only}/logs"
-    for entry in client.lines(path, query={"tail": tail, "follow": follow}, timeout_s=SILENCE_S_MAX):
+    for entry in client.lines(path, query={"tail": tail, "since": since, "follow": follow}, timeout_s=SILENCE_S_MAX):
         if session.as_json:
             sys.stdout.write(json.dumps(entry, ensure_ascii=False) + "\n")
             sys.stdout.flush()

@@ -21,6 +21,7 @@ from stoker.cli import (
     projects,
     secrets,
     server,
+    usage,
 )
 from stoker.cli.errors import EXIT_CODES, CliError, Exit
 
@@ -50,6 +51,7 @@ def application() -> typer.Typer:
         "ps": endpoints.ps,
         "show": endpoints.show,
         "logs": logs.logs,
+        "usage": usage.usage,
         "chat": chat.chat,
         "scale": endpoints.scale,
         "start": endpoints.start,

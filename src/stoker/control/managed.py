@@ -12,7 +12,8 @@ from stoker.control.loop import Loop
 from stoker.control.observer import Observer, Snapshot
 from stoker.domain.errors import Invalid, Unsupported
 from stoker.domain.hardware import Offer
-from stoker.domain.worker import WorkerId, WorkerSpec
+from stoker.domain.worker import Worker, WorkerId, WorkerSpec
+from stoker.policy.accounting import hardware_name, price_of
 from stoker.providers.base import Provider
 
 log = structlog.get_logger(__name__)
@@ -68,8 +69,9 @@ class Managed:
 class Providers:
     """All providers of this installation, by name."""
 
-    def __init__(self, managed: Mapping[str, Managed]) -> None:
+    def __init__(self, managed: Mapping[str, Managed], *, prices: Mapping[str, float] | None = None) -> None:
         self._managed = dict(managed)
+        self._prices = dict(prices or {})
 
     def get(self, name: str) -> Managed:
         """Raises `Unsupported` for a provider that is not configured here."""
@@ -84,6 +86,13 @@ class Providers:
             return self.get(name)
         except Unsupported as exc:
             raise Invalid.at(pointer, str(exc)) from exc
+
+    def priced(self, worker: Worker) -> tuple[str, float | None]:
+        """What the worker's hardware is called, and its price per hour where one is known."""
+        managed, placement = self._managed.get(worker.provider), worker.placement
+        offers = () if managed is None else managed.offers
+        offer = None if placement is None else next((o for o in offers if o.host == placement.host), None)
+        return hardware_name(placement, offer), price_of(placement, offer, self._prices)
 
     def all(self) -> tuple[Managed, ...]:
         """All of them."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+import msgspec
 import structlog
 
 from stoker.domain.errors import StokerError
@@ -20,20 +21,26 @@ log = structlog.get_logger(__name__)
 STARTING_FIRST_S = 0.05
 STARTING_MAX_S = 0.5
 ANSWER_BYTES_MAX = 64 * 1024
+LIST_BYTES_MAX = 1024 * 1024
+LIST_TIMEOUT_S = 5.0
 
 # What a check returns: `None` when the worker is well, else what is wrong.
 Check = Callable[[Address, Probe], Awaitable[str | None]]
+# Does the worker list this model among those that it serves? `None` when it does, else what is wrong.
+Lists = Callable[[Address, str], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a worker is asked. `listens`: does the listener on this port belong to the worker? `execute` runs a command
-    beside it, for so many seconds at most; its exit code.
+    beside it, for so many seconds at most; its exit code. One that starts is ready only when it also lists `model`,
+    unless that is `None`.
     """
 
     address: Address
     listens: Callable[[WorkerId, int], Awaitable[bool]]
     execute: Callable[[WorkerId, tuple[str, ...], float], Awaitable[int]]
+    model: str | None = None
 
 
 class Listener(Protocol):
@@ -59,8 +66,9 @@ class _Probed:
 class Prober:
     """One task for each worker that is probed."""
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check, *, lists: Lists | None = None) -> None:
         self._check = check
+        self._lists = lists
         self._listener: Listener
         self._probed: dict[WorkerId, _Probed] = {}
 
@@ -91,13 +99,18 @@ class Prober:
         while True:
             # The answer counts only when it is this worker's own: another program may sit on its port.
             well = await self._ask(worker, target, probe) is None
-            well = well and await _listens(target, worker)
+            well = well and await self._serves(target) and await _listens(target, worker)
             successes = successes + 1 if well else 0
             if successes >= probe.successes_min:
                 self._listener.worker_ready(worker)
                 return
             await asyncio.sleep(probe.period_s if successes else pause_s)
             pause_s = min(STARTING_MAX_S, pause_s * 1.3)
+
+    async def _serves(self, target: Target) -> bool:
+        if target.model is None or self._lists is None:
+            return True
+        return await self._lists(target.address, target.model) is None
 
     async def _while_ready(self, worker: WorkerId, target: Target, probes: Probes) -> None:
         async with asyncio.TaskGroup() as group:
@@ -155,6 +168,30 @@ async def _listens(target: Target, worker: WorkerId) -> bool:
         return False
 
 
+class _Model(msgspec.Struct):
+    """`aliases` is llama.cpp's: of several names any may be the id."""
+
+    id: str
+    aliases: list[str] = []
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+_models = msgspec.json.Decoder(_Models)
+
+
+async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """The whole body. Raises `ValueError` when it is longer."""
+    body = b""
+    while more := await response.content.read(bytes_max + 1 - len(body)):
+        body += more
+        if len(body) > bytes_max:
+            raise ValueError(f"an answer of more than {bytes_max} bytes")
+    return body
+
+
 class NetworkCheck:
     """The real check: an HTTP GET or a TCP connection, on a connection of its own."""
 
@@ -174,12 +211,31 @@ class NetworkCheck:
         except (OSError, ValueError, aiohttp.ClientError) as exc:
             return str(exc) or type(exc).__name__
 
-    async def _get(self, url: str) -> str | None:
+    async def lists(self, address: Address, model: str) -> str | None:
+        """Is the model among those of /v1/models? What is wrong, else."""
+        try:
+            async with asyncio.timeout(LIST_TIMEOUT_S):
+                url = f"http://{address.host}:{address.port}/v1/models"
+                async with self._opened().get(url, allow_redirects=False) as response:
+                    body = await read_bounded(response, LIST_BYTES_MAX)
+                    if response.status != 200:
+                        return f"HTTP {response.status}"
+            listed = [name for item in _models.decode(body).data for name in (item.id, *item.aliases)]
+            return None if model in listed else f"it serves {', '.join(listed)[:200] or 'no model'}, not {model}"
+        except TimeoutError:
+            return f"no list of models within {LIST_TIMEOUT_S:g} s"
+        except (OSError, ValueError, aiohttp.ClientError, msgspec.MsgspecError) as exc:
+            return str(exc) or type(exc).__name__
+
+    def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=256, force_close=True), auto_decompress=False
             )
-        async with self._session.get(url, allow_redirects=False) as response:
+        return self._session
+
+    async def _get(self, url: str) -> str | None:
+        async with self._opened().get(url, allow_redirects=False) as response:
             await response.content.read(ANSWER_BYTES_MAX)
             return None if 200 <= response.status < 300 else f"HTTP {response.status}"
 

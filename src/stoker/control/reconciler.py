@@ -354,7 +354,9 @@ class Reconciler:
             self._prober.forget(worker.id)
             return
         provider = self._providers.get(worker.provider).provider
-        target = Target(worker.address, provider.listens, provider.execute)
+        launch = (self._fleet.revision_of(worker) or endpoint.as_revision()).launch_of(worker.pool)
+        model = launch.models[0] if launch is not None and launch.lists_models and launch.models else None
+        target = Target(worker.address, provider.listens, provider.execute, model)
         self._prober.watch(worker.id, target, self._probes(endpoint, worker), starting=starting)
 
     def _wake_at(self, endpoint: EndpointId, when: float | None) -> None:

@@ -44,9 +44,12 @@ class Gateway:
         clock: Callable[[], float],
         attached: Callable[[EndpointId], Iterable[str]],
         used: Callable[[Iterable[str]], None],
+        told: Callable[[Report, str], None],
         metrics: Metrics | None = None,
     ) -> None:
-        """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came."""
+        """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
+        `told(report, incarnation)` what which gateway reports.
+        """
         self.traffic = traffic
         self.metrics = metrics or Metrics()
         self.freed_listeners: list[Callable[[EndpointId, int], None]] = []
@@ -54,6 +57,7 @@ class Gateway:
         self._clock = clock
         self._attached = attached
         self._used = used
+        self._told = told
         self._link: LinkServer
         self._publisher: Publisher
         self._reconciler: Woken
@@ -75,6 +79,7 @@ class Gateway:
     def reported(self, report: Report) -> None:
         now = self._clock()
         self.metrics.update(self._link.gateway, report)
+        self._told(report, self._link.gateway)
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
         windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
         self.traffic.update(report, now=now, windows=windows)
@@ -104,6 +109,8 @@ class Gateway:
 
     def leaver_reported(self, incarnation: str, report: Report) -> None:
         self.metrics.update(incarnation, report)
+        # What a gateway that is being replaced still finishes counts like everything else.
+        self._told(report, incarnation)
         self.traffic.leaving(incarnation, report)
         for entry in report.endpoints:
             self._reconciler.wake(EndpointId(entry.id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from stoker.domain.access import ApiKey, Scope, reach
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Phase
@@ -24,6 +24,7 @@ def entry_of(
     domains: Sequence[str],
     closing: bool,
     now: float,
+    expected_start_s: float | None = None,
 ) -> EndpointEntry:
     """The table's entry for an endpoint with these workers. `closing`: all of Stoker is being stopped."""
     live = [w for w in workers if not w.gone]
@@ -63,6 +64,7 @@ def entry_of(
         refusal=refusal,
         refusal_text=text,
         retry_after_s=retry_after_s,
+        expected_start_s=expected_start_s,
         attached=tuple(sorted(attached)) if spec.access is Access.ATTACHED else (),
     )
 
@@ -111,15 +113,26 @@ def key_entry_of(key: ApiKey) -> KeyEntry:
 class Publisher:
     """Puts entries into the link's table and remembers under which number each endpoint's last change went out."""
 
-    def __init__(self, link: LinkServer, *, domains: Sequence[str]) -> None:
+    def __init__(
+        self, link: LinkServer, *, domains: Sequence[str], expected_start_s: Callable[[Endpoint], float | None]
+    ) -> None:
         self.closing = False
+        self._expected_start_s = expected_start_s
         self._link = link
         self._domains = domains
         self._seqs: dict[EndpointId, int] = {}
 
     def publish(self, endpoint: Endpoint, workers: Iterable[Worker], *, attached: Collection[str], now: float) -> int:
         """Put the endpoint as it stands. The number that the gateway acknowledges it with."""
-        entry = entry_of(endpoint, workers, attached=attached, domains=self._domains, closing=self.closing, now=now)
+        entry = entry_of(
+            endpoint,
+            workers,
+            attached=attached,
+            domains=self._domains,
+            closing=self.closing,
+            now=now,
+            expected_start_s=self._expected_start_s(endpoint),
+        )
         if self._link.endpoint(entry.id) != entry:
             self._seqs[endpoint.id] = self._link.put_endpoint(entry)
         return self.seq(endpoint.id)

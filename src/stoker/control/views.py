@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from stoker import __version__
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.managed import Providers
+from stoker.control.measuring import Measuring
 from stoker.control.signals import Gateway
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit, visible
@@ -56,6 +57,7 @@ class Views:
         gateway: Gateway,
         link: LinkServer,
         settings: Settings,
+        measuring: Measuring,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -64,6 +66,7 @@ class Views:
         self._gateway = gateway
         self._link = link
         self._settings = settings
+        self._measuring = measuring
         self._clock = clock
         self._started_at = clock()
 
@@ -159,12 +162,16 @@ class Views:
     def _worker(self, worker: Worker, endpoint: Endpoint) -> WorkerView:
         worker = self._fleet.worker(worker.id) or worker
         loads = self._gateway.traffic.loads(endpoint.id) if self._link.connected else {}
+        measured = self._measuring.of(worker.id)
         routable = worker.state in (WorkerState.READY, WorkerState.DRAINING)
         return WorkerView(
             worker=worker,
             slug=endpoint.slug,
             name=endpoint.spec.name,
             in_flight=loads.get(worker.id) if routable else None,
+            engine=measured.engine,
+            resources=measured.resources,
+            now=self._clock(),
         )
 
     # Records

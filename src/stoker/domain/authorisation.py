@@ -55,6 +55,7 @@ class Action(StrEnum):
     CREDENTIAL_UPDATE = "credential.update"
     CREDENTIAL_DELETE = "credential.delete"
     AUDIT_READ = "audit.read"
+    USAGE_READ = "usage.read"
     INSTALLATION_READ = "installation.read"
 
 
@@ -126,6 +127,8 @@ TABLE: Mapping[Action, Row] = {
     Action.CREDENTIAL_READ: Row(Scope.READ, Reach.PROJECT),
     Action.CREDENTIAL_UPDATE: Row(Scope.DEPLOY, Reach.PROJECT),
     Action.CREDENTIAL_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
+    # A limited key sees the part of its endpoints.
+    Action.USAGE_READ: Row(Scope.READ, Reach.LISTED),
     Action.AUDIT_READ: Row(Scope.ADMIN, Reach.PROJECT),
     Action.INSTALLATION_READ: Row(Scope.READ, Reach.ANYWHERE),
 }

@@ -14,6 +14,7 @@ from typing import NewType
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.limits import check_arguments, within
+from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.routing import Routing
 
@@ -123,7 +124,8 @@ class Launch:
 
     In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
     answers to. `slots` is how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold.
-    `notes` says what was asked for and not applied.
+    `notes` says what was asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and
+    are ready only when the first model is there.
     """
 
     engine: str | None
@@ -137,6 +139,7 @@ class Launch:
     slots: int = 1
     sleep: Sleep | None = None
     notes: tuple[str, ...] = ()
+    lists_models: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +249,7 @@ class EndpointSpec:
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
     routing: Routing = field(default_factory=Routing)
     rollout: Rollout = field(default_factory=Rollout)
+    logging: Logging = field(default_factory=Logging)
     slots: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)

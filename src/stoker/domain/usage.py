@@ -125,7 +125,9 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReport:
-    """Usage of whole hours from `since` to `until`, in seconds since the epoch. `omitted`: groups only in the total."""
+    """Usage of whole hours from `since` to `until`, in seconds since the epoch. `omitted`: groups only in the total.
+    `facts_dropped`: facts of single requests that were not kept since the start of the gateway and of control.
+    """
 
     by: By
     since: float
@@ -133,3 +135,4 @@ class UsageReport:
     rows: tuple[UsageRow, ...]
     total: UsageRow
     omitted: int
+    facts_dropped: int

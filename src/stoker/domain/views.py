@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from stoker.domain.endpoint import Endpoint, Launch, Revision
 from stoker.domain.hardware import Offer
+from stoker.domain.measurements import EngineMetrics, Resources
 from stoker.domain.worker import Worker, WorkerState
 
 
@@ -110,6 +111,9 @@ class WorkerView:
     slug: str
     name: str
     in_flight: int | None
+    engine: EngineMetrics | None
+    resources: Resources | None
+    now: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

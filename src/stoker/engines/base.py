@@ -55,10 +55,23 @@ class Parameter:
     closed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Where a number is on an engine's Prometheus page: under the first of these names that is there. Several of them,
+    with different labels, are summed up, or the `highest` counts.
+    """
+
+    names: tuple[str, ...]
+    highest: bool = False
+
+
 class Engine(Protocol):
-    """A program that serves models."""
+    """A program that serves models. `metrics`: what its page at /metrics says, in words that are the same for all
+    engines (see `stoker.domain.measurements.EngineMetrics`); empty when it has none.
+    """
 
     name: str
+    metrics: Mapping[str, Metric]
 
     def launch(
         self,

@@ -14,7 +14,7 @@ from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe
 from stoker.engines import vllm
-from stoker.engines.base import ModelFile, Parameter
+from stoker.engines.base import Metric, ModelFile, Parameter
 from stoker.engines.parameters import Given, check, pointer, whole
 
 SERVER = "stoker.engines.llamacpp_server"
@@ -105,6 +105,12 @@ class LlamaCpp:
     """Launches Stoker's llama.cpp server with the Python that runs Stoker."""
 
     name = "llamacpp"
+    metrics: Mapping[str, Metric] = {
+        "running": Metric(("llamacpp:requests_processing",)),
+        "waiting": Metric(("llamacpp:requests_deferred",)),
+        "prompt_tokens": Metric(("llamacpp:prompt_tokens_total",)),
+        "completion_tokens": Metric(("llamacpp:tokens_predicted_total",)),
+    }
 
     def launch(
         self,
@@ -138,6 +144,7 @@ class LlamaCpp:
             port=spec.port,
             probe=PROBE,
             models=served,
+            lists_models=True,
             slots=count,
             notes=tuple(notes),
         )

@@ -6,7 +6,7 @@ Parameters are checked against the tables of two versions. Called by control whe
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from math import prod
@@ -15,7 +15,7 @@ from stoker.domain.endpoint import Launch, LaunchSpec, Sleep
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe
-from stoker.engines.base import ModelFile, Parameter
+from stoker.engines.base import Metric, ModelFile, Parameter
 from stoker.engines.parameters import Given, check, last, pointer, whole
 
 VERSIONS = ("0.12.0", "0.15.1")
@@ -78,6 +78,14 @@ class Vllm:
     """Launches `vllm serve`."""
 
     name = "vllm"
+    metrics: Mapping[str, Metric] = {
+        "running": Metric(("vllm:num_requests_running",)),
+        "waiting": Metric(("vllm:num_requests_waiting",)),
+        # The second name is that of versions before 0.10.
+        "cache_usage": Metric(("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"), highest=True),
+        "prompt_tokens": Metric(("vllm:prompt_tokens_total",)),
+        "completion_tokens": Metric(("vllm:generation_tokens_total",)),
+    }
 
     def launch(
         self,
@@ -115,6 +123,7 @@ class Vllm:
             port=spec.port,
             probe=PROBE,
             models=served,
+            lists_models=True,
             slots=slots or _count(given, "max-num-seqs", SLOTS) * ranks,
             sleep=SLEEP if sleeps else None,
             notes=tuple(notes),

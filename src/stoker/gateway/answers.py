@@ -18,6 +18,7 @@ _STATUS_OF_REASON = {
     "session_lost": 410,
     "endpoint_gone": 404,
 }
+_FOR_WANT_OF_SLOTS = frozenset({"busy", "no_capacity", "waiting_room_full", "wait_expired"})
 RETRY_AFTER_S = 1.0
 
 
@@ -70,10 +71,15 @@ def failure(
     return Answer(status, msgspec.json.encode(problem), tuple(lines), reason=reason)
 
 
-def refused(refusal: Refusal, *, openai: bool) -> Answer:
-    """The answer to a request that admission refused."""
+def refused(refusal: Refusal, *, openai: bool, starting_s: float | None = None) -> Answer:
+    """The answer to a request that admission refused. `starting_s`: no worker is there yet, and one takes about so long
+    to come.
+    """
     status = _STATUS_OF_REASON.get(refusal.reason, 503)
-    return failure(status, refusal.reason, refusal.text, openai=openai, retry_after_s=refusal.retry_after_s)
+    retry_after_s = refusal.retry_after_s
+    if starting_s is not None and refusal.reason in _FOR_WANT_OF_SLOTS:
+        retry_after_s = starting_s
+    return failure(status, refusal.reason, refusal.text, openai=openai, retry_after_s=retry_after_s)
 
 
 def no_memory(*, openai: bool) -> Answer:

@@ -145,7 +145,9 @@ class Exchange:
 
     def refused(self, refusal: Refusal) -> None:
         """Admission will not serve it."""
-        answer = answers.refused(refusal, openai=self._openai)
+        admission = self._admission
+        starting_s = None if admission is None or admission.workers else admission.entry.expected_start_s
+        answer = answers.refused(refusal, openai=self._openai, starting_s=starting_s)
         self._trace.refused(answer.head.status)
         self._over(failed=False)
         self.downstream.answer(answer)

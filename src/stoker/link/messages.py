@@ -63,6 +63,7 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     """All that the gateway knows of an endpoint.
 
     `refusal` (a reason such as `stopped` or `start_failed`, with `refusal_text`) makes every request fail at once.
+    `expected_start_s`: how long a worker takes to be ready, when that is known.
     `attached` lists digests of keys for access `attached`; `access` is `project`, `attached` or `open`.
     Timeouts are in seconds; `None` is no limit. `pack` prefers the oldest among equally loaded workers. `session` is
     empty, `soft` or `strict`. `backlog`: tasks wait for slots, so that the gateway says when one comes free.
@@ -87,6 +88,7 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     refusal: str | None = None
     refusal_text: str = ""
     retry_after_s: float | None = None
+    expected_start_s: float | None = None
     attached: tuple[str, ...] = ()
     pack: bool = False
     session: str = ""

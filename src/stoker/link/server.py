@@ -305,6 +305,7 @@ class LinkServer:
         if hello.successor:
             await self._wait_for_room()
         previous, self._writer = self._writer, writer
+        self.gateway = hello.incarnation
         if previous is not None:
             previous.transport.abort()
             self._listener.gateway_lost()

@@ -9,20 +9,53 @@ import importlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stoker.domain.errors import Unsupported
 from stoker.domain.hardware import Offer
+from stoker.domain.measurements import Taken
 from stoker.domain.worker import Observed, WorkerId, WorkerSpec
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of a worker's output. `at` is seconds since the epoch; `stream` is stdout or stderr."""
+    """One line of a worker's output. `at` is seconds since the epoch, and grows with every line of one worker;
+    `stream` is stdout or stderr.
+    """
 
     at: float
     stream: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOutput:
+    """What is kept of an ended worker's output: so many bytes, the last of them written then."""
+
+    worker: WorkerId
+    bytes: int
+    at: float
+
+
+@runtime_checkable
+class KeepsOutput(Protocol):
+    """A provider whose ended workers leave output behind, until it is discarded."""
+
+    async def kept(self) -> tuple[KeptOutput, ...]:
+        """All that is kept of workers that are no longer listed."""
+
+    async def discard(self, worker: WorkerId) -> None:
+        """Delete what is kept of this worker; unknown ones change nothing. Never touches one that is listed."""
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A provider that knows what its workers take of their machines."""
+
+    async def measure(self, workers: Mapping[WorkerId, tuple[str, ...]]) -> Mapping[WorkerId, Taken]:
+        """What these workers take, given the ids of the cards that each has. Those that do not run are left out. Raises
+        `Unavailable`.
+        """
 
 
 class Provider(Protocol):

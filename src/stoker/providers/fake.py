@@ -148,7 +148,9 @@ class FakeProvider:
     def say(self, worker: WorkerId, text: str) -> None:
         """The worker prints a line."""
         found = self.workers[worker]
-        found.output.append(LogLine(self._clock(), "stdout", text))
+        # Later than the line before, as every provider's lines are.
+        at = max(self._clock(), found.output[-1].at + 1e-6 if found.output else 0.0)
+        found.output.append(LogLine(at, "stdout", text))
         found.said += 1
         del found.output[:-LINES_MAX]
 

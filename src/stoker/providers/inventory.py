@@ -33,7 +33,7 @@ class Nvml(Protocol):
     def nvmlDeviceGetUUID(self, handle: Any) -> str | bytes: ...
     def nvmlDeviceGetName(self, handle: Any) -> str | bytes: ...
     def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
-        """Something with a `total`, in bytes."""
+        """Something with `total` and `used`, in bytes."""
 
 
 def local_offer(ports: PortRange, nvml: Nvml = pynvml) -> Offer:
@@ -114,8 +114,8 @@ def _gpu(index: int, nvml: Nvml) -> GpuDevice | None:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         return GpuDevice(
             index=index,
-            id=_text(nvml.nvmlDeviceGetUUID(handle)),
-            family=family_of(_text(nvml.nvmlDeviceGetName(handle))),
+            id=text_of(nvml.nvmlDeviceGetUUID(handle)),
+            family=family_of(text_of(nvml.nvmlDeviceGetName(handle))),
             vram_gib=round(memory.total / _GIB, 1),
         )
     except nvml.NVMLError:
@@ -123,5 +123,6 @@ def _gpu(index: int, nvml: Nvml) -> GpuDevice | None:
         return None
 
 
-def _text(value: str | bytes) -> str:
+def text_of(value: str | bytes) -> str:
+    """What NVML says, which is bytes in its older versions."""
     return value.decode() if isinstance(value, bytes) else value

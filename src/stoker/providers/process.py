@@ -18,14 +18,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.hardware import Offer, PortRange
+from stoker.domain.measurements import Taken
 from stoker.domain.worker import Exit, Observed, WorkerId, WorkerSpec
-from stoker.providers import inventory, shim, worker_log
-from stoker.providers.base import LogLine, ProviderOptions
+from stoker.providers import consumption, inventory, shim, worker_log
+from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
 
 # A shim answers within milliseconds; on a machine that swaps it may take seconds.
 SHIM_WAIT_S = 20.0
@@ -255,6 +256,19 @@ class ProcessProvider:
         folder = self._folder_of(worker)
         places = (folder, self._gone / worker)
         return worker_log.read(places, tail=tail, follow=follow, ended=lambda: _ended(folder))
+
+    async def measure(self, workers: Mapping[WorkerId, tuple[str, ...]]) -> Mapping[WorkerId, Taken]:
+        return await asyncio.to_thread(self._measure, workers)
+
+    def _measure(self, workers: Mapping[WorkerId, tuple[str, ...]]) -> Mapping[WorkerId, Taken]:
+        shims = {worker: _shim_pid(self._folder_of(worker)) for worker in workers}
+        return consumption.taken({worker: pid for worker, pid in shims.items() if pid is not None}, workers)
+
+    async def kept(self) -> tuple[KeptOutput, ...]:
+        return await asyncio.to_thread(worker_log.kept, self._gone)
+
+    async def discard(self, worker: WorkerId) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._gone / self._folder_of(worker).name, ignore_errors=True)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -82,6 +82,7 @@ class Log:
         self._descriptor = self._open()
         self._size = os.fstat(self._descriptor).st_size
         self._rest = {"stdout": b"", "stderr": b""}
+        self._at_us = 0
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -104,19 +105,23 @@ class Log:
                 self._rest[stream] = b""
 
     def _append(self, stream: str, lines: list[bytes]) -> None:
-        stamp = f"{time.time():.3f} {stream} ".encode()
         out = bytearray()
         # A full disk must not end the worker: the lines are lost, it goes on.
         with contextlib.suppress(OSError):
             for line in lines:
                 for start in range(0, max(1, len(line)), LINE_BYTES_MAX):
-                    piece = stamp + line[start : start + LINE_BYTES_MAX].rstrip(b"\r") + b"\n"
+                    piece = self._stamp(stream) + line[start : start + LINE_BYTES_MAX].rstrip(b"\r") + b"\n"
                     if self._size + len(out) + len(piece) > self._half:
                         self._write(out)
                         out.clear()
                         self._rotate()
                     out += piece
             self._write(out)
+
+    def _stamp(self, stream: str) -> bytes:
+        """The time, but later than that of the line before: by it a reader finds the place where it was."""
+        self._at_us = max(self._at_us + 1, int(time.time() * 1e6))
+        return b"%d.%06d %b " % (*divmod(self._at_us, 1_000_000), stream.encode())
 
     def _write(self, out: bytearray) -> None:
         rest = bytes(out)

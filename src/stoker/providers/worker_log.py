@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from stoker.providers.base import LogLine
+from stoker.domain.worker import WorkerId
+from stoker.providers.base import KeptOutput, LogLine
 
 LOOK_S = 0.1
 BLOCK_BYTES = 64 * 1024
@@ -74,6 +75,19 @@ async def read(
             if over:
                 return
             await asyncio.sleep(LOOK_S)
+
+
+def kept(gone: Path) -> tuple[KeptOutput, ...]:
+    """What lies in the folders of ended workers below `gone`."""
+    found = []
+    for folder in gone.iterdir():
+        # Retention, or the end of another worker, may be faster.
+        with contextlib.suppress(FileNotFoundError):
+            files = [] if folder.name.startswith(".") else [path.stat() for path in folder.iterdir()]
+            if files:
+                size, at = sum(file.st_size for file in files), max(file.st_mtime for file in files)
+                found.append(KeptOutput(WorkerId(folder.name), size, at))
+    return tuple(found)
 
 
 def _look(

@@ -6,6 +6,7 @@ Times are seconds since the epoch. Values that only this program reads whole are
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -215,6 +216,82 @@ audit = Table(
     Column("outcome", String(16), nullable=False),
     Column("operation", String(36)),
     Index("ix_audit_project_number", "project", "number"),
+)
+
+# Usage by hour (hours since the epoch). A request without a key has the key ''. No foreign keys: what was used stays
+# when an endpoint or a key is gone.
+usage_requests = Table(
+    "usage_requests",
+    metadata,
+    Column("endpoint", String(36), primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("key", String(36), primary_key=True),
+    Column("project", Integer, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("metered", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Index("ix_usage_requests_project_hour", "project", "hour"),
+)
+
+usage_workers = Table(
+    "usage_workers",
+    metadata,
+    Column("endpoint", String(36), primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("pool", String(63), primary_key=True),
+    Column("hardware", String(128), primary_key=True),
+    Column("project", Integer, nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("ready_s", Float, nullable=False),
+    Column("priced_s", Float, nullable=False),
+    Column("cost", Float, nullable=False),
+    Index("ix_usage_workers_project_hour", "project", "hour"),
+)
+
+# What endpoints were called when they last used something.
+usage_endpoints = Table(
+    "usage_endpoints",
+    metadata,
+    Column("endpoint", String(36), primary_key=True),
+    Column("name", String(255), nullable=False),
+)
+
+# How far a gateway's cumulative sums have been counted, so that a report that comes twice counts once.
+usage_marks = Table(
+    "usage_marks",
+    metadata,
+    Column("incarnation", String(64), primary_key=True),
+    Column("endpoint", String(36), primary_key=True),
+    Column("key", String(36), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("metered", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+)
+
+# Until when the time of workers has been counted: one row.
+usage_accrual = Table(
+    "usage_accrual",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("until", Float, nullable=False),
+)
+
+# What was learned of a launch on a host: the last samples of each kind, and how many there were ever.
+learned = Table(
+    "learned",
+    metadata,
+    Column("launch", String(64), primary_key=True),
+    Column("provider", String(64), primary_key=True),
+    Column("host", String(255), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("samples", Text, nullable=False),
+    Column("updated_at", Float, nullable=False),
 )
 
 # Answers to POSTs that carried an Idempotency-Key. `status` is null while the first one is still running.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -97,6 +97,16 @@ def of_endpoint(tx: Connection, endpoint: EndpointId, *, limit: int) -> tuple[Wo
     """The endpoint's newest `limit` workers, ended ones included, newest first."""
     query = select(workers).where(workers.c.endpoint == endpoint).order_by(workers.c.number.desc()).limit(limit)
     return tuple(_worker(row) for row in tx.execute(query))
+
+
+def endpoints_of(tx: Connection, ids: Sequence[WorkerId]) -> dict[WorkerId, EndpointId]:
+    """The endpoints of these workers, of those that are remembered."""
+    found: dict[WorkerId, EndpointId] = {}
+    # In pieces: a statement has only so many parameters.
+    for start in range(0, len(ids), 500):
+        query = select(workers.c.id, workers.c.endpoint).where(workers.c.id.in_(ids[start : start + 500]))
+        found.update({row.id: row.endpoint for row in tx.execute(query)})
+    return found
 
 
 def held(tx: Connection, *, released_after: float) -> tuple[Worker, ...]:

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from stoker.api.once import OnceRoute
-from stoker.api.routes.context import Caller, Limit
+from stoker.api.routes.context import Caller, Context, Limit
 from stoker.api.wire.base import Page, iso
 from stoker.api.wire.records import DecisionOut, EventOut, OperationOut, WorkerOut
+from stoker.api.wire.times import TEXT_CHARS_MAX, moment
 from stoker.domain.operation import OperationId
 from stoker.domain.views import LogEntry
 from stoker.domain.worker import WorkerId
@@ -23,7 +24,9 @@ TAIL_LINES_MAX = 10_000
 WAIT_S_MAX = 60.0
 # What the store can hold as a number.
 NUMBER_MAX = 2**63 - 1
-Tail = Annotated[int, Query(ge=0, le=TAIL_LINES_MAX)]
+TAIL_LINES = 100
+Tail = Annotated[int | None, Query(ge=0, le=TAIL_LINES_MAX)]
+Since = Annotated[str | None, Query(max_length=TEXT_CHARS_MAX)]
 After = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
 
 
@@ -49,17 +52,32 @@ async def get_worker(worker: str, context: Caller) -> WorkerOut:
 
 
 @router.get("/endpoints/{ref}/logs", response_class=StreamingResponse)
-async def endpoint_logs(ref: str, context: Caller, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
-    """Output of the endpoint's workers, one JSON object a line: at, worker, stream, text."""
+async def endpoint_logs(
+    ref: str, context: Caller, tail: Tail = None, since: Since = None, follow: bool = False
+) -> StreamingResponse:
+    """Output of the endpoint's workers, one JSON object a line: at, worker, stream, text. `since` is a moment in RFC
+    3339 or how long ago (10m); `tail` is 100 without it, else as much as there may be.
+    """
     endpoint = await context.endpoint(ref)
-    return _lines(context.services.logs.of_endpoint(endpoint.id, tail=tail, follow=follow))
+    begin, count = _span(context, since, tail)
+    return _lines(context.services.logs.of_endpoint(endpoint.id, tail=count, since=begin, follow=follow))
 
 
 @router.get("/workers/{worker}/logs", response_class=StreamingResponse)
-async def worker_logs(worker: str, context: Caller, tail: Tail = 100, follow: bool = False) -> StreamingResponse:
+async def worker_logs(
+    worker: str, context: Caller, tail: Tail = None, since: Since = None, follow: bool = False
+) -> StreamingResponse:
     """Output of one worker, as that of an endpoint."""
     view = await context.services.views.worker(WorkerId(worker), context.principal)
-    return _lines(context.services.logs.of_worker(view.worker, tail=tail, follow=follow))
+    begin, count = _span(context, since, tail)
+    return _lines(context.services.logs.of_worker(view.worker, tail=count, since=begin, follow=follow))
+
+
+def _span(context: Context, since: str | None, tail: int | None) -> tuple[float | None, int]:
+    if since is None:
+        return None, TAIL_LINES if tail is None else tail
+    begin = moment("/since", since, now=context.services.clock())
+    return begin, TAIL_LINES_MAX if tail is None else tail
 
 
 def _lines(entries: AsyncIterator[LogEntry]) -> StreamingResponse:

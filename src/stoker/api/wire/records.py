@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel
 
 from stoker.api.wire.base import fields_of, iso
+from stoker.api.wire.measurements import EngineMetricsOut, MeasuredOut, ResourcesOut
 from stoker.domain.operation import Decision, Event, Operation
 from stoker.domain.views import WorkerView
 
@@ -64,6 +65,8 @@ class WorkerOut(BaseModel):
     ended_at: str | None
     start_s: float | None
     exit_code: int | None
+    metrics: EngineMetricsOut | None
+    resources: ResourcesOut | None
 
     @classmethod
     def of(cls, view: WorkerView) -> Self:
@@ -91,6 +94,7 @@ class WorkerOut(BaseModel):
             ended_at=iso(worker.ended_at),
             start_s=start_s,
             exit_code=worker.exit_code,
+            **dict(MeasuredOut.of(view)),
         )
 
 

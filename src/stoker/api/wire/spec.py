@@ -21,6 +21,7 @@ from stoker.domain.endpoint import (
     WaitingRoom,
 )
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.routing import Affinity, Balance, Routing
 
@@ -171,6 +172,13 @@ class RolloutIn(In):
     grace_s: float = 10.0
 
 
+class LoggingIn(In):
+    """How long output of ended workers is kept: for so long after their end, and so much of the whole endpoint."""
+
+    retention_s: float = 604_800.0
+    bytes_max: int = 268_435_456
+
+
 class SpecIn(In):
     """A whole endpoint: body of create and update, document of `stoker apply`."""
 
@@ -184,6 +192,7 @@ class SpecIn(In):
     waiting: Waiting = Waiting()
     routing: RoutingIn = RoutingIn()
     rollout: RolloutIn = RolloutIn()
+    logging: LoggingIn = LoggingIn()
     slots: int | None = Field(
         default=None, description="requests that one worker takes at once; default: what its engine says"
     )
@@ -203,6 +212,7 @@ class SpecIn(In):
             waiting=WaitingRoom(**self.waiting.model_dump()),
             routing=Routing(**self.routing.model_dump()),
             rollout=Rollout(**self.rollout.model_dump()),
+            logging=Logging(**self.logging.model_dump()),
             slots=self.slots,
             labels=self.labels,
             annotations=self.annotations,
@@ -235,6 +245,7 @@ class SpecIn(In):
             waiting=Waiting(**fields_of(spec.waiting)),
             routing=RoutingIn(**fields_of(spec.routing)),
             rollout=RolloutIn(**fields_of(spec.rollout)),
+            logging=LoggingIn(**fields_of(spec.logging)),
             slots=spec.slots,
             labels=dict(spec.labels),
             annotations=dict(spec.annotations),

@@ -1,0 +1,65 @@
+"""What a look at an endpoint's traffic teaches of its workers, and what to tell those who wait. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stoker.domain.learned import Kind, Place, Samples
+from stoker.domain.worker import WorkerId
+
+# Long enough for rates of long requests, short enough to be all of one load.
+WINDOW_S = 10.0
+SATURATED = 0.9
+COMPLETIONS_MIN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """An endpoint's cumulative traffic at a moment, and who served it: ready workers with their slots, all at one place
+    (`None`: at several).
+    """
+
+    at: float
+    completions: int
+    busy_s: float
+    tokens: int
+    workers: frozenset[WorkerId]
+    slots: int
+    place: Place | None
+
+
+def sustained(before: Look, after: Look) -> tuple[float, float | None] | None:
+    """Requests and completion tokens per second of one worker, when all its slots were taken between the two looks; the
+    tokens are `None` when no answer told any. `None` when the looks teach nothing.
+    """
+    span_s = after.at - before.at
+    completions, busy_s = after.completions - before.completions, after.busy_s - before.busy_s
+    tokens = after.tokens - before.tokens
+    same = before.workers == after.workers and before.slots == after.slots and before.place == after.place
+    if span_s < WINDOW_S or not same or not after.workers or after.place is None:
+        return None
+    # Fewer than before: it is another gateway that counts.
+    if completions < COMPLETIONS_MIN or tokens < 0 or busy_s < SATURATED * after.slots * span_s:
+        return None
+    count = len(after.workers)
+    return completions / span_s / count, tokens / span_s / count if tokens else None
+
+
+def kind_of_start(known: Iterable[Kind]) -> Kind:
+    """What a start is where these kinds are known of its place already: whoever started there before has left image and
+    model behind.
+    """
+    return Kind.START_WARM if {Kind.START_COLD, Kind.START_WARM} & set(known) else Kind.START_COLD
+
+
+def expected_start_s(warm: Iterable[Samples], cold: Iterable[Samples]) -> float | None:
+    """What a start is expected to take, in whole seconds: the median of warm ones, else of cold ones, of the slowest
+    place; `None` when there has been none.
+    """
+    for group in (warm, cold):
+        medians = [median for samples in group if (median := samples.quantile(0.5)) is not None]
+        if medians:
+            return float(max(1, math.ceil(max(medians))))
+    return None
