@@ -53,8 +53,8 @@ def test_a_request_at_zero_waits_wakes_and_goes_through_when_a_worker_appears(tm
 def test_while_no_worker_is_there_a_refusal_says_how_long_one_takes_to_come(tmp_path: Path) -> None:
     async def main() -> None:
         async with worker() as w, site(tmp_path, endpoint(expected_start_s=42.0)) as s:
-            busy = await s.ask("POST", "/e/chat/x", "X-Stoker-Hold: 0")
-            assert (busy.header("X-Stoker-Reason"), busy.header("Retry-After")) == ("busy", "42")
+            none = await s.ask("POST", "/e/chat/x", "X-Stoker-Hold: 0")
+            assert (none.header("X-Stoker-Reason"), none.header("Retry-After")) == ("no_capacity", "42")
             expired = await s.ask("POST", "/e/chat/x", "X-Stoker-Hold: 0.05")
             assert (expired.header("X-Stoker-Reason"), expired.header("Retry-After")) == ("wait_expired", "42")
             await s.control.tell(endpoint(w.entry(slots=0), expected_start_s=42.0))
