@@ -117,7 +117,7 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[list[str], list[tuple
     except asyncio.IncompleteReadError:
         return None
     first, *lines = head[:-4].decode("latin-1").split("\r\n")
-    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    headers = [(name, value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines)]
     return first.split(" ", 2), headers
 
 
@@ -128,7 +128,7 @@ async def read_chunk(reader: asyncio.StreamReader, trailers: list[tuple[str, str
         while line := (await reader.readuntil(b"\r\n"))[:-2].decode("latin-1"):
             name, _, value = line.partition(":")
             if trailers is not None:
-                trailers.append((name, value.strip()))
+                trailers.append((name, value.strip(" \t")))
         return b""
     data = await reader.readexactly(size + 2)
     return data[:-2]
@@ -201,8 +201,8 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def worker(script: Script = fine) -> AsyncIterator[Worker]:
-    """A worker on a free port."""
+async def worker(script: Script = fine, *, port: int = 0) -> AsyncIterator[Worker]:
+    """A worker, on a free port unless told which."""
     it = Worker(script)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -211,7 +211,7 @@ async def worker(script: Script = fine) -> AsyncIterator[Worker]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", port)
     it.port = server.sockets[0].getsockname()[1]
     try:
         yield it

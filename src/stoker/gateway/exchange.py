@@ -262,8 +262,8 @@ class Exchange:
     # --- answering ---
 
     def interim(self, status: int, headers: Headers) -> None:
-        """A 1xx of the upstream: only early hints are of use to a client; Stoker answers `Expect` itself."""
-        if status == 103:
+        """A 1xx of the upstream, for the client; but Stoker answers `Expect` itself."""
+        if status > 101:
             self.downstream.interim(status, headers)
 
     def answer_began(self, status: int, headers: Headers) -> bool:
