@@ -13,11 +13,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import Connection
@@ -41,23 +41,27 @@ from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
 from stoker.control.views import Views
 from stoker.domain.access import Scope
-from stoker.domain.errors import StokerError
+from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Unsupported
 from stoker.link.server import LinkServer
 from stoker.providers import base as providers_base
 from stoker.providers.base import Provider, ProviderOptions
-from stoker.roles import Lifeline, Order, hold
+from stoker.roles import REFUSED, Lifeline, Order, hold
+from stoker.serving import Front
 from stoker.settings import Paths, Settings
 from stoker.settings import read as read_settings
-from stoker.store import installation, journal, sqlite
+from stoker.store import installation, journal
 from stoker.store import keys as key_rows
 from stoker.store import operations as operation_rows
 from stoker.store import workers as worker_rows
 from stoker.store.base import Store
+from stoker.store.opening import open_store
 from stoker.telemetry.logs import log_to_stderr
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
@@ -149,6 +153,7 @@ class Stoker:
         ]
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
         self._tasks.append(asyncio.create_task(self.reconciler.run()))
+        self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
@@ -245,9 +250,8 @@ def _write_secret(path: Path, secret: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Stoker]:
-    """Control on the real store, providers and clock, not started yet."""
-    store = sqlite.open_file(settings.paths.database)
+async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
+    """Control on this store and the real providers and clock, not started yet. Closes the store."""
 
     def begin(tx: Connection) -> int:
         installation.add_default_project(tx, now=time.time())
@@ -278,51 +282,58 @@ async def opened(settings: Settings) -> AsyncIterator[Stoker]:
         await check.close()
 
 
-class _Server(uvicorn.Server):
-    """Signals are the role's own business, not the web server's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def serve(settings: Settings, *, http: socket.socket, link: socket.socket, lifeline: Lifeline) -> None:
-    """The role: until the lifeline ends or says to drain."""
-    async with opened(settings) as stoker:
-        await stoker.link.serve(link)
-        await stoker.start()
-        await admin_key(stoker, settings.paths)
-        config = uvicorn.Config(
-            stoker.faces(),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            forwarded_allow_ips="*",
-            timeout_graceful_shutdown=2,
-            ws="none",
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[http]))
-        log.info("control_ready", version=__version__, pid=os.getpid())
-        if await _order(lifeline, stoker.failed) is Order.DRAIN:
-            hurry = asyncio.Event()
-            waiting = asyncio.create_task(_hurry(lifeline, hurry))
-            await stoker.drain(hurry=hurry)
-            waiting.cancel()
-        server.should_exit = True
-        await serving
-
-
-async def _order(lifeline: Lifeline, failed: asyncio.Future[None]) -> Order:
-    """The next order. Raises when control has failed before there is one."""
-    waiting = asyncio.ensure_future(lifeline.next())
-    failed.add_done_callback(lambda _: waiting.cancel())
+    """The role: until the lifeline ends or says to drain, or the store is lost."""
+    front = Front(http)
+    order = asyncio.ensure_future(lifeline.next())
     try:
-        return await waiting
-    except asyncio.CancelledError:
-        if failed.done():
-            failed.result()
-        raise
+        store = await _store(settings, front, order)
+        async with opened(settings, store) as stoker:
+            await stoker.link.serve(link)
+            await stoker.start()
+            await admin_key(stoker, settings.paths)
+            front.show(stoker.faces())
+            log.info("control_ready", version=__version__, pid=os.getpid())
+            if await _unless_failed(order, stoker.failed) is Order.DRAIN:
+                hurry = asyncio.Event()
+                waiting = asyncio.create_task(_hurry(lifeline, hurry))
+                await _unless_failed(asyncio.ensure_future(stoker.drain(hurry=hurry)), stoker.failed)
+                waiting.cancel()
+            await front.close()
+    finally:
+        order.cancel()
+        await front.close()
+
+
+async def _store(settings: Settings, front: Front, order: asyncio.Future[Order]) -> Store:
+    """The store, once it is there. Raises `Unavailable` when it is not, or an order comes first."""
+
+    def waiting(why: str) -> None:
+        log.warning("database_waiting", reason=why)
+        front.wait(why)
+
+    paths = settings.paths
+    opening = asyncio.ensure_future(
+        open_store(settings.database, file=paths.database, data_dir=settings.data_dir, waiting=waiting)
+    )
+    either: list[asyncio.Future[Any]] = [opening, order]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
+        await asyncio.wait([opening])
+        raise Unavailable("control was to end before it had its database")
+    return opening.result()
+
+
+async def _unless_failed(work: asyncio.Future[T], failed: asyncio.Future[None]) -> T:
+    """What `work` comes to. Raises when control has failed before."""
+    either: list[asyncio.Future[Any]] = [work, failed]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if failed.done() and not work.done():
+        work.cancel()
+        await asyncio.wait([work])
+        failed.result()
+    return work.result()
 
 
 async def _hurry(lifeline: Lifeline, hurry: asyncio.Event) -> None:
@@ -356,7 +367,8 @@ def main() -> None:
         try:
             uvloop.run(run())
         except StokerError as exc:
-            sys.exit(f"stoker: {exc}")
+            sys.stderr.write(f"stoker: {exc}\n")
+            sys.exit(REFUSED if isinstance(exc, Conflict | Invalid | Unsupported) else 1)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import PortRange
@@ -93,11 +94,15 @@ class Paths:
 class Settings:
     """Everything that can be set. Durations are in seconds.
 
-    `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
-    `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
+    `database` is the address of a PostgreSQL database, `postgresql://user@host/name`; without one, all is kept in the
+    file `stoker.db` of the data folder. `models` maps names to GGUF files or folders. Under each of `domains`,
+    `{slug}.{domain}` is an endpoint's host. `workers_kept` is how many ended workers' output is kept.
+    `operation_timeout_s` bounds every asynchronous change.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")
+    # It may have a password in it.
+    database: str | None = field(default=None, repr=False)
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     external_url: str | None = None
@@ -143,7 +148,9 @@ def read(
         text = environ.get(f"STOKER_{name.upper()}")
         if text is not None:
             # Text is taken as it is: as YAML, `::` would be a mapping and `1` a number.
-            values[name] = text if _PARSERS[name] in (_text, _level) else _yaml(text, f"STOKER_{name.upper()}")
+            values[name] = (
+                text if _PARSERS[name] in (_text, _level, _database) else _yaml(text, f"STOKER_{name.upper()}")
+            )
     values.update({key: value for key, value in (overrides or {}).items() if value is not None})
     unknown = sorted(set(values) - names)
     if unknown:
@@ -174,6 +181,8 @@ def _value(name: str, value: object) -> Any:
     try:
         return expected(value)
     except (TypeError, ValueError) as exc:
+        if name == "database":
+            raise Invalid(f"the setting database cannot be what it is: {exc}") from None
         raise Invalid(f"the setting {name} cannot be {str(value)[:200]!r}: {exc}") from exc
 
 
@@ -181,6 +190,22 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("expected text")
     return value
+
+
+def _database(value: object) -> str:
+    # No message repeats any of it: there may be a password anywhere in an address that is written wrongly.
+    text = _text(value)
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("expected an address like postgresql://user@host/name")
+    parts = urlsplit(text)
+    try:
+        named = parts.path.strip("/")
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port is no number; write special characters of a password as %XX") from None
+    if not named:
+        raise ValueError("it names no database: expected an address like postgresql://user@host/name")
+    return text
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -233,6 +258,7 @@ def _level(value: object) -> str:
 
 
 _PARSERS: Mapping[str, Any] = {
+    "database": _database,
     "host": _text,
     "port": _whole(1, 65_535),
     "external_url": _text,

@@ -31,13 +31,17 @@ def up(
     session: Session,
     host: Annotated[str | None, typer.Option(help="The address to listen on; default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="The port to listen on; default: 7878.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="A PostgreSQL database, postgresql://user@host/name; default: a file in the data folder."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready; the log is a file.")] = False,
 ) -> None:
     """Run Stoker on this machine until Ctrl-C.
 
     Ctrl-C finishes the requests in flight and stops all workers. SIGTERM leaves the workers to the next start.
     """
-    settings = session.settings(host=host, port=port)
+    settings = session.settings(host=host, port=port, database=database)
     if detach:
         _detached(session, settings)
         return
@@ -83,13 +87,15 @@ def spawn(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
             stdout=output_file,
             stderr=output_file,
             start_new_session=True,
-            env=_environment(),
+            env=_environment(settings),
         )
 
 
-def _environment() -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     # They say which Stoker a command talks to, and are not this one's to hand to its workers.
-    return {name: value for name, value in os.environ.items() if name not in ("STOKER_URL", "STOKER_KEY")}
+    environ = {name: value for name, value in os.environ.items() if name not in ("STOKER_URL", "STOKER_KEY")}
+    # Not an argument, which everybody on the machine could read.
+    return environ if settings.database is None else {**environ, "STOKER_DATABASE": settings.database}
 
 
 def until_ready(settings: Settings, process: subprocess.Popen[bytes], log: Path, *, timeout_s: float) -> Client:

@@ -8,15 +8,21 @@ from stoker.domain.errors import Unsupported
 
 # The newest file of `migrations/versions`. Compared before Alembic is imported, which takes longer than the rest of the
 # start; a test keeps it true.
-HEAD = "0002"
+HEAD = "0003"
 
 
-def upgrade(connection: Connection) -> None:
-    """Apply the migrations that are missing. The caller commits."""
-    current = None
-    if inspect(connection).has_table("alembic_version"):
-        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    if current == HEAD:
+def revision_of(connection: Connection) -> str | None:
+    """The revision that a database is at; `None` when there is nothing in it."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return found
+
+
+def upgrade(connection: Connection, *, to: str = HEAD) -> None:
+    """Apply the migrations that are missing up to `to`. The caller commits. Raises `Unsupported` for a newer one."""
+    current = revision_of(connection)
+    if current == to:
         return
     from alembic import command
     from alembic.config import Config
@@ -31,4 +37,4 @@ def upgrade(connection: Connection) -> None:
         raise Unsupported(
             f"the database has schema {current}, which this version of Stoker does not know: upgrade Stoker"
         )
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

@@ -6,6 +6,7 @@ Times are seconds since the epoch. Values that only this program reads whole are
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -21,12 +22,16 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+# Of 64 bits, as callers may name and compare any: PostgreSQL refuses even to look for one that its column cannot hold.
+# SQLite's integers are of 64 bits anyway, and only an INTEGER column counts by itself.
+Number = BigInteger().with_variant(Integer(), "sqlite")
+
 # The last number given out for each kind: numbers are never used twice, deleted objects included.
 counters = Table(
     "counters",
     metadata,
     Column("kind", String(32), primary_key=True),
-    Column("value", Integer, nullable=False),
+    Column("value", Number, nullable=False),
 )
 
 projects = Table(
@@ -41,7 +46,7 @@ endpoints = Table(
     "endpoints",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("slug", String(63), nullable=False, unique=True),
     Column("name", String(255), nullable=False),
@@ -64,7 +69,7 @@ revisions = Table(
     "revisions",
     metadata,
     Column("endpoint", String(36), primary_key=True),
-    Column("number", Integer, primary_key=True),
+    Column("number", Number, primary_key=True),
     Column("spec", Text, nullable=False),
     Column("launches", Text, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -74,7 +79,7 @@ workers = Table(
     "workers",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("endpoint", String(36), nullable=False, index=True),
     Column("pool", String(63), nullable=False),
     Column("revision", Integer, nullable=False),
@@ -102,7 +107,7 @@ operations = Table(
     "operations",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("kind", String(16), nullable=False),
     Column("endpoint", String(36), nullable=False, index=True),
     Column("project", Integer, nullable=False),
@@ -118,7 +123,7 @@ operations = Table(
 events = Table(
     "events",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
     Column("endpoint", String(36)),
     Column("worker", String(36)),
@@ -131,7 +136,7 @@ events = Table(
 decisions = Table(
     "decisions",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("endpoint", String(36), nullable=False),
     Column("at", Float, nullable=False),
     Column("current", Integer, nullable=False),
@@ -145,7 +150,7 @@ keys = Table(
     "keys",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("name", String(255), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
