@@ -28,6 +28,10 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "operation_timeout_s": ("60", "60", 60.0),
     "events_kept": ("500", "500", 500),
     "decisions_kept": ("600", "600", 600),
+    "ended_workers_kept_s": ("61", "61", 61.0),
+    "operations_kept_s": ("62", "62", 62.0),
+    "ended_keys_kept_s": ("63", "63", 63.0),
+    "idempotency_kept_s": ("64", "64", 64.0),
     "log_level": ("debug", "debug", "debug"),
 }
 

@@ -37,6 +37,7 @@ from stoker.control.managed import Callbacks, Managed, Providers
 from stoker.control.once import Once
 from stoker.control.prober import Check, NetworkCheck, Prober
 from stoker.control.reconciler import Reconciler
+from stoker.control.retention import Retention
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
 from stoker.control.views import Views
@@ -49,12 +50,11 @@ from stoker.roles import REFUSED, Lifeline, Order, hold
 from stoker.serving import Front
 from stoker.settings import Paths, Settings
 from stoker.settings import read as read_settings
-from stoker.store import installation, journal
+from stoker.store import installation
 from stoker.store import keys as key_rows
-from stoker.store import operations as operation_rows
-from stoker.store import workers as worker_rows
 from stoker.store.base import Store
 from stoker.store.opening import open_store
+from stoker.store.retention import Kept
 from stoker.telemetry.logs import log_to_stderr
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services
@@ -68,7 +68,6 @@ LOOK_PERIOD_S = 1.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
 PUT_AWAY_WAIT_S = 5.0
-ENDED_KEPT_S = 7 * 86_400.0
 # A previous control may still be on its way out.
 LOCK_WAIT_S = 30.0
 
@@ -126,10 +125,11 @@ class Stoker:
             keys=self.keys,
             views=Views(self.fleet, self.providers, self.gateway, self.link, settings, clock=clock),
             logs=Logs(self.fleet, self.providers),
-            once=Once(store, clock=clock),
+            once=Once(store, clock=clock, kept_s=settings.idempotency_kept_s),
             clock=clock,
             url=settings.url,
         )
+        self.retention = Retention(store, kept_of(settings), clock=clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -147,7 +147,7 @@ class Stoker:
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
-            Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
+            Loop("retention", self.retention.step, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),
         ]
@@ -161,18 +161,6 @@ class Stoker:
         """A loop that ends by itself is a fault that no loop can mend: the whole role is to be started anew."""
         if not task.cancelled() and not self.failed.done():
             self.failed.set_exception(task.exception() or RuntimeError("a loop of control has ended"))
-
-    async def forget_old(self) -> None:
-        """Retention: the journal by number, ended workers and operations by age."""
-        before = self.clock() - ENDED_KEPT_S
-        kept = self.settings
-
-        def trim(tx: Connection) -> None:
-            journal.trim(tx, events_kept=kept.events_kept, decisions_kept=kept.decisions_kept)
-            worker_rows.remove_ended(tx, before=before, keep=())
-            operation_rows.remove_ended(tx, before=before)
-
-        await self.store.write(trim)
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
@@ -219,6 +207,18 @@ class Stoker:
             Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
         ]
         return Starlette(routes=[Mount(native.PREFIX, app=app), *documents])
+
+
+def kept_of(settings: Settings) -> Kept:
+    """What of the records is kept, and how long."""
+    return Kept(
+        events=settings.events_kept,
+        decisions=settings.decisions_kept,
+        workers_s=settings.ended_workers_kept_s,
+        operations_s=settings.operations_kept_s,
+        keys_s=settings.ended_keys_kept_s,
+        idempotency_s=settings.idempotency_kept_s,
+    )
 
 
 def steady_clock() -> Callable[[], float]:

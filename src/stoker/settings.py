@@ -97,7 +97,8 @@ class Settings:
     `database` is the address of a PostgreSQL database, `postgresql://user@host/name`; without one, all is kept in the
     file `stoker.db` of the data folder. `models` maps names to GGUF files or folders. Under each of `domains`,
     `{slug}.{domain}` is an endpoint's host. `workers_kept` is how many ended workers' output is kept.
-    `operation_timeout_s` bounds every asynchronous change.
+    `operation_timeout_s` bounds every asynchronous change. Of events and decisions the newest are kept, so many of
+    each; ended workers, operations, keys that were revoked or have expired, and answers to an `Idempotency-Key` for so long.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")
@@ -114,6 +115,10 @@ class Settings:
     operation_timeout_s: float = 1_800.0
     events_kept: int = 10_000
     decisions_kept: int = 10_000
+    ended_workers_kept_s: float = 604_800.0
+    operations_kept_s: float = 604_800.0
+    ended_keys_kept_s: float = 2_592_000.0
+    idempotency_kept_s: float = 86_400.0
     log_level: str = "info"
 
     @property
@@ -270,5 +275,9 @@ _PARSERS: Mapping[str, Any] = {
     "operation_timeout_s": _number(1, 604_800),
     "events_kept": _whole(100, 10_000_000),
     "decisions_kept": _whole(100, 10_000_000),
+    "ended_workers_kept_s": _number(60, 315_360_000),
+    "operations_kept_s": _number(60, 315_360_000),
+    "ended_keys_kept_s": _number(60, 315_360_000),
+    "idempotency_kept_s": _number(60, 315_360_000),
     "log_level": _level,
 }

@@ -1,11 +1,11 @@
-"""The journal: events and scaling decisions, each kind bounded in number."""
+"""The journal: events and scaling decisions. `stoker.store.retention` bounds each kind in number."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.operation import Decision, Event, Level
@@ -89,11 +89,3 @@ def newest_decisions(tx: Connection, endpoint: EndpointId, *, limit: int) -> tup
         )
         for row in tx.execute(query)
     )
-
-
-def trim(tx: Connection, *, events_kept: int, decisions_kept: int) -> None:
-    """Forget the oldest beyond these numbers."""
-    for table, kept in ((events, events_kept), (decisions, decisions_kept)):
-        newest = tx.execute(select(func.max(table.c.number))).scalar_one_or_none()
-        if newest is not None:
-            tx.execute(delete(table).where(table.c.number <= newest - kept))
