@@ -53,6 +53,11 @@ class Paths:
         return self.data_dir / "admin-key"
 
     @property
+    def key_files(self) -> tuple[Path, ...]:
+        """The files without which the records are of no use, or of less: a backup has them too."""
+        return (self.admin_key,)
+
+    @property
     def address(self) -> Path:
         """The URL that the running Stoker answers at, for the command line on this machine."""
         return self.data_dir / "address"
@@ -98,7 +103,8 @@ class Settings:
     file `stoker.db` of the data folder. `models` maps names to GGUF files or folders. Under each of `domains`,
     `{slug}.{domain}` is an endpoint's host. `workers_kept` is how many ended workers' output is kept.
     `operation_timeout_s` bounds every asynchronous change. Of events and decisions the newest are kept, so many of
-    each; ended workers, operations, keys that were revoked or have expired, and answers to an `Idempotency-Key` for so long.
+    each; ended workers, operations, keys that were revoked or have expired, and answers to an `Idempotency-Key` for so
+    long.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")

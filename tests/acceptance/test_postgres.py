@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -80,3 +81,27 @@ def test_a_second_stoker_on_one_database_is_refused(on_postgres: Installation, t
     assert "in use by another Stoker" in refused.stderr
     assert postgres.PASSWORD not in refused.stderr
     assert on_postgres.ready()
+
+
+def test_an_installation_moves_from_its_file_to_a_server(
+    installation: Installation, postgres_server: postgres.Server, tmp_path: Path
+) -> None:
+    installation.up()
+    installation.create(low=1)
+    until(installation.ready_workers, what="a worker")
+    file = tmp_path / "all.stoker"
+    written = installation.run("backup", str(file), "--json")
+    assert written.returncode == 0, written.stderr
+    assert json.loads(written.stdout)["tables"]["endpoints"] == 1
+    refused = installation.run("restore", str(file), "--force")
+    assert refused.returncode == 1
+    assert "Stoker runs on" in refused.stderr
+    assert installation.run("restore", str(file), "--check").returncode == 0
+    assert installation.interrupt(signal.SIGINT) == 0
+    installation.environ["STOKER_DATABASE"] = postgres_server.database()
+    restored = installation.run("restore", str(file))
+    assert restored.returncode == 0, restored.stderr
+    installation.up()
+    until(installation.ready_workers, what="a worker, with the records of before")
+    assert installation.get("/e/e/who")[0] == 200, "and the same key"
+    assert installation.run("restore", str(tmp_path / "none")).returncode == 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from stoker.cli import apply, chat, demo, deploy, doctor, endpoints, installation, keys, logs, output, server
+from stoker.cli import apply, backup, chat, demo, deploy, doctor, endpoints, installation, keys, logs, output, server
 from stoker.cli.errors import EXIT_CODES, CliError, Exit
 
 
@@ -46,6 +46,8 @@ def application() -> typer.Typer:
         "engines": installation.engines,
         "hardware": installation.hardware,
         "doctor": doctor.doctor,
+        "backup": backup.backup,
+        "restore": backup.restore,
     }.items():
         app.command(name)(function)
     app.add_typer(_keys(), name="keys", help="Make, list and revoke keys.", no_args_is_help=True)

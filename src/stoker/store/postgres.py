@@ -45,6 +45,7 @@ class PostgresStore:
 
     def __init__(self, sessions: Sessions, writer: AsyncConnection, session: asyncpg.Connection) -> None:
         """`writer` is what SQLAlchemy makes of `session`, which holds the lock."""
+        self.patience_s = PATIENCE_S
         self._writer = writer
         self._reading = sessions.engine(pool=READERS)
         self._commands: deque[_Command] = deque()
@@ -111,7 +112,7 @@ class PostgresStore:
 
     async def _commit(self, batch: list[_Command]) -> None:
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(self.patience_s):
                 outcomes = await self._writer.run_sync(commit, [command.run for command in batch], begin=BEGIN)
         except Exception as exc:  # noqa: BLE001 - handed to every caller
             # Nothing of this batch is known to be there: every caller must know.

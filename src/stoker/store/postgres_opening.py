@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 from sqlalchemy import Connection
@@ -26,6 +27,7 @@ OWN_LOCK_WAIT_S = 40.0
 # Somebody else's is not going to go away.
 OTHER_LOCK_WAIT_S = 1.0
 LOOK_S = 0.25
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Of the application, in the database's own space of advisory locks.
 LOCK = int.from_bytes(b"stoker", "big")
 _HOLDER = """
@@ -35,6 +37,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()
   AND l.classid::bigint = $1::bigint >> 32 AND l.objid::bigint = $1::bigint & 4294967295 AND l.objsubid = 1
 """
 
+T = TypeVar("T")
 Waiting = Callable[[str], None]
 
 
@@ -124,3 +127,15 @@ def _migrate(connection: Connection) -> None:
     # A migration takes as long as it takes; it still waits for nobody's lock.
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     schema.upgrade(connection)
+
+
+async def snapshot(url: str, query: Callable[[Connection], T]) -> T:
+    """Run a query on a session of its own that sees one moment and changes nothing."""
+    sessions = Sessions(url, f"stoker backup on {socket.gethostname()[:40]}")
+    connection = await engine_of(await sessions.connect(writes=False)).connect()
+    try:
+        return await connection.run_sync(in_transaction, query, begin=SNAPSHOT)
+    except Exception as exc:
+        raise in_our_words(exc) from exc
+    finally:
+        await connection.close()

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
-from stoker.domain.errors import Unavailable
+from stoker.domain.errors import Invalid, Unavailable
 from stoker.store import schema
 from stoker.store.commands import BACKLOG_FULL, BACKLOG_MAX, BATCH_MAX, Outcome, commit, in_transaction
 
@@ -184,3 +184,15 @@ def open_file(path: Path) -> SqliteStore:
         engine.dispose()
         raise
     return SqliteStore(engine)
+
+
+def snapshot(path: Path, query: Callable[[Connection], T]) -> T:
+    """Run a query that sees one moment of the database, beside whoever uses it. Raises `Invalid` when there is none."""
+    if not path.exists():
+        raise Invalid(f"there is no database at {path}")
+    engine = _engine(f"sqlite:///{path}", poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            return in_transaction(connection, query, begin="BEGIN")
+    finally:
+        engine.dispose()
