@@ -62,7 +62,8 @@ def _user() -> str | None:
 class Server:
     """A running server with a superuser `stoker`; `database()` makes a fresh, empty database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self._durable = durable
         self._user = _user()
         self._bin = _binaries(folder)
         self._data = folder / "data"
@@ -100,7 +101,7 @@ class Server:
             "port": str(self.port),
             "unix_socket_directories": "",
             # Speed, at the price of what a crash of the machine would cost: not the process's, which tests do kill.
-            "fsync": "off",
+            "fsync": "on" if self._durable else "off",
             "max_connections": "60",
             "shared_buffers": "16MB",
             "dynamic_shared_memory_type": "mmap",
@@ -171,8 +172,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[Server]:
-    """A server for the time of the block. Raises `NoPostgres`."""
+def server(*, durable: bool = False) -> Iterator[Server]:
+    """A server for the time of the block, one that flushes to disk if `durable`. Raises `NoPostgres`."""
     if sys.platform == "win32":
         raise NoPostgres("not on Windows")
     # Not below pytest's own folders, which only their owner may enter.
@@ -180,7 +181,7 @@ def server() -> Iterator[Server]:
     folder.chmod(0o755)
     started: Server | None = None
     try:
-        started = Server(folder)
+        started = Server(folder, durable=durable)
         yield started
     finally:
         if started is not None:

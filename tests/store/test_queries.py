@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from builders import worker as built_worker
@@ -17,6 +18,7 @@ from stoker.domain.operation import Decision, Level, OperationId, OperationState
 from stoker.domain.worker import Address, Worker, WorkerId, WorkerState
 from stoker.store import endpoints, installation, journal, keys, operations, revisions, workers
 from stoker.store.base import Store
+from stoker.store.hot.base import EventRow
 from store.places import Place
 from store.rows import a_key, an_endpoint, an_operation
 
@@ -208,6 +210,29 @@ def test_events_are_numbered_in_the_order_of_writing(place: Place) -> None:
         after = await store.read(lambda tx: journal.events_after(tx, E, after=newest[0].number, limit=1))
         assert after == (newest[1],)
         assert await store.read(lambda tx: journal.events_after(tx, E, after=2**63 - 1, limit=1)) == ()
+
+    place.run(body)
+
+
+def test_many_events_at_once_are_as_those_one_by_one(place: Place) -> None:
+    rows = [EventRow(float(n), "e", None if n % 2 else "w", "warning", "k", f"{n} {ODD}") for n in range(300)]
+
+    async def body(store: Store) -> None:
+        await store.write(lambda tx: journal.add_events(tx, []))
+        await store.write(lambda tx: journal.add_events(tx, rows))
+        found = await store.read(lambda tx: journal.newest_events(tx, E, limit=999))
+        assert [event.at for event in found] == [row.at for row in rows]
+        numbers = [event.number for event in found]
+        assert numbers == list(range(numbers[0], numbers[0] + 300))
+        assert (found[1].worker, found[2].worker) == (None, "w")
+
+        def undone(tx: Connection) -> None:
+            journal.add_events(tx, rows)
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await store.write(undone)
+        assert len(await store.read(lambda tx: journal.newest_events(tx, E, limit=999))) == 300
 
     place.run(body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from sqlalchemy import Connection, Row, insert, select
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.operation import Decision, Event, Level
 from stoker.domain.worker import WorkerId
+from stoker.store.hot import base as hot
+from stoker.store.hot.base import EventRow
 from stoker.store.tables import decisions, events
 
 MESSAGE_CHARS_MAX = 8_192
@@ -48,6 +51,11 @@ def add_event(
             message=message[:MESSAGE_CHARS_MAX],
         )
     )
+
+
+def add_events(tx: Connection, rows: Sequence[EventRow]) -> None:
+    """Record many, in this order; messages are cut as by `add_event`."""
+    hot.add_events(tx, [row._replace(message=row.message[:MESSAGE_CHARS_MAX]) for row in rows])
 
 
 def events_after(tx: Connection, endpoint: EndpointId, *, after: int, limit: int) -> tuple[Event, ...]:

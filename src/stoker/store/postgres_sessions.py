@@ -128,6 +128,9 @@ def is_lost(exc: BaseException) -> bool:
     """Did the session end, or never begin?"""
     if isinstance(exc, PendingRollbackError) or (isinstance(exc, DBAPIError) and exc.connection_invalidated):
         return True
+    # A hot statement's own driver raises this, untranslated.
+    if isinstance(exc, asyncpg.InterfaceError):
+        return True
     return (isinstance(exc, OSError) and not isinstance(exc, TimeoutError)) or _state(exc).startswith(_LOST)
 
 
