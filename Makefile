@@ -15,8 +15,8 @@ test: .venv/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: .venv/.test
-	$(BIN)/ruff format --check src tests docs
-	$(BIN)/ruff check src tests docs
+	$(BIN)/ruff format --check src tests docs bench
+	$(BIN)/ruff check src tests docs bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

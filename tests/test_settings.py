@@ -18,6 +18,7 @@ from stoker.settings import Paths, Settings, read
 
 # For each key: as it stands in the file, as it stands in the environment, and what both mean.
 KEYS: dict[str, tuple[str, str, Any]] = {
+    "database": ("postgresql://u@h/d", "postgresql://u@h/d", "postgresql://u@h/d"),
     "host": ("0.0.0.0", "0.0.0.0", "0.0.0.0"),
     "port": ("8080", "8080", 8080),
     "external_url": ("https://x.test/", "https://x.test/", "https://x.test/"),
@@ -45,6 +46,10 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "requests_days": ("3", "3", 3.0),
     "requests_mib": ("8", "8", 8.0),
     "requests_total_mib": ("80", "80", 80.0),
+    "ended_workers_kept_s": ("61", "61", 61.0),
+    "operations_kept_s": ("62", "62", 62.0),
+    "ended_keys_kept_s": ("63", "63", 63.0),
+    "idempotency_kept_s": ("64", "64", 64.0),
     "log_level": ("debug", "debug", "debug"),
 }
 
@@ -174,3 +179,24 @@ def test_sockets_lie_below_the_data_folder_unless_its_name_is_too_long_for_them(
 )
 def test_the_address_that_is_handed_out(settings: Settings, url: str) -> None:
     assert settings.url == url
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("mysql://u:pass-word@h/d", id="another database"),
+        pytest.param("u:pass-word@h/d", id="no scheme"),
+        pytest.param("postgresql://u:pass-word@h", id="no name"),
+        pytest.param("postgresql://u:pass-word@h/", id="an empty name"),
+        pytest.param("postgresql://u@h:pass-word/d", id="a port that is none"),
+    ],
+)
+def test_a_database_address_that_is_wrong_is_refused_without_repeating_it(tmp_path: Path, value: str) -> None:
+    with pytest.raises(Invalid, match="database") as refused:
+        read({"STOKER_DATABASE": value}, data_dir=tmp_path)
+    assert "pass-word" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_settings_are_shown_without_the_database() -> None:
+    assert "pass-word" not in repr(Settings(database="postgresql://u:pass-word@h/d"))

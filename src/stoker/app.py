@@ -13,11 +13,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import Connection
@@ -44,30 +44,33 @@ from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.projects import Projects
 from stoker.control.reconciler import Reconciler
+from stoker.control.retention import Retention
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
 from stoker.control.vault import Vault
 from stoker.control.views import Views
 from stoker.domain.access import Scope
-from stoker.domain.errors import StokerError
+from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Unsupported
 from stoker.link.server import LinkServer
 from stoker.providers import base as providers_base
 from stoker.providers.base import Provider, ProviderOptions
-from stoker.roles import Lifeline, Order, hold
+from stoker.roles import REFUSED, Lifeline, Order, hold
+from stoker.serving import Front
 from stoker.settings import Paths, Settings
 from stoker.settings import read as read_settings
-from stoker.store import audit as audit_rows
-from stoker.store import installation, journal, sqlite
+from stoker.store import installation
 from stoker.store import keys as key_rows
-from stoker.store import operations as operation_rows
-from stoker.store import workers as worker_rows
 from stoker.store.base import Store
+from stoker.store.opening import open_store
+from stoker.store.retention import Kept
 from stoker.telemetry.logs import log_to_stderr
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
@@ -75,7 +78,6 @@ RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
 USES_PERIOD_S = 60.0
 PUT_AWAY_WAIT_S = 5.0
-ENDED_KEPT_S = 7 * 86_400.0
 # A previous control may still be on its way out.
 LOCK_WAIT_S = 30.0
 
@@ -165,10 +167,11 @@ class Stoker:
             logs=Logs(self.fleet, self.providers),
             usage=self.books.usage,
             learning=self.books.learning,
-            once=Once(store, clock=clock),
+            once=Once(store, clock=clock, kept_s=settings.idempotency_kept_s),
             clock=clock,
             url=settings.url,
         )
+        self.retention = Retention(store, kept_of(settings), clock=clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -199,6 +202,7 @@ class Stoker:
         ]
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
         self._tasks.append(asyncio.create_task(self.reconciler.run()))
+        self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
@@ -208,18 +212,9 @@ class Stoker:
             self.failed.set_exception(task.exception() or RuntimeError("a loop of control has ended"))
 
     async def forget_old(self) -> None:
-        """Retention: the journal by number, ended workers and operations by age."""
-        before = self.clock() - ENDED_KEPT_S
-        kept = self.settings
-
-        def trim(tx: Connection) -> None:
-            journal.trim(tx, events_kept=kept.events_kept, decisions_kept=kept.decisions_kept)
-            audit_rows.trim(tx, kept=kept.audit_kept)
-            worker_rows.remove_ended(tx, before=before, keep=())
-            operation_rows.remove_ended(tx, before=before)
-
-        await self.store.write(trim)
-        await self.books.trim(usage_kept_s=kept.usage_days * 86_400.0)
+        """Retention: every table, and what the books keep in files."""
+        await self.retention.step()
+        await self.books.trim(usage_kept_s=self.settings.usage_days * 86_400.0)
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
@@ -276,6 +271,19 @@ class Stoker:
         return Starlette(routes=[Mount(native.PREFIX, app=app), *documents, metrics])
 
 
+def kept_of(settings: Settings) -> Kept:
+    """What of the records is kept, and how long."""
+    return Kept(
+        events=settings.events_kept,
+        decisions=settings.decisions_kept,
+        audit=settings.audit_kept,
+        workers_s=settings.ended_workers_kept_s,
+        operations_s=settings.operations_kept_s,
+        keys_s=settings.ended_keys_kept_s,
+        idempotency_s=settings.idempotency_kept_s,
+    )
+
+
 def steady_clock() -> Callable[[], float]:
     """Seconds since the epoch, as they were at the start plus the time since: steps of the wall clock, which would
     make old lists look new and idle endpoints busy, change nothing.
@@ -309,9 +317,8 @@ def _write_secret(path: Path, secret: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Stoker]:
-    """Control on the real store, providers and clock, not started yet."""
-    store = sqlite.open_file(settings.paths.database)
+async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
+    """Control on this store and the real providers and clock, not started yet. Closes the store."""
 
     def begin(tx: Connection) -> int:
         installation.add_default_project(tx, now=time.time())
@@ -351,51 +358,58 @@ async def opened(settings: Settings) -> AsyncIterator[Stoker]:
         await network.close()
 
 
-class _Server(uvicorn.Server):
-    """Signals are the role's own business, not the web server's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def serve(settings: Settings, *, http: socket.socket, link: socket.socket, lifeline: Lifeline) -> None:
-    """The role: until the lifeline ends or says to drain."""
-    async with opened(settings) as stoker:
-        await stoker.link.serve(link)
-        await stoker.start()
-        await admin_key(stoker, settings.paths)
-        config = uvicorn.Config(
-            stoker.faces(),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            forwarded_allow_ips="*",
-            timeout_graceful_shutdown=2,
-            ws="none",
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[http]))
-        log.info("control_ready", version=__version__, pid=os.getpid())
-        if await _order(lifeline, stoker.failed) is Order.DRAIN:
-            hurry = asyncio.Event()
-            waiting = asyncio.create_task(_hurry(lifeline, hurry))
-            await stoker.drain(hurry=hurry)
-            waiting.cancel()
-        server.should_exit = True
-        await serving
-
-
-async def _order(lifeline: Lifeline, failed: asyncio.Future[None]) -> Order:
-    """The next order. Raises when control has failed before there is one."""
-    waiting = asyncio.ensure_future(lifeline.next())
-    failed.add_done_callback(lambda _: waiting.cancel())
+    """The role: until the lifeline ends or says to drain, or the store is lost."""
+    front = Front(http)
+    order = asyncio.ensure_future(lifeline.next())
     try:
-        return await waiting
-    except asyncio.CancelledError:
-        if failed.done():
-            failed.result()
-        raise
+        store = await _store(settings, front, order)
+        async with opened(settings, store) as stoker:
+            await stoker.link.serve(link)
+            await stoker.start()
+            await admin_key(stoker, settings.paths)
+            front.show(stoker.faces())
+            log.info("control_ready", version=__version__, pid=os.getpid())
+            if await _unless_failed(order, stoker.failed) is Order.DRAIN:
+                hurry = asyncio.Event()
+                waiting = asyncio.create_task(_hurry(lifeline, hurry))
+                await _unless_failed(asyncio.ensure_future(stoker.drain(hurry=hurry)), stoker.failed)
+                waiting.cancel()
+            await front.close()
+    finally:
+        order.cancel()
+        await front.close()
+
+
+async def _store(settings: Settings, front: Front, order: asyncio.Future[Order]) -> Store:
+    """The store, once it is there. Raises `Unavailable` when it is not, or an order comes first."""
+
+    def waiting(why: str) -> None:
+        log.warning("database_waiting", reason=why)
+        front.wait(why)
+
+    paths = settings.paths
+    opening = asyncio.ensure_future(
+        open_store(settings.database, file=paths.database, data_dir=settings.data_dir, waiting=waiting)
+    )
+    either: list[asyncio.Future[Any]] = [opening, order]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
+        await asyncio.wait([opening])
+        raise Unavailable("control was to end before it had its database")
+    return opening.result()
+
+
+async def _unless_failed(work: asyncio.Future[T], failed: asyncio.Future[None]) -> T:
+    """What `work` comes to. Raises when control has failed before."""
+    either: list[asyncio.Future[Any]] = [work, failed]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if failed.done() and not work.done():
+        work.cancel()
+        await asyncio.wait([work])
+        failed.result()
+    return work.result()
 
 
 async def _hurry(lifeline: Lifeline, hurry: asyncio.Event) -> None:
@@ -429,7 +443,8 @@ def main() -> None:
         try:
             uvloop.run(run())
         except StokerError as exc:
-            sys.exit(f"stoker: {exc}")
+            sys.stderr.write(f"stoker: {exc}\n")
+            sys.exit(REFUSED if isinstance(exc, Conflict | Invalid | Unsupported) else 1)
 
 
 if __name__ == "__main__":

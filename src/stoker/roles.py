@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 
 _LOCK_LOOK_S = 0.05
+# The exit code of a role that says: as things are set, I can never run here (EX_CONFIG of sysexits.h).
+REFUSED = 78
 
 
 class Held(Exception):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from stoker.domain.addresses import UrlRules
 from stoker.domain.errors import Invalid
@@ -59,6 +60,11 @@ class Paths:
     def master_key(self) -> Path:
         """What secrets are encrypted under, unless the environment brings it."""
         return self.data_dir / "master-key"
+
+    @property
+    def key_files(self) -> tuple[Path, ...]:
+        """The files without which the records are of no use, or of less: a backup has them too."""
+        return (self.admin_key, self.master_key)
 
     @property
     def address(self) -> Path:
@@ -126,6 +132,8 @@ class Paths:
 class Settings:
     """Everything that can be set. Durations are in seconds.
 
+    `database` is the address of a PostgreSQL database, `postgresql://user@host/name`; without one, all is kept in the
+    file `stoker.db` of the data folder.
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
     `allow_private_urls` is `off`, `on` or a list of networks: where URLs that users give may lead to, beyond public
     addresses.
@@ -140,9 +148,13 @@ class Settings:
     `prices` are per hour and card, by family, and `cpu` for a worker without cards. Usage by hour is kept for
     `usage_days`; facts of single requests for `requests_days`, up to `requests_mib` for each endpoint and
     `requests_total_mib` for all.
+    Of events, decisions and audit events the newest are kept, so many of each; ended workers, operations, keys that
+    were revoked or have expired, and answers to an `Idempotency-Key` for so long.
     """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".stoker")
+    # It may have a password in it.
+    database: str | None = field(default=None, repr=False)
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     external_url: str | None = None
@@ -170,6 +182,10 @@ class Settings:
     requests_days: float = 30.0
     requests_mib: float = 64.0
     requests_total_mib: float = 2_048.0
+    ended_workers_kept_s: float = 604_800.0
+    operations_kept_s: float = 604_800.0
+    ended_keys_kept_s: float = 2_592_000.0
+    idempotency_kept_s: float = 86_400.0
     log_level: str = "info"
 
     @property
@@ -204,7 +220,9 @@ def read(
         text = environ.get(f"STOKER_{name.upper()}")
         if text is not None:
             # Text is taken as it is: as YAML, `::` would be a mapping and `1` a number.
-            values[name] = text if _PARSERS[name] in (_text, _level) else _yaml(text, f"STOKER_{name.upper()}")
+            values[name] = (
+                text if _PARSERS[name] in (_text, _level, _database) else _yaml(text, f"STOKER_{name.upper()}")
+            )
     values.update({key: value for key, value in (overrides or {}).items() if value is not None})
     unknown = sorted(set(values) - names)
     if unknown:
@@ -238,6 +256,8 @@ def _value(name: str, value: object) -> Any:
     try:
         return expected(value)
     except (TypeError, ValueError) as exc:
+        if name == "database":
+            raise Invalid(f"the setting database cannot be what it is: {exc}") from None
         raise Invalid(f"the setting {name} cannot be {str(value)[:200]!r}: {exc}") from exc
 
 
@@ -251,6 +271,22 @@ def _switch(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError("expected true or false")
     return value
+
+
+def _database(value: object) -> str:
+    # No message repeats any of it: there may be a password anywhere in an address that is written wrongly.
+    text = _text(value)
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("expected an address like postgresql://user@host/name")
+    parts = urlsplit(text)
+    try:
+        named = parts.path.strip("/")
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port is no number; write special characters of a password as %XX") from None
+    if not named:
+        raise ValueError("it names no database: expected an address like postgresql://user@host/name")
+    return text
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -314,6 +350,7 @@ def _level(value: object) -> str:
 
 
 _PARSERS: Mapping[str, Any] = {
+    "database": _database,
     "host": _text,
     "port": _whole(1, 65_535),
     "external_url": _text,
@@ -341,5 +378,9 @@ _PARSERS: Mapping[str, Any] = {
     "requests_days": _number(0, 10_000),
     "requests_mib": _number(0, 1_048_576),
     "requests_total_mib": _number(0, 1_048_576),
+    "ended_workers_kept_s": _number(60, 315_360_000),
+    "operations_kept_s": _number(60, 315_360_000),
+    "ended_keys_kept_s": _number(60, 315_360_000),
+    "idempotency_kept_s": _number(60, 315_360_000),
     "log_level": _level,
 }

@@ -23,7 +23,7 @@ from typing import Any
 
 from stoker import tls
 from stoker.domain.errors import Unavailable
-from stoker.roles import Held, Order, hold, holder
+from stoker.roles import REFUSED, Held, Order, hold, holder
 from stoker.settings import MASTER_KEY_VARIABLE, Paths, Settings
 
 BACKLOG = 4096
@@ -228,6 +228,8 @@ class Supervisor:
         self.gateway = Role("gateway", gateway, (public,), without)
         self._interrupts: asyncio.Queue[None] = asyncio.Queue()
         self._terminated = asyncio.Event()
+        self._was_ready = False
+        self._refused = False
         self._had_terminal = _has_terminal()
         self._upgrading: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -279,7 +281,10 @@ class Supervisor:
                 self._say(f"stoker: cannot keep the {name} running: {keeper.exception()}")
                 self._terminated.set()
         await _cancel(ready, interrupted, terminated, keeping["control"])
-        if self._terminated.is_set():
+        if self._refused:
+            self._say("stoker: control cannot run as things are set; the line above says why")
+            drained = False
+        elif self._terminated.is_set():
             self._say("stoker: stopping; workers go on and are taken over by the next start")
             self.control.let_go()
             await self.control.ended(ROLE_END_WAIT_S)
@@ -303,6 +308,10 @@ class Supervisor:
             if await _ended_or_replaced(process, role.replaced):
                 continue
             code = await process.wait()
+            if code == REFUSED and not self._was_ready:
+                # Nothing would change by another try. Later it might: then the gateway serves on meanwhile.
+                self._refused = True
+                self._terminated.set()
             pause_s = role.next_pause_s()
             when = "now" if pause_s == 0 else f"in {pause_s:g} s"
             self._say(f"stoker: the {role.name} ended ({_how(code)}) and is started again {when}")
@@ -336,6 +345,7 @@ class Supervisor:
         deadline = time.monotonic() + READY_WAIT_S
         while time.monotonic() < deadline:
             if await asyncio.to_thread(answers, self._settings, "/api/v1/info"):
+                self._was_ready = True
                 self._say(f"stoker: ready at {self._settings.url}")
                 return
             await asyncio.sleep(0.05)
@@ -389,8 +399,10 @@ def _how(code: int) -> str:
 
 def role_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a role: that of the supervisor, with what the command line has overridden."""
+    database = {} if settings.database is None else {"STOKER_DATABASE": settings.database}
     return {
         **environ,
+        **database,
         "STOKER_HOST": settings.host,
         "STOKER_PORT": str(settings.port),
         "STOKER_LOG_LEVEL": settings.log_level,

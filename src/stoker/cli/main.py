@@ -9,6 +9,7 @@ import typer
 
 from stoker.cli import (
     apply,
+    backup,
     chat,
     demo,
     deploy,
@@ -64,6 +65,8 @@ def application() -> typer.Typer:
         "hardware": installation.hardware,
         "audit": projects.audit,
         "doctor": doctor.doctor,
+        "backup": backup.backup,
+        "restore": backup.restore,
     }.items():
         app.command(name)(function)
     for group, (text, functions) in GROUPS.items():

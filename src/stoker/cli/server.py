@@ -36,13 +36,19 @@ def up(
         str | None, typer.Option(help="Speak TLS with this certificate (PEM, with its chain); needs --tls-key.")
     ] = None,
     tls_key: Annotated[str | None, typer.Option(help="The private key of --tls-cert (PEM, no password).")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="A PostgreSQL database, postgresql://user@host/name; default: a file in the data folder."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready; the log is a file.")] = False,
 ) -> None:
     """Run Stoker on this machine until Ctrl-C.
 
     Ctrl-C finishes the requests in flight and stops all workers. SIGTERM leaves the workers to the next start.
     """
-    settings = session.settings(host=host, port=port, tls_cert=_absolute(tls_cert), tls_key=_absolute(tls_key))
+    settings = session.settings(
+        host=host, port=port, tls_cert=_absolute(tls_cert), tls_key=_absolute(tls_key), database=database
+    )
     if detach:
         _detached(session, settings)
         return
@@ -112,13 +118,15 @@ def spawn(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
             stdout=output_file,
             stderr=output_file,
             start_new_session=True,
-            env=_environment(),
+            env=_environment(settings),
         )
 
 
-def _environment() -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     # They say which Stoker a command talks to, and are not this one's to hand to its workers.
-    return {name: value for name, value in os.environ.items() if name not in ("STOKER_URL", "STOKER_KEY")}
+    environ = {name: value for name, value in os.environ.items() if name not in ("STOKER_URL", "STOKER_KEY")}
+    # Not an argument, which everybody on the machine could read.
+    return environ if settings.database is None else {**environ, "STOKER_DATABASE": settings.database}
 
 
 def until_ready(settings: Settings, process: subprocess.Popen[bytes], log: Path, *, timeout_s: float) -> Client:

@@ -25,6 +25,7 @@ from stoker.store import installation, journal, revisions
 from stoker.store import operations as operation_rows
 from stoker.store import workers as worker_rows
 from stoker.store.base import Store
+from stoker.store.hot.base import EventRow
 
 # An endpoint can be rolled back this far.
 REVISIONS_KEPT = 20
@@ -309,15 +310,9 @@ def _numbered(tx: Connection, change: Change) -> tuple[list[Worker], list[Operat
 
 
 def _write_journal(tx: Connection, change: Change) -> None:
-    for event in change.events:
-        journal.add_event(
-            tx,
-            at=event.at,
-            kind=event.kind,
-            message=event.message,
-            endpoint=change.endpoint.id,
-            worker=event.worker,
-            level=event.level,
-        )
+    journal.add_events(
+        tx,
+        [EventRow(e.at, change.endpoint.id, e.worker, e.level.value, e.kind, e.message) for e in change.events],
+    )
     if change.decision is not None:
         journal.add_decision(tx, change.endpoint.id, change.decision)

@@ -1,4 +1,4 @@
-"""Requests that carry an Idempotency-Key: run once, answered again. Kept for 24 hours per project, route and key."""
+"""Requests that carry an Idempotency-Key: run once, answered again. Kept per project, route and key, for 24 hours."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Answer:
 class Once:
     """See the module."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], float], kept_s: float = KEPT_S) -> None:
         self._store = store
+        self._kept_s = kept_s
         self._clock = clock
 
     async def begin(self, project: ProjectId, route: str, key: str, body: bytes) -> Ticket | Answer:
@@ -50,7 +51,7 @@ class Once:
         digest, now = hashlib.sha256(body).hexdigest(), self._clock()
         known = await self._store.write(
             lambda tx: rows.begin_once(
-                tx, project=project, route=route, key=key, digest=digest, now=now, forget_before=now - KEPT_S
+                tx, project=project, route=route, key=key, digest=digest, now=now, forget_before=now - self._kept_s
             )
         )
         if known is None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Store(Protocol):
-    """Implementations: `stoker.store.sqlite`."""
+    """Implementations: `stoker.store.sqlite`, `stoker.store.postgres`."""
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query that changes nothing. It sees every change whose `write` has returned."""
@@ -23,6 +23,11 @@ class Store(Protocol):
 
         An exception of the command undoes all of it and nothing else, and is raised here. Commands run one after the
         other, so that one may read what it decides upon. They must not do I/O of their own.
+        """
+
+    async def lasts(self) -> None:
+        """Return never. Raises `Unavailable` once this store can no longer write and never will: only one that is
+        opened anew knows what was written last.
         """
 
     async def close(self) -> None:

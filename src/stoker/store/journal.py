@@ -1,15 +1,18 @@
-"""The journal: events and scaling decisions, each kind bounded in number."""
+"""The journal: events and scaling decisions. `stoker.store.retention` bounds each kind in number."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.operation import Decision, Event, Level
 from stoker.domain.worker import WorkerId
+from stoker.store.hot import base as hot
+from stoker.store.hot.base import EventRow
 from stoker.store.tables import decisions, events
 
 MESSAGE_CHARS_MAX = 8_192
@@ -48,6 +51,11 @@ def add_event(
             message=message[:MESSAGE_CHARS_MAX],
         )
     )
+
+
+def add_events(tx: Connection, rows: Sequence[EventRow]) -> None:
+    """Record many, in this order; messages are cut as by `add_event`."""
+    hot.add_events(tx, [row._replace(message=row.message[:MESSAGE_CHARS_MAX]) for row in rows])
 
 
 def events_after(tx: Connection, endpoint: EndpointId, *, after: int, limit: int) -> tuple[Event, ...]:
@@ -89,11 +97,3 @@ def newest_decisions(tx: Connection, endpoint: EndpointId, *, limit: int) -> tup
         )
         for row in tx.execute(query)
     )
-
-
-def trim(tx: Connection, *, events_kept: int, decisions_kept: int) -> None:
-    """Forget the oldest beyond these numbers."""
-    for table, kept in ((events, events_kept), (decisions, decisions_kept)):
-        newest = tx.execute(select(func.max(table.c.number))).scalar_one_or_none()
-        if newest is not None:
-            tx.execute(delete(table).where(table.c.number <= newest - kept))

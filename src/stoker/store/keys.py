@@ -129,8 +129,8 @@ def begin_once(
     tx: Connection, *, project: ProjectId, route: str, key: str, digest: str, now: float, forget_before: float
 ) -> Remembered | None:
     """Reserve an Idempotency-Key for the request with that digest: `None` when it is the first, else what is known."""
-    tx.execute(delete(idempotency).where(idempotency.c.created_at < forget_before))
     where = (idempotency.c.project == project, idempotency.c.route == route, idempotency.c.key == key)
+    tx.execute(delete(idempotency).where(*where, idempotency.c.created_at < forget_before))
     row = tx.execute(select(idempotency).where(*where)).first()
     if row is not None:
         return Remembered(row.digest, row.status, row.body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
@@ -67,8 +67,3 @@ def pending(tx: Connection) -> tuple[Operation, ...]:
     """All that have not ended, oldest first."""
     query = select(operations).where(operations.c.state == OperationState.PENDING.value).order_by(operations.c.number)
     return tuple(_operation(row) for row in tx.execute(query))
-
-
-def remove_ended(tx: Connection, *, before: float) -> int:
-    """Forget those that ended before then. How many."""
-    return tx.execute(delete(operations).where(operations.c.ended_at < before)).rowcount

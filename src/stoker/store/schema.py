@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Connection, inspect, text
 
 from stoker.domain.errors import Unsupported
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 # The newest file of `migrations/versions`. Compared before Alembic is imported, which takes longer than the rest of the
 # start; a test keeps it true.
-HEAD = "0004"
+HEAD = "0005"
 
 
-def upgrade(connection: Connection) -> None:
-    """Apply the migrations that are missing. The caller commits."""
-    current = None
-    if inspect(connection).has_table("alembic_version"):
-        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    if current == HEAD:
+def revision_of(connection: Connection) -> str | None:
+    """The revision that a database is at; `None` when there is nothing in it."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return found
+
+
+def is_known(revision: str) -> bool:
+    """Is there a migration to this revision?"""
+    return revision in _known(_config(None))
+
+
+def upgrade(connection: Connection, *, to: str = HEAD) -> None:
+    """Apply the migrations that are missing up to `to`. The caller commits. Raises `Unsupported` for a newer one."""
+    current = revision_of(connection)
+    if current == to:
         return
     from alembic import command
+
+    config = _config(connection)
+    if current is not None and current not in _known(config):
+        raise Unsupported(
+            f"the database has schema {current}, which this version of Stoker does not know: upgrade Stoker"
+        )
+    command.upgrade(config, to)
+
+
+def _config(connection: Connection | None) -> Config:
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", "stoker:store/migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current is not None and current not in known:
-        raise Unsupported(
-            f"the database has schema {current}, which this version of Stoker does not know: upgrade Stoker"
-        )
-    command.upgrade(config, "head")
+    return config
+
+
+def _known(config: Config) -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}

@@ -19,16 +19,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, StaticPool
 
-from stoker.domain.errors import Unavailable
+from stoker.domain.errors import Invalid, Unavailable
 from stoker.store import schema
+from stoker.store.commands import BACKLOG_FULL, BACKLOG_MAX, BATCH_MAX, Outcome, commit, in_transaction
 
 T = TypeVar("T")
 
-# Commands in one commit: more would only make the first of them wait longer.
-BATCH_MAX = 256
-# Beyond this many unanswered commands new ones are refused: the disk does not keep up.
-BACKLOG_MAX = 10_000
 READERS = 2
+# At once with the lock to write, so that no command finds at its first write that somebody else has it.
+BEGIN = "BEGIN IMMEDIATE"
 BUSY_TIMEOUT_S = 10.0
 
 
@@ -54,17 +53,6 @@ def _engine(url: str, **options: Any) -> Engine:
         cursor.close()
 
     return engine
-
-
-def _in_transaction(connection: Connection, command: Callable[[Connection], T]) -> T:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        result = command(connection)
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
-    return result
 
 
 class SqliteStore:
@@ -95,7 +83,7 @@ class SqliteStore:
         if self._closed:
             raise Unavailable("the store is closed")
         if self._commands.qsize() >= BACKLOG_MAX:
-            raise Unavailable("the database does not keep up with the changes asked for; try again in a moment")
+            raise Unavailable(BACKLOG_FULL)
         future: Future[T] = Future()
         self._commands.put(_Command(command, future))
         return await asyncio.wrap_future(future)
@@ -124,34 +112,17 @@ class SqliteStore:
         return batch, True
 
     def _commit(self, connection: Connection, batch: list[_Command]) -> None:
-        results: list[tuple[_Command, Any, BaseException | None]] = []
-
-        def run_all(_: Connection) -> None:
-            for command in batch:
-                if command.future.cancelled():
-                    continue
-                results.append(self._savepoint(connection, command))
-
+        wanted = [command for command in batch if not command.future.cancelled()]
         try:
-            _in_transaction(connection, run_all)
+            outcomes = commit(connection, [command.run for command in wanted], begin=BEGIN)
         except BaseException as exc:  # noqa: BLE001 - handed to every caller
             # Nothing of this batch is on disk: every caller must know, those whose own command went well included.
-            for command in batch:
-                _answer(command.future, None, exc)
-            return
-        for command, result, error in results:
-            _answer(command.future, result, error)
+            outcomes = [Outcome(None, exc)] * len(wanted)
+        for command, outcome in zip(wanted, outcomes, strict=True):
+            _answer(command.future, outcome)
 
-    def _savepoint(self, connection: Connection, command: _Command) -> tuple[_Command, Any, BaseException | None]:
-        connection.exec_driver_sql("SAVEPOINT command")
-        try:
-            result = command.run(connection)
-        except BaseException as exc:  # noqa: BLE001 - handed to its caller
-            connection.exec_driver_sql("ROLLBACK TO command")
-            connection.exec_driver_sql("RELEASE command")
-            return command, None, exc
-        connection.exec_driver_sql("RELEASE command")
-        return command, result, None
+    async def lasts(self) -> None:
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         if self._closed:
@@ -165,13 +136,13 @@ class SqliteStore:
         self._engine.dispose()
 
 
-def _answer(future: Future[Any], result: Any, error: BaseException | None) -> None:
+def _answer(future: Future[Any], outcome: Outcome) -> None:
     if future.cancelled() or not future.set_running_or_notify_cancel():
         return
-    if error is not None:
-        future.set_exception(error)
+    if outcome.error is not None:
+        future.set_exception(outcome.error)
     else:
-        future.set_result(result)
+        future.set_result(outcome.result)
 
 
 class InlineSqliteStore:
@@ -182,13 +153,16 @@ class InlineSqliteStore:
     def __init__(self) -> None:
         self._engine = _engine("sqlite://", poolclass=StaticPool)
         self._connection = self._engine.connect()
-        _in_transaction(self._connection, schema.upgrade)
+        in_transaction(self._connection, schema.upgrade, begin=BEGIN)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         return query(self._connection)
 
     async def write(self, command: Callable[[Connection], T]) -> T:
-        return _in_transaction(self._connection, command)
+        return in_transaction(self._connection, command, begin=BEGIN)
+
+    async def lasts(self) -> None:
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         self._connection.close()
@@ -205,8 +179,20 @@ def open_file(path: Path) -> SqliteStore:
     engine = _engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"check_same_thread": False})
     try:
         with engine.connect() as connection:
-            _in_transaction(connection, schema.upgrade)
+            in_transaction(connection, schema.upgrade, begin=BEGIN)
     except BaseException:
         engine.dispose()
         raise
     return SqliteStore(engine)
+
+
+def snapshot(path: Path, query: Callable[[Connection], T]) -> T:
+    """Run a query that sees one moment of the database, beside whoever uses it. Raises `Invalid` when there is none."""
+    if not path.exists():
+        raise Invalid(f"there is no database at {path}")
+    engine = _engine(f"sqlite:///{path}", poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            return in_transaction(connection, query, begin="BEGIN")
+    finally:
+        engine.dispose()

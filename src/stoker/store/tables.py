@@ -18,23 +18,29 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
+
+# Of 64 bits, as callers may name and compare any: PostgreSQL refuses even to look for one that its column cannot hold.
+# SQLite's integers are of 64 bits anyway, and only an INTEGER column counts by itself.
+Number = BigInteger().with_variant(Integer(), "sqlite")
 
 # The last number given out for each kind: numbers are never used twice, deleted objects included.
 counters = Table(
     "counters",
     metadata,
     Column("kind", String(32), primary_key=True),
-    Column("value", Integer, nullable=False),
+    Column("value", Number, nullable=False),
 )
 
 projects = Table(
     "projects",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("uuid", String(36), nullable=False),
+    # Never empty; the default is there since the column was added to a table that others refer to.
+    Column("uuid", String(36), nullable=False, server_default=text("''")),
     Column("name", String(255), nullable=False, unique=True),
     Column("created_at", Float, nullable=False),
     Index("ix_projects_uuid", "uuid", unique=True),
@@ -44,7 +50,7 @@ endpoints = Table(
     "endpoints",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("slug", String(63), nullable=False, unique=True),
     Column("name", String(255), nullable=False),
@@ -67,7 +73,7 @@ revisions = Table(
     "revisions",
     metadata,
     Column("endpoint", String(36), primary_key=True),
-    Column("number", Integer, primary_key=True),
+    Column("number", Number, primary_key=True),
     Column("spec", Text, nullable=False),
     Column("launches", Text, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -77,7 +83,7 @@ workers = Table(
     "workers",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("endpoint", String(36), nullable=False, index=True),
     Column("pool", String(63), nullable=False),
     Column("revision", Integer, nullable=False),
@@ -105,7 +111,7 @@ operations = Table(
     "operations",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("kind", String(16), nullable=False),
     Column("endpoint", String(36), nullable=False, index=True),
     Column("project", Integer, nullable=False),
@@ -121,7 +127,7 @@ operations = Table(
 events = Table(
     "events",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
     Column("endpoint", String(36)),
     Column("worker", String(36)),
@@ -134,7 +140,7 @@ events = Table(
 decisions = Table(
     "decisions",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("endpoint", String(36), nullable=False),
     Column("at", Float, nullable=False),
     Column("current", Integer, nullable=False),
@@ -148,7 +154,7 @@ keys = Table(
     "keys",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("name", String(255), nullable=False),
     Column("digest", String(64), unique=True),
@@ -173,7 +179,7 @@ secrets = Table(
     "secrets",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("name", String(63), nullable=False),
     Column("description", Text, nullable=False),
@@ -189,7 +195,7 @@ credentials = Table(
     "credentials",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Number, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("name", String(63), nullable=False),
     Column("registry", String(255), nullable=False),
@@ -204,7 +210,7 @@ credentials = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
     Column("project", Integer, nullable=False),
     Column("key", String(36)),

@@ -121,14 +121,6 @@ def held(tx: Connection, *, released_after: float) -> tuple[Worker, ...]:
     return tuple(_worker(row) for row in tx.execute(query.order_by(workers.c.number)))
 
 
-def remove_ended(tx: Connection, *, before: float, keep: Iterable[EndpointId]) -> int:
-    """Forget workers that ended and were released before then, unless their endpoint is in `keep`. How many."""
-    query = delete(workers).where(
-        workers.c.state.in_(_GONE), workers.c.released_at < before, workers.c.endpoint.not_in(list(keep))
-    )
-    return tx.execute(query).rowcount
-
-
 def remove_of_endpoint(tx: Connection, endpoint: EndpointId) -> None:
     """Forget the ended and released workers of an endpoint that is being deleted."""
     tx.execute(

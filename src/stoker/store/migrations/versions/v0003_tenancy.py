@@ -71,10 +71,14 @@ def _encrypted(name: str, *more: sa.Column[object]) -> None:
 
 
 def _number_projects() -> None:
-    # Added in place, since others refer to this table, so that SQLite cannot make it anew; with a default, since there
-    # was no way to make another than project 1.
-    first = "00000000-0000-7000-8000-000000000001"
-    op.add_column("projects", sa.Column("uuid", sa.String(length=36), nullable=False, server_default=first))
+    # Added in place, since others refer to this table and SQLite cannot make it anew; hence the default, which stays.
+    op.add_column("projects", sa.Column("uuid", sa.String(length=36), nullable=False, server_default=sa.text("''")))
+    connection = op.get_bind()
+    projects = sa.table("projects", sa.column("id"), sa.column("uuid"))
+    numbers = connection.execute(sa.select(projects.c.id)).scalars().all()
+    for number in numbers:
+        fixed = f"00000000-0000-7000-8000-{number:012d}"
+        connection.execute(projects.update().where(projects.c.id == number).values(uuid=fixed))
     op.create_index("ix_projects_uuid", "projects", ["uuid"], unique=True)
     counters = sa.table("counters", sa.column("kind"), sa.column("value"))
-    op.get_bind().execute(counters.insert().values(kind="project", value=1))
+    connection.execute(counters.insert().values(kind="project", value=max(numbers, default=1)))
