@@ -25,6 +25,7 @@ from stoker.roles import hold
 from stoker.settings import Settings
 from stoker.store import archive, endpoints, installation, journal, keys, schema
 from stoker.store.base import Store
+from stoker.store.installation import DEFAULT_PROJECT_ID
 from stoker.store.tables import decisions, events, metadata
 from store.places import KINDS, Place
 
@@ -280,7 +281,7 @@ def test_a_backup_of_a_newer_version_is_refused(tmp_path: Path) -> None:
             await store.write(lambda tx: archive.load(tx, file, replace(manifest, revision="9999")))
 
     place.run(body)
-    assert everything(place)["projects"] == [(1, "default", 0.0)]
+    assert everything(place)["projects"] == [(1, DEFAULT_PROJECT_ID, "default", 0.0)]
 
 
 def test_a_backup_replaces_no_file_and_leaves_none_when_it_fails(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from api.client import Answer, Api, run, spec
+from stoker.app import kept_of
+from stoker.control.retention import Retention
 from stoker.domain.access import KeyDraft, Scope
 from stoker.domain.endpoint import ProjectId
 from stoker.store.installation import DEFAULT_PROJECT
@@ -212,7 +215,8 @@ def test_audit_events_come_in_pages_newest_first_and_belong_to_a_project() -> No
 
 def test_audit_events_are_kept_up_to_their_number() -> None:
     async def body(api: Api) -> None:
-        object.__setattr__(api.world.stoker.settings, "audit_kept", 3)
+        stoker = api.world.stoker
+        stoker.retention = Retention(stoker.store, replace(kept_of(stoker.settings), audit=3), clock=stoker.clock)
         for index in range(6):
             await api.call("POST", "/secrets", {"name": f"s{index}", "value": "v"})
         await api.world.stoker.forget_old()

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Table, func, insert, select, text, tuple_
+from sqlalchemy import Connection, MetaData, Table, delete, func, insert, select, text, tuple_
 
 from stoker.domain.errors import Invalid, Unsupported
 from stoker.store import schema
@@ -195,8 +195,12 @@ def load(tx: Connection, path: Path, manifest: Manifest) -> None:
     before.drop_all(tx)
     tx.execute(text("DROP TABLE IF EXISTS alembic_version"))
     schema.upgrade(tx, to=manifest.revision)
+    tables = _reflected(tx).sorted_tables
+    # Migrations leave rows of their own behind.
+    for table in reversed(tables):
+        tx.execute(delete(table))
     with zipfile.ZipFile(path) as archive:
-        for table in _reflected(tx).sorted_tables:
+        for table in tables:
             if table.name in manifest.tables:
                 _load_table(tx, table, archive)
     schema.upgrade(tx)

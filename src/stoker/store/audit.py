@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.project import AUDITED_CHARS_MAX, AuditDraft, AuditEvent, Outcome
@@ -69,10 +69,3 @@ def page(
         )
         for row in tx.execute(query.order_by(audit.c.number.desc()).limit(limit))
     )
-
-
-def trim(tx: Connection, *, kept: int) -> None:
-    """Forget the oldest beyond this number."""
-    newest = tx.execute(select(func.max(audit.c.number))).scalar_one_or_none()
-    if newest is not None:
-        tx.execute(delete(audit).where(audit.c.number <= newest - kept))
