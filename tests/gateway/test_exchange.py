@@ -129,6 +129,19 @@ def test_a_client_that_leaves_is_noticed_although_nothing_is_read_from_it(tmp_pa
     run(main)
 
 
+def test_a_client_that_ends_its_sending_is_taken_as_gone(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with site(tmp_path, endpoint()) as s:
+            client = await s.connect()
+            await client.send("GET", "/e/chat/x")
+            await until(lambda: s.gateway.admissions["id-chat"].waiting)
+            client.writer.write_eof()
+            await until(lambda: not s.gateway.admissions["id-chat"].waiting)
+            assert await client.ended() == b""
+
+    run(main)
+
+
 def test_no_more_of_a_body_is_read_while_waiting_than_may_be_held(tmp_path: Path) -> None:
     total = 8_000_000
 

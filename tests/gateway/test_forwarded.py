@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
+from gateway.loopback import endpoint, run, site, worker
 from stoker.gateway.forwarded import Peer
 
 NETWORKS = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
@@ -54,3 +56,14 @@ def test_a_client_is_told_of_in_both_ways() -> None:
     assert peer.lines == (
         b"X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: http\r\nForwarded: for=1.1.1.1;proto=http\r\n"
     )
+
+
+@pytest.mark.parametrize(("networks", "told"), [(("127.0.0.0/8",), "1.1.1.1, 127.0.0.1"), ((), "127.0.0.1")])
+def test_the_settings_say_who_is_trusted(tmp_path: Path, networks: tuple[str, ...], told: str) -> None:
+    async def main() -> None:
+        async with worker() as w, site(tmp_path, endpoint(w.entry()), trusted_proxies=networks) as s:
+            await s.ask("GET", "/e/chat/x", "X-Forwarded-For: 1.1.1.1", "traceparent: 00-a-b-01")
+            assert w.asked[0].header("X-Forwarded-For") == told
+            assert w.asked[0].header("traceparent") == "00-a-b-01"
+
+    run(main)
