@@ -17,9 +17,11 @@ from stoker.control.keys import Keys
 from stoker.control.learning import Learning
 from stoker.control.logs import Logs
 from stoker.control.master_key import MasterKey
+from stoker.control.models import Models, Pruned
 from stoker.control.once import Answer, Once, Ticket
 from stoker.control.projects import Projects
 from stoker.control.secrets import Secrets
+from stoker.control.templates import Templates
 from stoker.control.usage import Usage
 from stoker.control.vault import MasterKeyState
 from stoker.control.views import Views
@@ -28,6 +30,7 @@ from stoker.domain.access import Principal
 __all__ = [
     "Answer",
     "MasterKeyState",
+    "Pruned",
     "Services",
     "Ticket",
     "bearer_or_api_key",
@@ -46,6 +49,8 @@ class Services:
     secrets: Secrets
     credentials: Credentials
     master_key: MasterKey
+    models: Models
+    templates: Templates
     views: Views
     logs: Logs
     usage: Usage

@@ -123,9 +123,10 @@ class Launch:
     later engine upgrade does not change what already runs.
 
     In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
-    answers to. `slots` is how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold.
-    `notes` says what was asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and
-    are ready only when the first model is there.
+    answers to. `weights` is the key of those that must be on the host first, at `{weights}` in `command`. `slots` is
+    how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold. `notes` says what was
+    asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and are ready only when
+    the first model is there.
     """
 
     engine: str | None
@@ -136,6 +137,7 @@ class Launch:
     port: int | None = None
     probe: Probe = field(default_factory=Probe)
     models: tuple[str, ...] = ()
+    weights: str | None = None
     slots: int = 1
     sleep: Sleep | None = None
     notes: tuple[str, ...] = ()
@@ -237,7 +239,9 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSpec:
-    """Everything that its owner says about an endpoint. `slots` overrides what the engine says of one worker."""
+    """Everything that its owner says about an endpoint. `slots` overrides what the engine says of one worker.
+    `template` names the version that the rest was completed from.
+    """
 
     name: str
     launch: LaunchSpec
@@ -251,6 +255,7 @@ class EndpointSpec:
     rollout: Rollout = field(default_factory=Rollout)
     logging: Logging = field(default_factory=Logging)
     slots: int | None = None
+    template: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
