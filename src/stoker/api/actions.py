@@ -58,6 +58,7 @@ ROUTES: Mapping[tuple[str, str], Action] = {
     ("GET", "/audit"): Action.AUDIT_READ,
     ("GET", "/info"): Action.INSTALLATION_READ,
     ("GET", "/hardware"): Action.INSTALLATION_READ,
+    ("GET", "/hardware/types"): Action.INSTALLATION_READ,
     ("GET", "/models"): Action.INSTALLATION_READ,
     ("GET", "/engines"): Action.INSTALLATION_READ,
     ("GET", "/engines/{name}/parameters"): Action.INSTALLATION_READ,

@@ -7,14 +7,14 @@ that the next call works) and leaves the rest to the reconciler.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from stoker.control import audit, cold, launches
 from stoker.control.fleet import Change, EventDraft, Fleet
-from stoker.control.managed import Providers
+from stoker.control.managed import Managed, Providers
 from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
 from stoker.control.secrets import check_references
@@ -33,6 +33,9 @@ from stoker.domain.endpoint import (
     ProjectId,
 )
 from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.gpus import check_family
+from stoker.domain.hardware import HardwareRequest
+from stoker.domain.images import ImageRule
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
@@ -73,6 +76,8 @@ class Endpoints:
         reconciler: Reconciler,
         *,
         models: Mapping[str, str],
+        images: Sequence[ImageRule],
+        regions: Mapping[str, int],
         limits: Limits,
         clock: Callable[[], float],
         new_id: Callable[[], str],
@@ -83,6 +88,8 @@ class Endpoints:
         self._link = link
         self._reconciler = reconciler
         self._models = models
+        self._images = images
+        self._regions = regions
         self._limits = limits
         self._clock = clock
         self._new_id = new_id
@@ -105,7 +112,7 @@ class Endpoints:
         # is guessed first, and guessed again when somebody else took it meanwhile.
         for _ in range(SLUG_TRIES_MAX):
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
-            resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+            resolved = await self._resolve(spec, slug)
             self._check_cold(spec, resolved)
             try:
                 endpoint, operations = await self._fleet.add(self._insert(by, spec, resolved, slug))
@@ -159,8 +166,8 @@ class Endpoints:
             if spec == endpoint.spec:
                 return endpoint, None
             _check_use(principal, spec, endpoint)
-            resolved = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
             self._check_hardware(spec)
+            resolved = await self._resolve(spec, endpoint.slug)
             self._check_cold(spec, resolved)
             changed = revise(endpoint, spec, resolved, self._fleet.revisions(endpoint_id), now=self._clock())
             result = await self._change(principal, OperationKind.UPDATE, changed, workers=spec.bounds.min, revised=True)
@@ -210,7 +217,7 @@ class Endpoints:
         else:
             endpoint, slug = self._changeable(principal, endpoint.id, Action.ENDPOINT_UPDATE), endpoint.slug
             _check_use(principal, spec, endpoint)
-        resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+        resolved = await self._resolve(spec, slug)
         self._check_cold(spec, resolved)
         return previewed(endpoint, spec, resolved, self._fleet, self._providers, now=self._clock())
 
@@ -351,16 +358,35 @@ class Endpoints:
             self._providers.check(pool.provider, f"/pools/{index}/provider")
             if pool.provider in SHELLS:
                 admit(principal, Action.SHELL_USE)
-            if pool.provider in SHELLS and spec.launch.image is not None:
-                raise Invalid.at("/launch/image", f"the {pool.provider} provider runs models and commands, not images")
+
+    async def _resolve(self, spec: EndpointSpec, slug: str) -> dict[str, Launch]:
+        """What workers of each pool run."""
+        grounds = {}
+        for pool in spec.pools:
+            managed = self._providers.get(pool.provider)
+            grounds[pool.name] = launches.Ground(
+                images=None if managed.provider.images else self._images,
+                cards=managed.cards_for(pool.hardware),
+            )
+        return await asyncio.to_thread(launches.resolve, spec, slug, models=self._models, grounds=grounds)
 
     def _check_hardware(self, spec: EndpointSpec) -> None:
         """Refuse what no host of a pool's provider could ever run."""
         for index, pool in enumerate(spec.pools):
             managed = self._providers.check(pool.provider, f"/pools/{index}/provider")
-            found = place(pool.hardware, managed.offers, (), port_wanted=True)
+            self._check_names(pool.hardware, managed, f"/pools/{index}/hardware")
+            found = place(pool.hardware, managed.offers, (), ports=1 + len(spec.launch.ports))
             if isinstance(found, Unplaceable) and not found.ever:
                 raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {found.reason}")
+
+    def _check_names(self, hardware: HardwareRequest, managed: Managed, pointer: str) -> None:
+        """Refuse families and regions that nobody knows, whatever the hosts have."""
+        offered = {gpu.family for offer in managed.offers for gpu in offer.gpus}
+        for name in hardware.families:
+            check_family(name, f"{pointer}/gpu_family", also=offered)
+        regions = dict.fromkeys((*self._regions, *(offer.region for offer in managed.offers)))
+        if hardware.region is not None and hardware.region not in regions:
+            raise Invalid.at(f"{pointer}/region", f"no region {hardware.region[:64]!r}; there are {', '.join(regions)}")
 
     def _check_cold(self, spec: EndpointSpec, resolved: Mapping[str, Launch]) -> None:
         for index, pool in enumerate(spec.pools):

@@ -2,39 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from stoker.domain.endpoint import EndpointSpec, Launch
+from stoker.control import substitutes
+from stoker.domain.endpoint import EndpointSpec, Launch, LaunchSpec, PoolSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.images import ImageRule
 from stoker.domain.probe import Probe
 from stoker.engines import base as engines
 from stoker.engines import catalogue
+from stoker.policy.images import rule_for
 
 # An unknown program may not take two requests at once; whoever knows better says `slots`.
 UNKNOWN_SLOTS = 1
 
 
-def resolve(spec: EndpointSpec, slug: str, *, models: Mapping[str, str]) -> dict[str, Launch]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a pool's workers stand on. `images` says what runs instead of images, `None` where images run; `cards` is
+    real or virtual, `None` without any.
+    """
+
+    images: Sequence[ImageRule] | None = None
+    cards: str | None = None
+
+
+def resolve(
+    spec: EndpointSpec, slug: str, *, models: Mapping[str, str], grounds: Mapping[str, Ground] | None = None
+) -> dict[str, Launch]:
     """The launch of each pool, whose workers also answer to the endpoint's name and `slug` as model names.
 
-    Raises `Invalid`, with a pointer into the spec, for unknown models, engines and parameters. Looks at files.
+    Raises `Invalid`, with a pointer into the spec, for unknown models, engines and parameters, and images that nothing
+    stands in for. Looks at files.
     """
-    return {pool.name: _resolve(spec, pool.hardware, slug, models=models) for pool in spec.pools}
+    own = grounds or {}
+    return {pool.name: _resolve(spec, pool, slug, models, own.get(pool.name, Ground())) for pool in spec.pools}
 
 
-def _resolve(spec: EndpointSpec, hardware: HardwareRequest, slug: str, *, models: Mapping[str, str]) -> Launch:
+def _resolve(spec: EndpointSpec, pool: PoolSpec, slug: str, models: Mapping[str, str], ground: Ground) -> Launch:
     wanted = spec.launch
-    if wanted.model is not None:
-        try:
-            model = catalogue.resolve(wanted.model, models, engine=wanted.engine)
-        except OSError as exc:
-            raise Invalid.at("/launch/model", f"cannot look for the model: {exc.strerror}") from exc
-        engine = engines.load(catalogue.choose(wanted, model, hardware))
-        names = tuple(dict.fromkeys((spec.name, slug)))
-        return engine.launch(wanted, model, hardware, names=names, slots=spec.slots)
+    names: tuple[str, ...] = (spec.name, slug)
     notes: tuple[str, ...] = ()
-    if spec.slots is None:
+    if wanted.image is not None and ground.images is not None:
+        instead = substitutes.instead_of(wanted, rule_for(wanted.image, ground.images))
+        wanted, names, notes = instead.launch, (*instead.names, *names), instead.notes
+    if wanted.model is None:
+        launch = _plain(wanted, slots=spec.slots)
+    else:
+        launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), models, ground, slots=spec.slots)
+    return replace(launch, ports=spec.launch.ports, port=spec.launch.port, notes=(*notes, *launch.notes))
+
+
+def _served(
+    wanted: LaunchSpec,
+    hardware: HardwareRequest,
+    names: tuple[str, ...],
+    models: Mapping[str, str],
+    ground: Ground,
+    *,
+    slots: int | None,
+) -> Launch:
+    assert wanted.model is not None
+    try:
+        model = catalogue.resolve(wanted.model, models, engine=wanted.engine)
+    except OSError as exc:
+        raise Invalid.at("/launch/model", f"cannot look for the model: {exc.strerror}") from exc
+    virtual = ground.cards == "virtual"
+    engine = engines.load(catalogue.choose(wanted, model, hardware, virtual=virtual))
+    if virtual:
+        # The machine has neither these cards nor the processors that are pretended beside them.
+        hardware = HardwareRequest()
+    launch = engine.launch(wanted, model, hardware, names=names, slots=slots)
+    notes = (*launch.notes, "the GPUs are virtual: the model runs without any") if virtual else launch.notes
+    return replace(launch, cards=ground.cards, notes=notes)
+
+
+def _plain(wanted: LaunchSpec, *, slots: int | None) -> Launch:
+    notes: tuple[str, ...] = ()
+    if slots is None:
         notes = (f"each worker gets {UNKNOWN_SLOTS} request at a time; set slots if it takes more at once",)
     return Launch(
         engine=None,
