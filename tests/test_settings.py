@@ -13,7 +13,8 @@ import pytest
 
 from stoker.domain.addresses import UrlRules
 from stoker.domain.errors import Invalid
-from stoker.domain.hardware import PortRange
+from stoker.domain.hardware import PortRange, Prices, VirtualGpus
+from stoker.domain.images import ImageRule
 from stoker.settings import Paths, Settings, read
 
 # For each key: as it stands in the file, as it stands in the environment, and what both mean.
@@ -32,6 +33,24 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "downloads_at_once": ("3", "3", 3),
     "download_mib_per_s": ("12.5", "12.5", 12.5),
     "hf_endpoint": ("https://hub.test/", "https://hub.test", "https://hub.test"),
+    "region": ("eu", "eu", "eu"),
+    "regions": ("{eu: 7, local: 1}", "{eu: 7, local: 1}", {"eu": 7, "local": 1}),
+    "virtual_gpus": (
+        "[{family: a5000, count: 4, vram_gib: 24, vcpu: 8, ram_gib: 32, region: local}, 2xA100-40GB:2]",
+        "[{family: gpua5000, count: 4, vram_gib: 24, vcpu: 8, ram_gib: 32}, a100:2:40]",
+        (
+            VirtualGpus(family="a5000", count=4, vram_gib=24.0, vcpu=8.0, ram_gib=32.0, region="local"),
+            VirtualGpus(family="a100", count=2, vram_gib=40.0),
+        ),
+    ),
+    "images": (
+        '{"vllm/*": {model: m, parameters: [--max-model-len=8]}, "nginx": {command: [serve, "{port}"]}}',
+        '{"vllm/*": {model: m, parameters: [--max-model-len=8]}, "nginx": {command: [serve, "{port}"]}}',
+        (
+            ImageRule(pattern="vllm/*", model="m", parameters=("--max-model-len=8",)),
+            ImageRule(pattern="nginx", command=("serve", "{port}")),
+        ),
+    ),
     "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
     "worker_log_mib": ("1.5", "1.5", 1.5),
     "workers_kept": ("7", "7", 7),
@@ -45,7 +64,11 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "upgrade_drain_s": ("5", "5", 5.0),
     "metrics_open": ("true", "true", True),
     "access_log": ("a.log", "a.log", "a.log"),
-    "prices": ("{h100: 2.5, cpu: 1}", "{h100: 2.5, cpu: 1}", {"h100": 2.5, "cpu": 1.0}),
+    "prices": (
+        "{H100 SXM: 2.5, cpu: 1, vcpu: 0.01}",
+        "{h100: 2.5, cpu: 1, vcpu: 0.01, currency: USD}",
+        Prices(gpus={"h100": 2.5}, cpu=1.0, vcpu=0.01),
+    ),
     "usage_days": ("30", "30", 30.0),
     "requests_days": ("3", "3", 3.0),
     "requests_mib": ("8", "8", 8.0),
@@ -120,6 +143,32 @@ def test_text_in_the_environment_is_taken_as_it_is(tmp_path: Path, host: str) ->
         pytest.param("domains: a.test", "domains .* list of texts", id="text for a list"),
         pytest.param("domains: [1]", "domains .* expected text", id="numbers in a list"),
         pytest.param("models: [a]", "models .* mapping of texts", id="a list for a mapping"),
+        pytest.param("region: moon", "'moon' has no number; the setting regions has local", id="a region of no number"),
+        pytest.param("virtual_gpus: [{family: a5000, region: moon}]", "'moon' has no number", id="cards on the moon"),
+        pytest.param("regions: {}", "regions .* names with numbers", id="no region"),
+        pytest.param("regions: {a: 1, b: 1}", "regions .* number of its own", id="two regions of one number"),
+        pytest.param("regions: {a: 0}", "regions .* between 1", id="a number that is none"),
+        pytest.param("regions: {a: true}", "regions .* whole number", id="yes for a region's number"),
+        pytest.param("virtual_gpus: a5000:4", "virtual_gpus .* expected a list", id="one card for a list"),
+        pytest.param("virtual_gpus: [a5001]", "no GPU family 'a5001'; did you mean .*a5000", id="an unknown card"),
+        pytest.param("virtual_gpus: [a5000:0]", "virtual_gpus .* count must be between", id="no cards"),
+        pytest.param("virtual_gpus: [a5000:x]", "virtual_gpus .* FAMILY:COUNT:GIB", id="no number of cards"),
+        pytest.param("virtual_gpus: [{count: 1}]", "virtual_gpus .* mapping with family", id="cards of no family"),
+        pytest.param("virtual_gpus: [{family: a40, size: 1}]", "no 'size' here", id="cards with something else"),
+        pytest.param("virtual_gpus: [{family: a40, vcpu: '8'}]", "vcpu must be a number", id="text for processors"),
+        pytest.param("prices: 5", "prices .* expected a mapping", id="one price for all"),
+        pytest.param("prices: {h1000: 5}", "did you mean .*h100", id="a price of an unknown card"),
+        pytest.param("prices: {h100: -5}", "price of h100 must be between", id="less than nothing"),
+        pytest.param("prices: {currency: usd}", "three capitals", id="no currency"),
+        pytest.param("prices: {vcpu: .nan}", "price of vcpu must be", id="no price"),
+        pytest.param("images: [nginx]", "images .* expected patterns", id="a list of images"),
+        pytest.param("images: {nginx: {}}", "images .* once: a model or a command", id="nothing instead of an image"),
+        pytest.param(
+            "images: {nginx: {model: m, command: [x]}}", "once: a model or a command", id="two things instead"
+        ),
+        pytest.param("images: {nginx: {command: serve}}", "command is a list of texts", id="text for a command"),
+        pytest.param("images: {'a b': {model: m}}", "no pattern for images", id="no image"),
+        pytest.param("images: {a: {command: [x], parameters: [y]}}", "need a model", id="parameters of no model"),
         pytest.param("worker_ports: 20000", "worker_ports .* FIRST-LAST", id="one port for a range"),
         pytest.param("worker_ports: 20000-", "worker_ports .* FIRST-LAST", id="half a range"),
         pytest.param("worker_ports: 30000-20000", "worker_ports .* FIRST-LAST", id="a range backwards"),

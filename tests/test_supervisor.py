@@ -14,7 +14,7 @@ import pytest
 from stoker import supervisor
 from stoker.domain.errors import Unavailable
 from stoker.roles import Order
-from stoker.settings import Settings
+from stoker.settings import Settings, read
 from stoker.supervisor import RESTART_PAUSES_S, STEADY_S, Role
 
 
@@ -158,4 +158,11 @@ def test_roles_learn_what_the_command_line_has_overridden() -> None:
         "STOKER_HOST": "::",
         "STOKER_PORT": "1234",
         "STOKER_LOG_LEVEL": "debug",
+        "STOKER_VIRTUAL_GPUS": "[]",
     }
+
+
+def test_pretended_cards_of_the_command_line_reach_the_roles_as_they_are(tmp_path: Path) -> None:
+    said = read({}, data_dir=tmp_path, overrides={"virtual_gpus": ["a5000:4", "h100:2:80"]})
+    environ = supervisor.role_environ(said, {})
+    assert read(environ, data_dir=tmp_path).virtual_gpus == said.virtual_gpus

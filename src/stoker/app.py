@@ -147,8 +147,10 @@ class Stoker:
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
             complete=self.vault.complete,
         )
-        managed = {name: Managed(name, p, callbacks, clock=clock) for name, p in providers.items()}
-        self.providers = Providers(managed, prices=settings.prices)
+        managed = {
+            name: Managed(name, p, callbacks, clock=clock, prices=settings.prices) for name, p in providers.items()
+        }
+        self.providers = Providers(managed)
         self.books = Books(
             self.fleet,
             self.providers,
@@ -186,6 +188,8 @@ class Stoker:
             catalogue=self.models,
             downloads=self.downloads,
             models=settings.models,
+            images=settings.images,
+            regions=settings.regions,
             limits=Limits(operation_timeout_s=settings.operation_timeout_s),
             clock=clock,
             new_id=new_id,
@@ -387,6 +391,8 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
                     "ports": settings.worker_ports,
                     "log_mib": settings.worker_log_mib,
                     "workers_kept": settings.workers_kept,
+                    "region": settings.region,
+                    "virtual_gpus": settings.virtual_gpus,
                 },
             ),
         )

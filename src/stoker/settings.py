@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from stoker import settings_hardware as hardware
 from stoker.domain.addresses import UrlRules
 from stoker.domain.errors import Invalid
-from stoker.domain.hardware import PortRange
+from stoker.domain.hardware import DEFAULT_REGION, PortRange, Prices, VirtualGpus
+from stoker.domain.images import ImageRule
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7878
@@ -152,8 +154,11 @@ class Settings:
     `models_cache_gib` bounds what is kept of fetched models (none: the disk does); `downloads_at_once` are fetched side
     by side, together at `download_mib_per_s` at most; `hf_endpoint` is the hub, or a mirror of it, which in a private
     network needs `allow_private_urls`.
+    `region` is this machine's, one of `regions`, which have numbers; `virtual_gpus` are pretended cards, `images`
+    what runs instead of container images.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
-    `prices` are per hour and card, by family, and `cpu` for a worker without cards. Usage by hour is kept for
+    `prices` are per hour and card, by family, `cpu` for a worker without cards, and beside these `vcpu` and `ram_gib`,
+    in a `currency`. Usage by hour is kept for
     `usage_days`; facts of single requests for `requests_days`, up to `requests_mib` for each endpoint and
     `requests_total_mib` for all.
     Of events, decisions and audit events the newest are kept, so many of each; ended workers, operations, keys that
@@ -176,6 +181,11 @@ class Settings:
     downloads_at_once: int = 2
     download_mib_per_s: float | None = None
     hf_endpoint: str = "https://huggingface.co"
+    region: str = DEFAULT_REGION
+    regions: Mapping[str, int] = field(default_factory=lambda: {DEFAULT_REGION: 1})
+    virtual_gpus: tuple[VirtualGpus, ...] = ()
+    prices: Prices | None = None
+    images: tuple[ImageRule, ...] = ()
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
     workers_kept: int = 100
@@ -189,7 +199,6 @@ class Settings:
     upgrade_drain_s: float = 600.0
     metrics_open: bool = False
     access_log: str | None = None
-    prices: Mapping[str, float] = field(default_factory=dict)
     usage_days: float = 400.0
     requests_days: float = 30.0
     requests_mib: float = 64.0
@@ -242,6 +251,9 @@ def read(
     settings = Settings(data_dir=folder, **{name: _value(name, value) for name, value in values.items()})
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise Invalid("the settings tls_cert and tls_key belong together: give both or none")
+    for region in (settings.region, *(each.region for each in settings.virtual_gpus)):
+        if region not in settings.regions:
+            raise Invalid(f"the region {region!r} has no number; the setting regions has {', '.join(settings.regions)}")
     return settings
 
 
@@ -318,12 +330,6 @@ def _text_map(value: object) -> Mapping[str, str]:
     return {_text(key): _text(item) for key, item in value.items()}
 
 
-def _prices(value: object) -> Mapping[str, float]:
-    if not isinstance(value, Mapping):
-        raise TypeError("expected a mapping of families of cards, or cpu, to prices per hour")
-    return {_text(key): _number(0, 1_000_000)(item) for key, item in value.items()}
-
-
 def _whole(low: int, high: int) -> Any:
     def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -387,6 +393,11 @@ _PARSERS: Mapping[str, Any] = {
     "downloads_at_once": _whole(1, 32),
     "download_mib_per_s": _or_none(_number(0.001, 1_000_000)),
     "hf_endpoint": _address,
+    "region": _text,
+    "regions": hardware.regions,
+    "virtual_gpus": hardware.virtual_gpus,
+    "prices": hardware.prices,
+    "images": hardware.images,
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),
     "workers_kept": _whole(0, 10_000),
@@ -400,7 +411,6 @@ _PARSERS: Mapping[str, Any] = {
     "upgrade_drain_s": _number(0, 604_800),
     "metrics_open": _switch,
     "access_log": _text,
-    "prices": _prices,
     "usage_days": _number(1, 10_000),
     "requests_days": _number(0, 10_000),
     "requests_mib": _number(0, 1_048_576),

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import http.client
+import json
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +409,7 @@ def role_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
         "STOKER_LOG_LEVEL": settings.log_level,
         **({"STOKER_TLS_CERT": settings.tls_cert} if settings.tls_cert else {}),
         **({"STOKER_TLS_KEY": settings.tls_key} if settings.tls_key else {}),
+        "STOKER_VIRTUAL_GPUS": json.dumps([asdict(each) for each in settings.virtual_gpus]),
     }
 
 

@@ -190,7 +190,9 @@ def spec(name: str = "e", *, min: int = 0, max: int = 2, **more: Any) -> dict[st
 async def api() -> AsyncIterator[Api]:
     """One, with providers `fake` and `process`, both without machines."""
     provider = FakeProvider(clock=wall, offers=OFFERS)
-    async with world(provider, others={"process": FakeProvider(clock=wall, offers=OFFERS)}) as made:
+    process = FakeProvider(clock=wall, offers=OFFERS)
+    process.images = False
+    async with world(provider, others={"process": process}) as made:
         _, secret = await made.stoker.keys.create(DEFAULT_PROJECT, name="admin", scopes=frozenset({Scope.ADMIN}))
         yield Api(made, secret)
 

@@ -23,20 +23,6 @@ def test_it_says_what_it_is_and_whether_its_parts_are_there() -> None:
     run(body)
 
 
-def test_hardware_shows_what_workers_hold_of_it() -> None:
-    async def body(api: Api) -> None:
-        pool = {"provider": "fake", "hardware": {"gpu_count": 1, "vcpu": 2.5, "ram_gib": 8}, "bounds": {"min": 1}}
-        await api.create(pools=[pool])
-        await asyncio.sleep(10)
-        offers = {offer["provider"]: offer for offer in (await api.call("GET", "/hardware")).json["offers"]}
-        assert offers["fake"]["used"] == {"vcpu": 2.5, "ram_gib": 8, "gpus": [0], "workers": 1}
-        assert offers["process"]["used"] == {"vcpu": 0, "ram_gib": 0, "gpus": [], "workers": 0}
-        [gpu] = offers["fake"]["gpus"]
-        assert (gpu["family"], gpu["vram_gib"], gpu["virtual"]) == ("h100", 80, False)
-
-    run(body)
-
-
 def test_models_engines_and_their_parameters_can_be_looked_up() -> None:
     async def body(api: Api) -> None:
         models = (await api.call("GET", "/models")).json

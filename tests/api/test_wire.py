@@ -23,6 +23,7 @@ from stoker.domain.endpoint import (
     Timeouts,
     WaitingRoom,
 )
+from stoker.domain.gpus import FAMILIES
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe, Probes
 
@@ -56,13 +57,19 @@ launches = st.one_of(
     st.builds(LaunchSpec, image=names, command=arguments, env=env, port=ports),
     st.builds(LaunchSpec, command=st.lists(texts, min_size=1, max_size=4).map(tuple), env=env, port=ports),
 )
+families = st.sampled_from([family.name for family in FAMILIES])
 hardware = st.one_of(
     st.builds(HardwareRequest, vcpu=perhaps(within(0.01, 1e4)), ram_gib=perhaps(within(0.01, 1e4))),
     st.builds(
         HardwareRequest,
         gpu_count=st.integers(1, 64),
-        gpu_family=st.none() | names,
+        gpu_family=st.none() | families | st.lists(families, min_size=2, max_size=3, unique=True).map(tuple),
         vram_gib_min=perhaps(within(1, 200)),
+        vcpu_per_gpu=perhaps(within(0.01, 1e4)),
+        ram_gib_per_gpu=perhaps(within(0.01, 1e4)),
+        disk_gib=perhaps(within(0.01, 1e4)),
+        region=st.none() | st.from_regex(r"[a-z]{1,9}", fullmatch=True),
+        price_max=perhaps(within(0.01, 1e4)),
     ),
 )
 

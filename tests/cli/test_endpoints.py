@@ -38,7 +38,12 @@ def test_ps_lists_live_workers_with_their_start(stoker: Command, fake: FakeStoke
     fake.on("GET", "/workers", page([worker(7, gpus=[0, 1]), worker(8, ended_at="2026-01-02T03:04:06Z")]))
     lines = stoker("ps").out.splitlines()
     assert len(lines) == 2
-    assert lines[1].split()[:9] == ["7", "chat", "ready", "default", "1", "0", "127.0.0.1:20001", "0,1", "1.2s"]
+    assert lines[1].split()[:10] == ["7", "chat", "ready", "default", "1", "0", "127.0.0.1:20001", "0,1", "-", "1.2s"]
+
+
+def test_ps_shows_what_a_worker_costs_and_that_its_cards_are_pretended(stoker: Command, fake: FakeStoker) -> None:
+    fake.on("GET", "/workers", page([worker(7, gpus=[0], virtual=True, price_per_hour=2.5, currency="EUR")]))
+    assert "0 (virtual)  2.5 EUR" in stoker("ps").out
 
 
 def test_ps_of_one_endpoint_may_show_ended_ones(stoker: Command, fake: FakeStoker) -> None:

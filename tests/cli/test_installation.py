@@ -1,8 +1,6 @@
-"""Keys, models, engines and hardware."""
+"""Keys, models and engines."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -76,21 +74,3 @@ def test_engines_and_their_parameters_are_listed(stoker: Command, fake: FakeStok
     line = stoker("engines", "vllm", "--version", "0.15.1").out.splitlines()[1]
     assert line.split() == ["--dtype", "auto,half", "auto", "Type", "of", "weights."]
     assert fake.asked[-1].query == {"version": "0.15.1"}
-
-
-def test_hardware_says_how_much_is_in_use(stoker: Command, fake: FakeStoker) -> None:
-    card = {"id": "0", "family": "a5000", "vram_gib": 24.0, "virtual": True}
-    offer = {
-        "provider": "process",
-        "host": "box",
-        "region": "local",
-        "vcpu": 16.0,
-        "ram_gib": 63.9,
-        "gpus": [card | {"index": 0}, card | {"index": 1}],
-        "used": {"vcpu": 2.0, "ram_gib": 4.0, "gpus": [1], "workers": 1},
-    }
-    fake.on("GET", "/hardware", {"offers": [offer]})
-    out = stoker("hardware").out
-    assert "2 of 16 used" in out
-    assert "1 of 2 a5000 24 GiB (virtual) used" in out
-    assert json.loads(stoker("hardware", "--json").out) == [offer]

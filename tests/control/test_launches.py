@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from stoker.control import launches
-from stoker.domain.endpoint import EndpointSpec, LaunchSpec, PoolSpec
+from stoker.domain.endpoint import EndpointSpec, Launch, LaunchSpec, PoolSpec
 from stoker.domain.errors import Invalid
-from stoker.domain.hardware import HardwareRequest
+from stoker.domain.hardware import HardwareRequest, Placement
+from stoker.domain.images import ImageRule
+
+EMPTY = launches.Shelf(named={})
 
 
 def wanted(launch: LaunchSpec, *, slots: int | None = None, gpus: int = 0) -> EndpointSpec:
@@ -18,19 +21,21 @@ def wanted(launch: LaunchSpec, *, slots: int | None = None, gpus: int = 0) -> En
 
 
 def test_a_command_is_run_as_it_is_with_one_request_at_a_time_which_is_said_aloud() -> None:
-    launch = launches.resolve(wanted(LaunchSpec(command=("serve", "{port}"), env={"A": "1"})), "my-chat", models={})[
+    launch = launches.resolve(wanted(LaunchSpec(command=("serve", "{port}"), env={"A": "1"})), "my-chat", shelf=EMPTY)[
         "default"
     ]
     assert (launch.engine, launch.command, dict(launch.env)) == (None, ("serve", "{port}"), {"A": "1"})
     assert (launch.slots, launch.probe.path) == (1, None)
     assert "set slots" in launch.notes[0]
-    assert launches.resolve(wanted(LaunchSpec(command=("x",)), slots=8), "my-chat", models={})["default"].notes == ()
+    assert launches.resolve(wanted(LaunchSpec(command=("x",)), slots=8), "my-chat", shelf=EMPTY)["default"].notes == ()
 
 
 def test_a_model_is_resolved_by_an_engine_and_answers_to_the_endpoints_names(tmp_path: Path) -> None:
     weights = tmp_path / "tiny.gguf"
     weights.touch()
-    launch = launches.resolve(wanted(LaunchSpec(model="tiny")), "my-chat", models={"tiny": str(weights)})["default"]
+    launch = launches.resolve(
+        wanted(LaunchSpec(model="tiny")), "my-chat", shelf=launches.Shelf(named={"tiny": str(weights)})
+    )["default"]
     assert launch.engine == "llamacpp"
     assert {"tiny", "My Chat", "my-chat"} <= set(launch.models)
     assert str(weights) in launch.command
@@ -50,5 +55,102 @@ def test_a_model_is_resolved_by_an_engine_and_answers_to_the_endpoints_names(tmp
 )
 def test_what_cannot_be_resolved_is_refused_at_its_place(launch: LaunchSpec, pointer: str) -> None:
     with pytest.raises(Invalid) as caught:
-        launches.resolve(wanted(launch), "my-chat", models={})
+        launches.resolve(wanted(launch), "my-chat", shelf=EMPTY)
     assert [problem.pointer for problem in caught.value.problems] == [pointer]
+
+
+RULES = (
+    ImageRule(pattern="vllm/*", model="tiny", parameters=("--slots=2",)),
+    ImageRule(pattern="nginx", command=("serve", "{port}")),
+)
+
+
+def instead(launch: LaunchSpec, tmp_path: Path, *, gpus: int = 0, cards: str | None = None) -> Launch:
+    weights = tmp_path / "tiny.gguf"
+    weights.touch()
+    ground = launches.Ground(images=RULES, cards=cards)
+    spec = wanted(launch, gpus=gpus)
+    return launches.resolve(
+        spec, "my-chat", shelf=launches.Shelf(named={"tiny": str(weights)}), grounds={"default": ground}
+    )["default"]
+
+
+def test_a_model_stands_in_for_an_image_with_its_engines_probe_and_the_images_names(tmp_path: Path) -> None:
+    command = ("--model", "org/Big-7B", "--served-model-name", "big", "large", "--max-model-len", "512")
+    more = ("--gpu-memory-utilization=0.9", "--port", "8000", "--api-key", "secret")
+    found = instead(LaunchSpec(image="vllm/vllm-openai:v0.15.1", command=command + more, port=8000), tmp_path)
+    assert (found.engine, found.image, found.probe.path, found.port) == ("llamacpp", None, "/health", 8000)
+    assert {"org/Big-7B", "big", "large", "My Chat", "my-chat", "tiny"} <= set(found.models)
+    assert found.command[found.command.index("--ctx-size-per-slot") + 1] == "512"
+    assert found.slots == 2, "the rule's own parameters count"
+    notes = "\n".join(found.notes)
+    assert "vllm/vllm-openai:v0.15.1 is not run: the model tiny runs instead" in notes
+    assert "--gpu-memory-utilization=0.9 was not applied" in notes
+    assert "--port was not applied" in notes
+    assert "--api-key was not applied" in notes
+    assert "secret" not in notes
+    assert "vLLM 0.15.1 was asked for, llama.cpp runs" in notes
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (("vllm", "serve", "org/m", "--max-model-len=64"), {"org/m"}),
+        (("python3", "-m", "vllm.entrypoints.openai.api_server", "--model=org/m", "--max-model-len=64"), {"org/m"}),
+    ],
+)
+def test_the_servers_own_name_in_front_of_its_arguments_is_known(
+    command: tuple[str, ...], names: set[str], tmp_path: Path
+) -> None:
+    found = instead(LaunchSpec(image="vllm/vllm-openai", command=command), tmp_path)
+    assert names <= set(found.models)
+    assert "64" in found.command
+
+
+@pytest.mark.parametrize(
+    ("image", "command", "note"),
+    [
+        ("vllm/vllm-openai", ("sh", "-c", "pip install x"), "'pip install x' was not applied: it is no list of vLLM's"),
+        ("vllm/vllm-openai", ("--no-such-thing",), "was not applied: vLLM 0.12.0 has no parameter"),
+        ("nginx:1.27", ("nginx", "-g", "daemon off;"), "was not applied: another command runs instead"),
+    ],
+)
+def test_a_command_that_cannot_be_taken_over_is_noted(
+    image: str, command: tuple[str, ...], note: str, tmp_path: Path
+) -> None:
+    found = instead(LaunchSpec(image=image, command=command), tmp_path)
+    assert any(note in text for text in found.notes), found.notes
+    assert not set(command) & set(found.command)
+
+
+def test_a_command_stands_in_for_an_image_with_the_ports_that_were_declared(tmp_path: Path) -> None:
+    found = instead(LaunchSpec(image="nginx", port=80, ports=(443, 9000)), tmp_path)
+    assert (found.command, found.image, found.engine, found.probe.path) == (("serve", "{port}"), None, None, None)
+    assert found.ports_wanted == 3
+    placement = Placement(host="h", port=20_000, ports=(20_001, 20_002))
+    assert found.mapped(placement) == {80: 20_000, 443: 20_001, 9000: 20_002}
+
+
+def test_an_image_that_nothing_stands_in_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"nothing stands in for 'redis'; .* has vllm/\*, nginx"):
+        instead(LaunchSpec(image="redis"), tmp_path)
+
+
+def test_where_images_run_they_are_run() -> None:
+    found = launches.resolve(wanted(LaunchSpec(image="nginx", port=80)), "s", shelf=EMPTY)["default"]
+    assert (found.image, found.port) == ("nginx", 80)
+
+
+def test_on_virtual_cards_a_model_runs_without_any_and_says_so(tmp_path: Path) -> None:
+    found = instead(LaunchSpec(model="tiny"), tmp_path, gpus=2, cards="virtual")
+    assert (found.engine, found.cards) == ("llamacpp", "virtual")
+    assert "--n-gpu-layers=0" in found.command
+    assert "virtual" in found.notes[-1]
+    real = instead(LaunchSpec(model="tiny"), tmp_path, gpus=2, cards="real")
+    assert (real.cards, "--n-gpu-layers=-1" in real.command) == ("real", True)
+
+
+def test_weights_that_need_a_card_get_vllm_on_real_ones_and_are_refused_on_virtual_ones(tmp_path: Path) -> None:
+    assert instead(LaunchSpec(model="org/m"), tmp_path, gpus=1, cards="real").engine == "vllm"
+    with pytest.raises(Invalid, match="GPUs are virtual"):
+        instead(LaunchSpec(model="org/m"), tmp_path, gpus=1, cards="virtual")

@@ -129,7 +129,7 @@ def test_hosts_show_what_workers_hold() -> None:
     async def body(w: World) -> None:
         await w.create(spec(low=2, hardware=HardwareRequest(vcpu=1.5, ram_gib=4)))
         await asyncio.sleep(10)
-        [host] = w.stoker.services.views.hosts()
+        [host] = w.stoker.services.views.hosts(ADMIN, HardwareRequest())
         assert (host.vcpu_used, host.ram_gib_used, host.workers) == (3.0, 8.0, 2)
 
     run(body)

@@ -54,6 +54,12 @@ class FakeNvml:
     def nvmlDeviceGetUUID(self, handle: Any) -> str | bytes:
         return f"GPU-{handle}".encode()
 
+    def nvmlSystemGetDriverVersion(self) -> str | bytes:
+        return "1"
+
+    def nvmlDeviceGetMigMode(self, handle: Any) -> Any:
+        raise FakeError
+
     def nvmlDeviceGetName(self, handle: Any) -> str | bytes:
         return "NVIDIA H100"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stoker.domain.errors import Invalid
-from stoker.domain.hardware import GpuDevice, PortRange
-from stoker.providers.inventory import local_offer, outside_ephemeral
+from stoker.domain.hardware import GpuDevice, PortRange, VirtualGpus
+from stoker.providers.inventory import local_offer, outside_ephemeral, virtual_offers
 
 GIB = 1024**3
 PORTS = PortRange(20_000, 29_999)
@@ -22,10 +22,13 @@ class NvmlError(Exception):
 
 @dataclass
 class FakeNvml:
-    """Cards as (uuid, name, memory in bytes). `broken` names the functions that fail, for all or for one card."""
+    """Cards as (uuid, name, memory in bytes). `broken` names the functions that fail, for all or for one card;
+    `split` has what cards that can be split by MIG answer.
+    """
 
     cards: list[tuple[str | bytes, str | bytes, int]] = field(default_factory=list)
     broken: set[str | tuple[str, int]] = field(default_factory=set)
+    split: dict[int, int] = field(default_factory=dict)
     open: int = 0
     NVMLError: type[Exception] = NvmlError
 
@@ -55,6 +58,15 @@ class FakeNvml:
     def nvmlDeviceGetName(self, handle: int) -> str | bytes:
         return self.cards[handle][1]
 
+    def nvmlSystemGetDriverVersion(self) -> bytes:
+        self._check("driver")
+        return b"570.1"
+
+    def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
+        if handle not in self.split:
+            raise NvmlError("not supported")
+        return [self.split[handle], 1]
+
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
         self._check("memory", handle)
         return SimpleNamespace(total=self.cards[handle][2])
@@ -73,7 +85,34 @@ def test_cards_are_named_as_their_runtime_calls_them_and_by_family() -> None:
     assert nvml.open == 0
 
 
-@pytest.mark.parametrize("broken", ["init", "count"])
+def test_a_split_card_is_not_used_as_a_whole_one_and_said_so() -> None:
+    offer = local_offer(PORTS, FakeNvml([H100, H100, A5000], split={0: 1, 1: 0}))
+    assert [gpu.index for gpu in offer.gpus] == [1, 2]
+    assert offer.notes == ("card 0 (h100) is split by MIG, which is not supported: whole cards only",)
+    assert offer.driver == "570.1"
+
+
+def test_pretended_cards_are_parts_of_this_machine_that_share_its_ports() -> None:
+    local = local_offer(PORTS, FakeNvml())
+    wanted = [
+        VirtualGpus(family="a5000", count=2, region="eu"),
+        VirtualGpus(family="a100", vram_gib=40, vcpu=4, ram_gib=16, disk_gib=100),
+        VirtualGpus(family="a5000"),
+    ]
+    first, second, third = virtual_offers(local, wanted)
+    assert [offer.host for offer in (first, second, third)] == [
+        f"{local.host}/a5000",
+        f"{local.host}/a100",
+        f"{local.host}/a5000-2",
+    ]
+    assert all(offer.virtual and offer.ports == local.ports for offer in (first, second, third))
+    assert (first.vcpu, first.ram_gib, first.disk_gib, first.region) == (16, 64, None, "eu")
+    assert (second.vcpu, second.ram_gib, second.disk_gib) == (4, 16, 100)
+    assert first.gpus[1] == GpuDevice(index=1, id="1", family="a5000", vram_gib=24, virtual=True)
+    assert second.gpus[0].vram_gib == 40
+
+
+@pytest.mark.parametrize("broken", ["init", "count", "driver"])
 def test_without_a_driver_that_answers_there_are_no_cards(broken: str) -> None:
     nvml = FakeNvml([H100], broken={broken})
     assert local_offer(PORTS, nvml).gpus == ()
@@ -83,7 +122,9 @@ def test_without_a_driver_that_answers_there_are_no_cards(broken: str) -> None:
 @pytest.mark.parametrize("broken", ["handle", "memory"])
 def test_a_card_that_does_not_answer_is_left_out_and_the_others_keep_their_indexes(broken: str) -> None:
     nvml = FakeNvml([H100, A5000], broken={(broken, 0)})
-    assert [(gpu.index, gpu.id) for gpu in local_offer(PORTS, nvml).gpus] == [(1, "GPU-2")]
+    offer = local_offer(PORTS, nvml)
+    assert [(gpu.index, gpu.id) for gpu in offer.gpus] == [(1, "GPU-2")]
+    assert offer.notes == (f"card 0 does not answer: {broken}",)
 
 
 def test_a_library_that_cannot_be_closed_is_no_reason_to_have_no_cards() -> None:

@@ -69,6 +69,7 @@ ROUTES: Mapping[tuple[str, str], Action] = {
     ("PATCH", "/models/{ref}"): Action.MODEL_UPDATE,
     ("DELETE", "/models/{ref}"): Action.MODEL_DELETE,
     ("POST", "/models/{ref}:pull"): Action.MODEL_PULL,
+    ("GET", "/hardware/types"): Action.INSTALLATION_READ,
     ("GET", "/engines"): Action.INSTALLATION_READ,
     ("GET", "/engines/{name}/parameters"): Action.INSTALLATION_READ,
 }

@@ -167,7 +167,11 @@ class Client:
         return http.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
 
     def _target(self, path: str, query: Mapping[str, object] | None) -> str:
-        given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in _given(query)}
+        given = [
+            (name, str(each).lower() if isinstance(each, bool) else str(each))
+            for name, value in _given(query)
+            for each in (value if isinstance(value, list) else [value])
+        ]
         return quote(self._prefix + path, safe="/:%@") + ("?" + urlencode(given) if given else "")
 
     def _headers(self, body: object, more: Mapping[str, str]) -> dict[str, str]:

@@ -86,6 +86,7 @@ def ps(
             "IN FLIGHT",
             "ADDRESS",
             "GPUS",
+            "COST/H",
             "START",
             "AGE",
             "REASON",
@@ -96,6 +97,8 @@ def ps(
 def _worker_row(item: Any) -> tuple[object, ...]:
     started = None if item["start_s"] is None else f"{item['start_s']:.1f}s"
     gpus = ",".join(map(str, item["gpus"])) or None
+    if gpus and item["virtual"]:
+        gpus += " (virtual)"
     return (
         item["number"],
         item["endpoint"]["name"],
@@ -105,6 +108,7 @@ def _worker_row(item: Any) -> tuple[object, ...]:
         item["in_flight"],
         item["address"],
         gpus,
+        output.price(item["price_per_hour"], item["currency"]),
         started,
         age(item["created_at"]),
         item["reason"] or None,

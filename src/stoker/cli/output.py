@@ -101,6 +101,11 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     console(sys.stdout).print(grid)
 
 
+def price(amount: float | None, currency: str | None) -> str | None:
+    """What something costs in an hour, where it is known."""
+    return None if amount is None else f"{amount:.4g} {currency or ''}".rstrip()
+
+
 def facts(pairs: Sequence[tuple[str, object]]) -> None:
     """Names and values, one pair a line; pairs whose value is `None` or empty are left out."""
     kept = [(name, str(value)) for name, value in pairs if value not in (None, "", [], {})]

@@ -36,6 +36,10 @@ def up(
         str | None, typer.Option(help="Speak TLS with this certificate (PEM, with its chain); needs --tls-key.")
     ] = None,
     tls_key: Annotated[str | None, typer.Option(help="The private key of --tls-cert (PEM, no password).")] = None,
+    virtual_gpu: Annotated[
+        list[str] | None,
+        typer.Option(help="Pretend cards, as in a5000:4 or a5000:4:24 (GiB each). Repeatable; wins over the settings."),
+    ] = None,
     database: Annotated[
         str | None,
         typer.Option(help="A PostgreSQL database, postgresql://user@host/name; default: a file in the data folder."),
@@ -47,7 +51,12 @@ def up(
     Ctrl-C finishes the requests in flight and stops all workers. SIGTERM leaves the workers to the next start.
     """
     settings = session.settings(
-        host=host, port=port, tls_cert=_absolute(tls_cert), tls_key=_absolute(tls_key), database=database
+        host=host,
+        port=port,
+        tls_cert=_absolute(tls_cert),
+        tls_key=_absolute(tls_key),
+        database=database,
+        virtual_gpus=virtual_gpu or None,
     )
     if detach:
         _detached(session, settings)
@@ -123,8 +132,11 @@ def spawn(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
+    from stoker.supervisor import role_environ
+
     # They say which Stoker a command talks to, and are not this one's to hand to its workers.
-    environ = {name: value for name, value in os.environ.items() if name not in ("STOKER_URL", "STOKER_KEY")}
+    kept = {name: value for name, value in os.environ.items() if name not in ("STOKER_URL", "STOKER_KEY")}
+    environ = role_environ(settings, kept)
     # Not an argument, which everybody on the machine could read.
     return environ if settings.database is None else {**environ, "STOKER_DATABASE": settings.database}
 

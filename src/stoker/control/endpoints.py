@@ -7,7 +7,7 @@ that the next call works) and leaves the rest to the reconciler.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from stoker.control import audit, cold, launches
 from stoker.control.downloads import Downloads
 from stoker.control.fleet import Change, EventDraft, Fleet
-from stoker.control.managed import Providers
+from stoker.control.managed import Managed, Providers
 from stoker.control.models import Models, check_launches
 from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
@@ -35,6 +35,9 @@ from stoker.domain.endpoint import (
     ProjectId,
 )
 from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.gpus import check_family
+from stoker.domain.hardware import HardwareRequest
+from stoker.domain.images import ImageRule
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
@@ -77,6 +80,8 @@ class Endpoints:
         catalogue: Models,
         downloads: Downloads,
         models: Mapping[str, str],
+        images: Sequence[ImageRule],
+        regions: Mapping[str, int],
         limits: Limits,
         clock: Callable[[], float],
         new_id: Callable[[], str],
@@ -89,6 +94,8 @@ class Endpoints:
         self._catalogue = catalogue
         self._downloads = downloads
         self._models = models
+        self._images = images
+        self._regions = regions
         self._limits = limits
         self._clock = clock
         self._new_id = new_id
@@ -120,10 +127,6 @@ class Endpoints:
             except _SlugTaken:
                 continue
         raise Conflict("other endpoints of a like name are being created all the time; try again")
-
-    async def _resolve(self, spec: EndpointSpec, slug: str, project: ProjectId) -> dict[str, Launch]:
-        found = await self._catalogue.find(spec, project=project)
-        return await asyncio.to_thread(launches.resolve, spec, slug, models=self._models, found=found)
 
     def _insert(
         self, by: Principal, spec: EndpointSpec, resolved: Mapping[str, Launch], slug: str
@@ -171,8 +174,8 @@ class Endpoints:
             if spec == endpoint.spec:
                 return endpoint, None
             _check_use(principal, spec, endpoint)
-            resolved = await self._resolve(spec, endpoint.slug, endpoint.project)
             self._check_hardware(spec)
+            resolved = await self._resolve(spec, endpoint.slug, endpoint.project)
             self._check_cold(spec, resolved)
             changed = revise(endpoint, spec, resolved, self._fleet.revisions(endpoint_id), now=self._clock())
             result = await self._change(principal, OperationKind.UPDATE, changed, workers=spec.bounds.min, revised=True)
@@ -368,16 +371,36 @@ class Endpoints:
             self._providers.check(pool.provider, f"/pools/{index}/provider")
             if pool.provider in SHELLS:
                 admit(principal, Action.SHELL_USE)
-            if pool.provider in SHELLS and spec.launch.image is not None:
-                raise Invalid.at("/launch/image", f"the {pool.provider} provider runs models and commands, not images")
+
+    async def _resolve(self, spec: EndpointSpec, slug: str, project: ProjectId) -> dict[str, Launch]:
+        """What workers of each pool run."""
+        shelf = launches.Shelf(named=self._models, found=await self._catalogue.find(spec, project=project))
+        grounds = {}
+        for pool in spec.pools:
+            managed = self._providers.get(pool.provider)
+            grounds[pool.name] = launches.Ground(
+                images=None if managed.provider.images else self._images,
+                cards=managed.cards_for(pool.hardware),
+            )
+        return await asyncio.to_thread(launches.resolve, spec, slug, shelf=shelf, grounds=grounds)
 
     def _check_hardware(self, spec: EndpointSpec) -> None:
         """Refuse what no host of a pool's provider could ever run."""
         for index, pool in enumerate(spec.pools):
             managed = self._providers.check(pool.provider, f"/pools/{index}/provider")
-            found = place(pool.hardware, managed.offers, (), port_wanted=True)
+            self._check_names(pool.hardware, managed, f"/pools/{index}/hardware")
+            found = place(pool.hardware, managed.offers, (), ports=1 + len(spec.launch.ports))
             if isinstance(found, Unplaceable) and not found.ever:
                 raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {found.reason}")
+
+    def _check_names(self, hardware: HardwareRequest, managed: Managed, pointer: str) -> None:
+        """Refuse families and regions that nobody knows, whatever the hosts have."""
+        offered = {gpu.family for offer in managed.offers for gpu in offer.gpus}
+        for name in hardware.families:
+            check_family(name, f"{pointer}/gpu_family", also=offered)
+        regions = dict.fromkeys((*self._regions, *(offer.region for offer in managed.offers)))
+        if hardware.region is not None and hardware.region not in regions:
+            raise Invalid.at(f"{pointer}/region", f"no region {hardware.region[:64]!r}; there are {', '.join(regions)}")
 
     def _check_cold(self, spec: EndpointSpec, resolved: Mapping[str, Launch]) -> None:
         for index, pool in enumerate(spec.pools):

@@ -142,7 +142,7 @@ class Fleet:
         return tuple(self._operations.get(endpoint, ()))
 
     def placements(self, provider: str, *, now: float, without: frozenset[WorkerId] = frozenset()) -> list[Placement]:
-        """All that workers hold of the provider's hosts; of ended ones only the port, until its quarantine is over."""
+        """All that workers hold of the provider's hosts; of ended ones only ports, until their quarantine is over."""
         held = [placement for name, placement in self._reserved.values() if name == provider]
         for worker in self.all_workers():
             placement = worker.placement
@@ -151,7 +151,7 @@ class Fleet:
             if not worker.gone:
                 held.append(placement.held)
             elif worker.released_at is None or now - worker.released_at < PORT_QUARANTINE_S:
-                held.append(Placement(host=placement.host, port=placement.port))
+                held.append(placement.addresses)
         return held
 
     def reserve(self, worker: WorkerId, provider: str, placement: Placement) -> None:

@@ -2,56 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from stoker.domain.endpoint import EndpointSpec, Launch
+from stoker.control import substitutes
+from stoker.domain.endpoint import EndpointSpec, Launch, LaunchSpec, PoolSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.images import ImageRule
 from stoker.domain.models import WeightsKey
 from stoker.domain.probe import Probe
 from stoker.engines import base as engines
 from stoker.engines import catalogue
 from stoker.engines.base import ModelFile
+from stoker.policy.images import rule_for
 
 # An unknown program may not take two requests at once; whoever knows better says `slots`.
 UNKNOWN_SLOTS = 1
 
 
-def resolve(
-    spec: EndpointSpec,
-    slug: str,
-    *,
-    models: Mapping[str, str],
-    found: tuple[ModelFile, WeightsKey] | None = None,
-) -> dict[str, Launch]:
-    """The launch of each pool, whose workers also answer to the endpoint's name and `slug` as model names. `models` are
-    those of the settings, `found` is the one of the catalogue that the spec names.
-
-    Raises `Invalid`, with a pointer into the spec, for unknown models, engines and parameters. Looks at files.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a pool's workers stand on. `images` says what runs instead of images, `None` where images run; `cards` is
+    real or virtual, `None` without any.
     """
-    return {pool.name: _resolve(spec, pool.hardware, slug, models, found) for pool in spec.pools}
+
+    images: Sequence[ImageRule] | None = None
+    cards: str | None = None
 
 
-def _resolve(
-    spec: EndpointSpec,
-    hardware: HardwareRequest,
-    slug: str,
-    models: Mapping[str, str],
-    found: tuple[ModelFile, WeightsKey] | None,
-) -> Launch:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Where models are found: those of the settings by name, and the one of the catalogue that the spec names."""
+
+    named: Mapping[str, str]
+    found: tuple[ModelFile, WeightsKey] | None = None
+
+
+def resolve(
+    spec: EndpointSpec, slug: str, *, shelf: Shelf, grounds: Mapping[str, Ground] | None = None
+) -> dict[str, Launch]:
+    """The launch of each pool, whose workers also answer to the endpoint's name and `slug` as model names.
+
+    Raises `Invalid`, with a pointer into the spec, for unknown models, engines and parameters, and images that nothing
+    stands in for. Looks at files.
+    """
+    own = grounds or {}
+    return {pool.name: _resolve(spec, pool, slug, shelf, own.get(pool.name, Ground())) for pool in spec.pools}
+
+
+def _resolve(spec: EndpointSpec, pool: PoolSpec, slug: str, shelf: Shelf, ground: Ground) -> Launch:
     wanted = spec.launch
-    if wanted.model is not None:
-        try:
-            model = found[0] if found else catalogue.resolve(wanted.model, models, engine=wanted.engine)
-        except OSError as exc:
-            raise Invalid.at("/launch/model", f"cannot look for the model: {exc.strerror}") from exc
-        engine = engines.load(catalogue.choose(wanted, model, hardware))
-        names = tuple(dict.fromkeys((spec.name, slug)))
-        launch = engine.launch(wanted, model, hardware, names=names, slots=spec.slots)
-        return launch if found is None else replace(launch, weights=found[1])
+    names: tuple[str, ...] = (spec.name, slug)
     notes: tuple[str, ...] = ()
-    if spec.slots is None:
+    if wanted.image is not None and ground.images is not None:
+        instead = substitutes.instead_of(wanted, rule_for(wanted.image, ground.images))
+        wanted, names, notes = instead.launch, (*instead.names, *names), instead.notes
+    if wanted.model is None:
+        launch = _plain(wanted, slots=spec.slots)
+    else:
+        launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), shelf, ground, slots=spec.slots)
+    return replace(launch, ports=spec.launch.ports, port=spec.launch.port, notes=(*notes, *launch.notes))
+
+
+def _served(
+    wanted: LaunchSpec,
+    hardware: HardwareRequest,
+    names: tuple[str, ...],
+    shelf: Shelf,
+    ground: Ground,
+    *,
+    slots: int | None,
+) -> Launch:
+    assert wanted.model is not None
+    try:
+        model = shelf.found[0] if shelf.found else catalogue.resolve(wanted.model, shelf.named, engine=wanted.engine)
+    except OSError as exc:
+        raise Invalid.at("/launch/model", f"cannot look for the model: {exc.strerror}") from exc
+    virtual = ground.cards == "virtual"
+    engine = engines.load(catalogue.choose(wanted, model, hardware, virtual=virtual))
+    if virtual:
+        # The machine has neither these cards nor the processors that are pretended beside them.
+        hardware = HardwareRequest()
+    launch = engine.launch(wanted, model, hardware, names=names, slots=slots)
+    notes = (*launch.notes, "the GPUs are virtual: the model runs without any") if virtual else launch.notes
+    weights = shelf.found[1] if shelf.found else launch.weights
+    return replace(launch, cards=ground.cards, weights=weights, notes=notes)
+
+
+def _plain(wanted: LaunchSpec, *, slots: int | None) -> Launch:
+    notes: tuple[str, ...] = ()
+    if slots is None:
         notes = (f"each worker gets {UNKNOWN_SLOTS} request at a time; set slots if it takes more at once",)
     return Launch(
         engine=None,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from stoker.control.actions import Actions
 from stoker.control.loop import Loop
 from stoker.control.observer import Observer, Snapshot
+from stoker.domain.endpoint import Launch
 from stoker.domain.errors import Invalid, Unsupported
-from stoker.domain.hardware import Offer
+from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, Prices
 from stoker.domain.worker import Worker, WorkerId, WorkerSpec
 from stoker.policy.accounting import hardware_name, price_of
 from stoker.providers.base import Provider
@@ -35,8 +36,17 @@ class Callbacks:
 class Managed:
     """A provider with everything around it."""
 
-    def __init__(self, name: str, provider: Provider, callbacks: Callbacks, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        callbacks: Callbacks,
+        *,
+        clock: Callable[[], float],
+        prices: Prices | None = None,
+    ) -> None:
         self.name = name
+        self._prices = prices
         self.provider = provider
         self.offers: tuple[Offer, ...] = ()
         self.observer = Observer(name, provider, clock=clock, seen=callbacks.seen)
@@ -51,14 +61,41 @@ class Managed:
 
     async def refresh(self) -> None:
         """Ask for the hosts. Keeps the old answer when there is none."""
-        self.offers = await self.provider.offers()
+        offers = await self.provider.offers()
+        # A provider that knows its prices knows better.
+        self.offers = tuple(offer if offer.prices else replace(offer, prices=self._prices) for offer in offers)
 
-    def gpu_ids(self, host: str, indexes: tuple[int, ...]) -> tuple[str, ...]:
-        """What the host's runtime calls the cards with these indexes."""
-        names: Mapping[int, str] = {
-            gpu.index: gpu.id for offer in self.offers if offer.host == host for gpu in offer.gpus
-        }
-        return tuple(names.get(index, str(index)) for index in indexes)
+    def offers_for(self, launch: Launch) -> tuple[Offer, ...]:
+        """The hosts that this launch was made for."""
+        if launch.cards is None:
+            return self.offers
+        return tuple(offer for offer in self.offers if offer.virtual == (launch.cards == "virtual"))
+
+    def cards_for(self, request: HardwareRequest) -> str | None:
+        """Whether workers of this request get real cards or, where no real one suits, virtual ones; `None`: none."""
+        suiting = [
+            gpu
+            for offer in self.offers
+            if request.region in (None, offer.region)
+            for gpu in offer.gpus
+            if request.gpu_count and request.suits(gpu)
+        ]
+        if not suiting:
+            return None
+        return "virtual" if all(gpu.virtual for gpu in suiting) else "real"
+
+    def offer(self, host: str) -> Offer | None:
+        """The host of that name."""
+        return next((offer for offer in self.offers if offer.host == host), None)
+
+    def devices(self, host: str, indexes: tuple[int, ...]) -> tuple[GpuDevice, ...]:
+        """The cards with these indexes, as far as the host still has them."""
+        offer = self.offer(host)
+        return () if offer is None else tuple(gpu for gpu in offer.gpus if gpu.index in indexes)
+
+    def gpu_ids(self, placement: Placement) -> tuple[str, ...]:
+        """What the host's runtime calls the real cards of a worker."""
+        return tuple(gpu.id for gpu in self.devices(placement.host, placement.gpus) if not gpu.virtual)
 
     async def close(self) -> None:
         """Let go of the provider; its workers go on."""
@@ -69,9 +106,8 @@ class Managed:
 class Providers:
     """All providers of this installation, by name."""
 
-    def __init__(self, managed: Mapping[str, Managed], *, prices: Mapping[str, float] | None = None) -> None:
+    def __init__(self, managed: Mapping[str, Managed]) -> None:
         self._managed = dict(managed)
-        self._prices = dict(prices or {})
 
     def get(self, name: str) -> Managed:
         """Raises `Unsupported` for a provider that is not configured here."""
@@ -90,9 +126,11 @@ class Providers:
     def priced(self, worker: Worker) -> tuple[str, float | None]:
         """What the worker's hardware is called, and its price per hour where one is known."""
         managed, placement = self._managed.get(worker.provider), worker.placement
-        offers = () if managed is None else managed.offers
-        offer = None if placement is None else next((o for o in offers if o.host == placement.host), None)
-        return hardware_name(placement, offer), price_of(placement, offer, self._prices)
+        offer = None if managed is None or placement is None else managed.offer(placement.host)
+        return hardware_name(placement, offer), price_of(placement, offer)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._managed
 
     def all(self) -> tuple[Managed, ...]:
         """All of them."""

@@ -114,7 +114,7 @@ class Measuring:
         if not isinstance(provider, Measures):
             return
         wanted = {
-            w.id: () if w.placement is None else managed.gpu_ids(w.placement.host, w.placement.gpus)
+            w.id: () if w.placement is None else managed.gpu_ids(w.placement)
             for w in ready
             if w.provider == managed.name
         }

@@ -41,7 +41,7 @@ def previewed(
             launch=launches[pool.name],
             slots=launches[pool.name].slots if spec.slots is None else spec.slots,
             replaced=sum(1 for worker in old if worker.pool == pool.name),
-            obstacle=_obstacle(pool, fleet, providers, now=now),
+            obstacle=_obstacle(pool, launches[pool.name], fleet, providers, now=now),
         )
         for pool in spec.pools
     ]
@@ -56,7 +56,7 @@ def previewed(
     )
 
 
-def _obstacle(pool: PoolSpec, fleet: Fleet, providers: Providers, *, now: float) -> str | None:
+def _obstacle(pool: PoolSpec, launch: Launch, fleet: Fleet, providers: Providers, *, now: float) -> str | None:
     held = fleet.placements(pool.provider, now=now)
-    found = place(pool.hardware, providers.get(pool.provider).offers, held, port_wanted=True)
+    found = place(pool.hardware, providers.get(pool.provider).offers_for(launch), held, ports=launch.ports_wanted)
     return found.reason if isinstance(found, Unplaceable) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -215,7 +216,7 @@ class Reconciler:
                 workers,
                 self._fleet.operations(endpoint_id),
                 self._facts(endpoint, workers, tails, now),
-                place=self._place,
+                place=partial(self._place, endpoint),
                 regain=self._regain,
                 new_id=self._new_id,
             )
@@ -272,9 +273,13 @@ class Reconciler:
             log.warning("tail_failed", worker=worker.id, error=str(exc))
         return "\n".join(lines)[-TAIL_CHARS_MAX:]
 
-    def _place(self, worker: WorkerId, pool: PoolSpec, without: frozenset[WorkerId]) -> Placement | Unplaceable:
+    def _place(
+        self, endpoint: Endpoint, worker: WorkerId, pool: PoolSpec, without: frozenset[WorkerId]
+    ) -> Placement | Unplaceable:
         held = self._fleet.placements(pool.provider, now=self._clock(), without=without)
-        found = place(pool.hardware, self._providers.get(pool.provider).offers, held, port_wanted=True)
+        launch = endpoint.launches[pool.name]
+        offers = self._providers.get(pool.provider).offers_for(launch)
+        found = place(pool.hardware, offers, held, ports=launch.ports_wanted)
         if isinstance(found, Placement) and not without:
             self._fleet.reserve(worker, pool.provider, found)
         return found
@@ -422,6 +427,9 @@ def worker_spec(
     placement = worker.placement
     plain = {variable: value for variable, value in launch.env.items() if isinstance(value, str)}
     secrets = {variable: value.secret for variable, value in launch.env.items() if isinstance(value, SecretRef)}
+    devices = () if placement is None else managed.devices(placement.host, placement.gpus)
+    ports = {} if placement is None else launch.mapped(placement)
+    fill |= {f"{{port_{declared}}}": str(own) for declared, own in ports.items()}
     return WorkerSpec(
         id=worker.id,
         endpoint=endpoint.id,
@@ -433,7 +441,9 @@ def worker_spec(
         secrets=secrets,
         credential=launch.credential,
         port=port,
-        gpus=() if placement is None else managed.gpu_ids(placement.host, placement.gpus),
+        gpus=tuple(gpu.id for gpu in devices if not gpu.virtual),
+        virtual_gpus=tuple(gpu.index for gpu in devices if gpu.virtual),
+        ports=ports,
     )
 
 

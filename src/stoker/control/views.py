@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from sqlalchemy import Connection
 
 from stoker import __version__
+from stoker.control import hosts
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.managed import Providers
 from stoker.control.measuring import Measuring
@@ -18,12 +19,15 @@ from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit, visible
 from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.errors import NotFound
+from stoker.domain.gpus import check_family
+from stoker.domain.hardware import HardwareRequest
 from stoker.domain.operation import Decision, Event, Operation, OperationId
 from stoker.domain.project import AuditEvent
 from stoker.domain.views import (
     EndpointView,
     HostView,
     Info,
+    InstanceTypeView,
     ParameterView,
     RevisionView,
     Traffic,
@@ -165,6 +169,9 @@ class Views:
         loads = self._gateway.traffic.loads(endpoint.id) if self._link.connected else {}
         measured = self._measuring.of(worker.id)
         routable = worker.state in (WorkerState.READY, WorkerState.DRAINING)
+        offer = None
+        if worker.placement is not None and worker.provider in self._providers:
+            offer = self._providers.get(worker.provider).offer(worker.placement.host)
         return WorkerView(
             worker=worker,
             slug=endpoint.slug,
@@ -173,6 +180,8 @@ class Views:
             engine=measured.engine,
             resources=measured.resources,
             now=self._clock(),
+            region=None if offer is None else offer.region,
+            virtual=None if offer is None else offer.virtual,
         )
 
     # Records
@@ -224,30 +233,25 @@ class Views:
 
     # The installation
 
-    def hosts(self) -> tuple[HostView, ...]:
-        """All hosts of all providers."""
-        now = self._clock()
-        views = []
-        for managed in self._providers.all():
-            held = self._fleet.placements(managed.name, now=now)
-            for offer in managed.offers:
-                here = [placement for placement in held if placement.host == offer.host]
-                live = [
-                    w
-                    for w in self._fleet.all_workers()
-                    if not w.gone and w.placement is not None and w.placement.host == offer.host
-                ]
-                views.append(
-                    HostView(
-                        provider=managed.name,
-                        offer=offer,
-                        vcpu_used=sum(placement.vcpu or 0.0 for placement in here),
-                        ram_gib_used=sum(placement.ram_gib or 0.0 for placement in here),
-                        gpus_used=tuple(sorted(gpu for placement in here for gpu in placement.gpus)),
-                        workers=sum(1 for w in live if w.provider == managed.name),
-                    )
-                )
-        return tuple(views)
+    @property
+    def regions(self) -> Mapping[str, int]:
+        """The regions with their numbers."""
+        return self._settings.regions
+
+    def hosts(self, principal: Principal, wanted: HardwareRequest) -> tuple[HostView, ...]:
+        """The hosts of all providers that could run a worker of `wanted` when they are empty. Raises `Invalid`."""
+        self._check_families(wanted)
+        return hosts.hosts(self._fleet, self._providers, principal, wanted, self.regions, now=self._clock())
+
+    def instance_types(self, wanted: HardwareRequest) -> tuple[InstanceTypeView, ...]:
+        """The instance types that have what `wanted` asks for. Raises `Invalid`."""
+        self._check_families(wanted)
+        return hosts.types(self._fleet, self._providers, wanted, self.regions, now=self._clock())
+
+    def _check_families(self, wanted: HardwareRequest) -> None:
+        offers = [offer for managed in self._providers.all() for offer in managed.offers]
+        for name in wanted.families:
+            check_family(name, "/gpu_family", also={gpu.family for offer in offers for gpu in offer.gpus})
 
     def engines(self) -> tuple[str, ...]:
         """The engines there are."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NewType
 
 from stoker.domain.errors import Invalid
-from stoker.domain.hardware import HardwareRequest
+from stoker.domain.hardware import HardwareRequest, Placement
 from stoker.domain.limits import check_arguments, within
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
@@ -27,6 +27,7 @@ NAME_CHARS_MAX = 255
 ENV_ENTRIES_MAX = 256
 ENV_VALUE_CHARS_MAX = 32_768
 LABELS_MAX = 64
+PORTS_MAX = 16
 WORKERS_MAX = 1_000
 POOLS_MAX = 16
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -59,7 +60,8 @@ class SecretRef:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
     """What to run, as the user said it: exactly one of a model, an image or a command. `credential` names the registry
-    credential that the image is fetched with.
+    credential that the image is fetched with. `port` is the container's port that requests go to, `ports` are further
+    ones.
     """
 
     model: str | None = None
@@ -71,6 +73,7 @@ class LaunchSpec:
     credential: str | None = None
     env: Mapping[str, str | SecretRef] = field(default_factory=dict)
     port: int | None = None
+    ports: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.model is not None and (self.image is not None or self.command):
@@ -94,6 +97,17 @@ class LaunchSpec:
                 )
         if self.port is not None:
             within("/launch/port", self.port, 1, 65_535)
+        self._check_ports()
+
+    def _check_ports(self) -> None:
+        if self.ports and self.port is None:
+            raise Invalid.at("/launch/ports", "further ports need a port that requests go to")
+        if len(self.ports) > PORTS_MAX - 1:
+            raise Invalid.at("/launch/ports", f"at most {PORTS_MAX} ports")
+        for index, port in enumerate(self.ports):
+            within(f"/launch/ports/{index}", port, 1, 65_535)
+            if port in (self.port, *self.ports[:index]):
+                raise Invalid.at(f"/launch/ports/{index}", f"the port {port} is there twice")
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -122,11 +136,12 @@ class Launch:
     """A launch resolved by an engine: all that a provider needs to start a worker. Stored with the endpoint, so that a
     later engine upgrade does not change what already runs.
 
-    In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
-    answers to. `weights` is the key of those that must be on the host first, at `{weights}` in `command`. `slots` is
-    how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold. `notes` says what was
-    asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and are ready only when
-    the first model is there.
+    In `command`, `{host}` and `{port}` stand for the worker's own address. `ports` are the container's ports beside
+    `port`. `cards` says whether this is made for `real` or for `virtual` GPUs; `None`: it is all the same. `models` are
+    the names that the worker answers to. `weights` is the key of those that must be on the host first, at `{weights}`
+    in `command`. `slots` is how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold.
+    `notes` says what was asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and
+    are ready only when the first model is there.
     """
 
     engine: str | None
@@ -142,6 +157,19 @@ class Launch:
     sleep: Sleep | None = None
     notes: tuple[str, ...] = ()
     lists_models: bool = False
+    ports: tuple[int, ...] = ()
+    cards: str | None = None
+
+    @property
+    def ports_wanted(self) -> int:
+        """How many ports a worker needs."""
+        return 1 + len(self.ports)
+
+    def mapped(self, placement: Placement) -> dict[int, int]:
+        """The worker's own port for each port of the container that was declared."""
+        if self.port is None or placement.port is None:
+            return {}
+        return dict(zip((self.port, *self.ports), (placement.port, *placement.ports), strict=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

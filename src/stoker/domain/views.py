@@ -105,7 +105,9 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerView:
-    """A worker, the endpoint it belongs to, and its requests in flight as far as known."""
+    """A worker, the endpoint it belongs to, and its requests in flight as far as known. `region` and `virtual` are its
+    host's, `None` for one that has none, or whose host is gone.
+    """
 
     worker: Worker
     slug: str
@@ -114,6 +116,8 @@ class WorkerView:
     engine: EngineMetrics | None
     resources: Resources | None
     now: float
+    region: str | None = None
+    virtual: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +131,64 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A worker that holds a part of a host. `price` is for an hour."""
+
+    endpoint: str
+    worker: int
+    state: WorkerState
+    gpus: tuple[int, ...]
+    vcpu: float | None
+    ram_gib: float | None
+    price: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostView:
-    """One host of one provider, and how much of it workers hold."""
+    """One host of one provider, and how much of it workers hold: `workers` counts them all, `holders` are those that
+    the viewer may know. Of what was looked for, `fits` more workers have room; `lacks` says what one more has not.
+    """
 
     provider: str
     offer: Offer
+    region_number: int | None
     vcpu_used: float
     ram_gib_used: float
+    disk_gib_used: float
     gpus_used: tuple[int, ...]
     workers: int
+    holders: tuple[Holder, ...]
+    fits: int
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceType:
+    """`count` cards alike on one host of a region. `vcpu` and `ram_gib` are the cards' share of the host (of the host
+    that has least for each). `total` of it could exist at once, `free` more do, by their cards alone. `price` is that
+    of the cheapest, for an hour.
+    """
+
+    region: str
+    family: str
+    vram_gib: float
+    virtual: bool
+    count: int
+    vcpu: float
+    ram_gib: float
+    total: int
+    free: int
+    price: float | None
+    currency: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTypeView:
+    """An instance type of one provider, and the number of its region."""
+
+    provider: str
+    region_number: int | None
+    type: InstanceType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,7 +98,8 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host.
+    """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host,
+    `virtual_gpus` numbers of cards that are only pretended. `ports` has the worker's own port for each port declared.
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
@@ -116,6 +117,8 @@ class WorkerSpec:
     login: RegistryLogin | None = None
     port: int | None = None
     gpus: tuple[str, ...] = ()
+    virtual_gpus: tuple[int, ...] = ()
+    ports: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,15 +56,21 @@ def resolve(name: str, models: Mapping[str, str], *, engine: str = "auto") -> Mo
     raise Invalid.at("/launch/model", _unknown(name, models))
 
 
-def choose(spec: LaunchSpec, model: ModelFile, hardware: HardwareRequest) -> str:
-    """The engine for the model: the one that was asked for, else vLLM where there are GPUs and weights other than GGUF,
-    else llama.cpp. Raises `Invalid` at `/launch/model` when `auto` finds none."""
+def choose(spec: LaunchSpec, model: ModelFile, hardware: HardwareRequest, *, virtual: bool = False) -> str:
+    """The engine for the model: the one that was asked for, else vLLM where there are real GPUs and weights other than
+    GGUF, else llama.cpp. Raises `Invalid` at `/launch/model` when `auto` finds none."""
     if spec.engine != "auto":
         return spec.engine
     if model.gguf:
         return "llamacpp"
-    if hardware.gpu_count > 0:
+    if hardware.gpu_count > 0 and not virtual:
         return "vllm"
+    if virtual:
+        raise Invalid.at(
+            "/launch/model",
+            f"{model.name!r} is no GGUF file, and the pool's GPUs are virtual: name a GGUF file under models in the "
+            "settings, under this very name if need be",
+        )
     raise Invalid.at(
         "/launch/model",
         f"{model.name!r} is no GGUF file, which is what runs without a GPU: ask for a GPU in the pool's hardware, name "

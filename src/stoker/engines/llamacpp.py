@@ -203,8 +203,8 @@ def _hardware_arguments(values: Mapping[str, Given], hardware: HardwareRequest) 
     arguments: list[str] = []
     if threads := values.get("threads"):
         arguments += ["--threads", threads.value]
-    elif hardware.vcpu is not None:
-        arguments += ["--threads", str(max(1, int(hardware.vcpu)))]
+    elif hardware.vcpu_all is not None:
+        arguments += ["--threads", str(max(1, int(hardware.vcpu_all)))]
     if layers := values.get("n-gpu-layers"):
         arguments.append(f"--n-gpu-layers={layers.value}")
     else:

@@ -211,7 +211,8 @@ class Gateway:
         return bool(self._domains) and host != self._own_host and host.endswith(self._domains)
 
     def _unknown_endpoint(self, request: Request) -> Answer:
-        if not self.table.present:
+        # A table out of a file may be older than the endpoint: only control's own word says that there is none.
+        if not self.table.present or not self.keeper.heard.is_set():
             return _starting(openai=False)
         if Caller(request, self.table, self.wall).key is None:
             return _no_key(openai=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from stoker.domain.hardware import Offer, Placement
 from stoker.domain.usage import HOUR_S, WorkerUsage
@@ -46,13 +46,14 @@ def hardware_name(placement: Placement | None, offer: Offer | None) -> str:
     return f"{len(placement.gpus)}x {'+'.join(names)}"[:128]
 
 
-def price_of(placement: Placement | None, offer: Offer | None, prices: Mapping[str, float]) -> float | None:
-    """The price per hour of what a worker holds: that of its cards by family, else that of a `cpu` worker. `None` when
-    one of them has no price.
+def price_of(placement: Placement | None, offer: Offer | None) -> float | None:
+    """The price per hour of what a worker holds: the one it was placed at, else that of its host now. `None` when a
+    part of it has no price.
     """
-    if placement is None or not placement.gpus:
-        return prices.get("cpu")
-    families = {} if offer is None else {gpu.index: gpu.family for gpu in offer.gpus}
-    found = [prices.get(families.get(index, "")) for index in placement.gpus]
-    known = [price for price in found if price is not None]
-    return sum(known) if len(known) == len(found) else None
+    if placement is None or placement.price is not None:
+        return None if placement is None else placement.price
+    if offer is None or offer.prices is None:
+        return None
+    families = sorted({gpu.family for gpu in offer.gpus if gpu.index in placement.gpus})
+    family = families[0] if len(families) == 1 else None
+    return offer.prices.of(family, len(placement.gpus), vcpu=placement.vcpu, ram_gib=placement.ram_gib)

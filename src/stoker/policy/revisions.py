@@ -42,4 +42,6 @@ def _runs(revision: Revision, pool: str) -> object:
     if spec is None or launch is None:
         return None
     slots = launch.slots if revision.spec.slots is None else revision.spec.slots
-    return launch, slots, revision.probes_of(pool), spec.provider, spec.hardware
+    # What a worker may cost is a matter of its start.
+    hardware = replace(spec.hardware, price_max=None)
+    return launch, slots, revision.probes_of(pool), spec.provider, hardware

@@ -63,6 +63,8 @@ class Provider(Protocol):
 
     # Can it hold workers still, so that they cost no CPU while they keep their memory?
     pauses: bool
+    # Can it run container images? Where it cannot, the settings may say what runs instead.
+    images: bool
 
     async def start(self, spec: WorkerSpec) -> None:
         """Ask for the worker named `spec.id`. Asking again for an id that runs changes nothing; one that was paused

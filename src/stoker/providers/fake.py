@@ -42,7 +42,7 @@ class FakeProvider:
 
     `start_error`: raised by every start. `list_error`: raised by every list. `list_lag_s`: how long a started worker
     is not listed. `stop_s`: how long an end takes. `exit_code`: every worker ends with it as soon as it starts.
-    `execute_code`: what every command beside a worker exits with.
+    `execute_code`: what every command beside a worker exits with. `images`: can it run images?
     """
 
     pauses = True
@@ -59,6 +59,7 @@ class FakeProvider:
         self.stop_s = 0.0
         self.exit_code: int | None = None
         self.execute_code = 0
+        self.images = True
 
     async def start(self, spec: WorkerSpec) -> None:
         if self.start_error is not None:

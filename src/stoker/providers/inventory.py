@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,13 +15,12 @@ import psutil
 import pynvml
 
 from stoker.domain.errors import Invalid
-from stoker.domain.hardware import GpuDevice, Offer, PortRange, family_of
+from stoker.domain.gpus import family_of, find
+from stoker.domain.hardware import DEFAULT_REGION, GpuDevice, Offer, PortRange, VirtualGpus
+from stoker.providers import cgroups
 
 _GIB = 1024.0**3
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-# Where a container's memory limit stands, in the second and the first version of control groups.
-_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 class Nvml(Protocol):
@@ -32,21 +34,59 @@ class Nvml(Protocol):
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...
     def nvmlDeviceGetUUID(self, handle: Any) -> str | bytes: ...
     def nvmlDeviceGetName(self, handle: Any) -> str | bytes: ...
+    def nvmlSystemGetDriverVersion(self) -> str | bytes: ...
     def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
         """Something with `total` and `used`, in bytes."""
 
+    def nvmlDeviceGetMigMode(self, handle: Any) -> Any:
+        """Whether the card is split now, and after its next reset, as numbers. Fails for one that cannot be."""
 
-def local_offer(ports: PortRange, nvml: Nvml = pynvml) -> Offer:
+
+def local_offer(
+    ports: PortRange, nvml: Nvml = pynvml, *, region: str = DEFAULT_REGION, disk_gib: float | None = None
+) -> Offer:
     """This machine, whole, with the part of `ports` that the kernel does not use for outgoing connections. A card that
-    does not answer is left out. Raises `Invalid` when no port is left.
+    does not answer, or that is split by MIG, is left out and noted. Raises `Invalid` when no port is left.
     """
+    cards = _cards(nvml)
     return Offer(
         host=socket.gethostname(),
         vcpu=_vcpu(),
         ram_gib=_ram_gib(),
-        gpus=_gpus(nvml),
+        gpus=cards.gpus,
         ports=outside_ephemeral(ports, _ephemeral()),
+        region=region,
+        disk_gib=disk_gib,
+        driver=cards.driver,
+        notes=cards.notes,
     )
+
+
+def virtual_offers(local: Offer, wanted: Iterable[VirtualGpus]) -> tuple[Offer, ...]:
+    """Pretended parts of this machine, one for each entry, that share its addresses."""
+    seen: Counter[str] = Counter()
+    offers = []
+    for each in wanted:
+        seen[each.family] += 1
+        number = f"-{seen[each.family]}" if seen[each.family] > 1 else ""
+        known = find(each.family)
+        vram = each.vram_gib or float(known.vram_gib[-1] if known is not None else 0.0)
+        disk = None if each.disk_gib is None else each.disk_gib * each.count
+        offers.append(
+            Offer(
+                host=f"{local.machine}/{each.family}{number}",
+                vcpu=each.vcpu * each.count,
+                ram_gib=each.ram_gib * each.count,
+                gpus=tuple(
+                    GpuDevice(index, str(index), each.family, vram, virtual=True) for index in range(each.count)
+                ),
+                ports=local.ports,
+                region=each.region,
+                disk_gib=disk,
+                virtual=True,
+            )
+        )
+    return tuple(offers)
 
 
 def outside_ephemeral(ports: PortRange, ephemeral: PortRange | None) -> PortRange:
@@ -75,52 +115,69 @@ def _ephemeral() -> PortRange | None:
 
 def _vcpu() -> float:
     cpus = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    try:
-        quota, period = _CPU_LIMIT.read_text().split()
-        return cpus if quota == "max" else min(cpus, int(quota) / int(period))
-    except (OSError, ValueError):
-        return cpus
+    limit = cgroups.cpus()
+    return cpus if limit is None else min(cpus, limit)
 
 
 def _ram_gib() -> float:
-    total = psutil.virtual_memory().total
-    for path in _MEMORY_LIMITS:
-        try:
-            total = min(total, int(path.read_text()))
-        except (OSError, ValueError):
-            continue
-    return total / _GIB
+    total: int = psutil.virtual_memory().total
+    limit = cgroups.memory_bytes()
+    return (total if limit is None else min(total, limit)) / _GIB
 
 
-def _gpus(nvml: Nvml) -> tuple[GpuDevice, ...]:
+@dataclass(frozen=True, slots=True)
+class _Cards:
+    gpus: tuple[GpuDevice, ...] = ()
+    driver: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _cards(nvml: Nvml) -> _Cards:
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:
         # No driver, or none that answers: no cards.
-        return ()
+        return _Cards()
     try:
-        found = (_gpu(index, nvml) for index in range(nvml.nvmlDeviceGetCount()))
-        return tuple(gpu for gpu in found if gpu is not None)
-    except nvml.NVMLError:
-        return ()
+        found = [_card(index, nvml) for index in range(nvml.nvmlDeviceGetCount())]
+        return _Cards(
+            gpus=tuple(card for card in found if isinstance(card, GpuDevice)),
+            driver=text_of(nvml.nvmlSystemGetDriverVersion()),
+            notes=tuple(card for card in found if isinstance(card, str)),
+        )
+    except nvml.NVMLError as exc:
+        return _Cards(notes=(f"the driver does not list its cards: {exc}",))
     finally:
         with contextlib.suppress(nvml.NVMLError):
             nvml.nvmlShutdown()
 
 
-def _gpu(index: int, nvml: Nvml) -> GpuDevice | None:
+def _card(index: int, nvml: Nvml) -> GpuDevice | str:
+    """The card, or why it cannot be used."""
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        family = family_of(text_of(nvml.nvmlDeviceGetName(handle)))
+        if _split(handle, nvml):
+            return f"card {index} ({family}) is split by MIG, which is not supported: whole cards only"
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         return GpuDevice(
             index=index,
             id=text_of(nvml.nvmlDeviceGetUUID(handle)),
-            family=family_of(text_of(nvml.nvmlDeviceGetName(handle))),
+            family=family,
             vram_gib=round(memory.total / _GIB, 1),
         )
-    except nvml.NVMLError:
+    except nvml.NVMLError as exc:
         # One that has fallen off its bus must not take the others with it.
-        return None
+        return f"card {index} does not answer: {exc}"
+
+
+def _split(handle: Any, nvml: Nvml) -> bool:
+    try:
+        present, _after_reset = nvml.nvmlDeviceGetMigMode(handle)
+    except nvml.NVMLError:
+        # Most cards cannot be split, and say so by failing.
+        return False
+    return bool(present)
 
 
 def text_of(value: str | bytes) -> str:

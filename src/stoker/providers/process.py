@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stoker.domain.errors import Invalid, Unavailable
-from stoker.domain.hardware import Offer, PortRange
+from stoker.domain.hardware import DEFAULT_REGION, Offer, PortRange, VirtualGpus
 from stoker.domain.measurements import Taken
 from stoker.domain.worker import Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers import consumption, inventory, shim, worker_log
@@ -59,20 +59,33 @@ PASSED_ON = (
 
 class ProcessProvider:
     """See `stoker.providers.base.Provider`. `ports` is what workers' ports are chosen from; `log_bytes` bounds the
-    output kept of each, `workers_kept` the ended workers whose output is kept.
+    output kept of each, `workers_kept` the ended workers whose output is kept. `virtual_gpus` are cards to pretend.
     """
 
     pauses = True
+    images = False
 
-    def __init__(self, folder: Path, *, ports: PortRange, log_bytes: int, workers_kept: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: PortRange,
+        log_bytes: int,
+        workers_kept: int,
+        region: str = DEFAULT_REGION,
+        virtual_gpus: tuple[VirtualGpus, ...] = (),
+    ) -> None:
         # One spelling of the path for good: what is left of a worker is known by it.
         self._folder = folder.resolve()
         self._ports = ports
         self._log_bytes = log_bytes
         self._workers_kept = workers_kept
+        self._region, self._virtual_gpus = region, virtual_gpus
         self._tidying, self._stopping = threading.Lock(), threading.Lock()
         self._gone = self._folder / GONE
         self._gone.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Once: what workers write later is accounted for as theirs.
+        self._disk_gib = shutil.disk_usage(self._folder).free / 1024**3
         for aside in self._gone.glob(".*"):
             # Somebody died while it was being removed.
             shutil.rmtree(aside, ignore_errors=True)
@@ -154,6 +167,10 @@ class ProcessProvider:
         )
         if spec.port is not None:
             environ["PORT"] = str(spec.port)
+        for declared, own in spec.ports.items():
+            environ[f"PORT_{declared}"] = str(own)
+        if spec.virtual_gpus:
+            environ["STOKER_GPU_SLOTS"] = ",".join(map(str, spec.virtual_gpus))
         return environ
 
     # Pausing
@@ -250,7 +267,11 @@ class ProcessProvider:
             await process.wait()
 
     async def offers(self) -> tuple[Offer, ...]:
-        return (await asyncio.to_thread(inventory.local_offer, self._ports),)
+        return await asyncio.to_thread(self._offers)
+
+    def _offers(self) -> tuple[Offer, ...]:
+        local = inventory.local_offer(self._ports, region=self._region, disk_gib=self._disk_gib)
+        return (local, *inventory.virtual_offers(local, self._virtual_gpus))
 
     def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
         folder = self._folder_of(worker)
@@ -457,10 +478,21 @@ def _open_files(pid: int) -> Iterator[str]:
 
 
 def connect(options: ProviderOptions) -> ProcessProvider:
-    """Options: `ports` (PortRange), `log_mib` (output kept of each worker), `workers_kept` (ended workers)."""
+    """Options: `ports` (PortRange), `log_mib` (output kept of each worker), `workers_kept` (ended workers), `region`
+    (of this machine), `virtual_gpus` (cards to pretend).
+    """
     given = options.options
+    region, virtual = given.get("region", DEFAULT_REGION), given.get("virtual_gpus", ())
     ports, log_mib, kept = given.get("ports"), given.get("log_mib", 16.0), given.get("workers_kept", 100)
     if not isinstance(ports, PortRange) or not isinstance(log_mib, float | int) or not isinstance(kept, int):
         raise Invalid("the process provider needs ports, log_mib and workers_kept")
-    folder = options.data_dir / "workers"
-    return ProcessProvider(folder, ports=ports, log_bytes=int(log_mib * 1024 * 1024), workers_kept=kept)
+    if not isinstance(region, str) or not isinstance(virtual, tuple):
+        raise Invalid("the process provider needs a region and a tuple of virtual_gpus")
+    return ProcessProvider(
+        options.data_dir / "workers",
+        ports=ports,
+        log_bytes=int(log_mib * 1024 * 1024),
+        workers_kept=kept,
+        region=region,
+        virtual_gpus=virtual,
+    )

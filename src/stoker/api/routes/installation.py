@@ -1,4 +1,4 @@
-"""The installation: hardware, engines, and itself."""
+"""The installation: engines, and itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Caller
 from stoker.api.wire.base import Page, iso
-from stoker.api.wire.installation import GatewayOut, HardwareOut, InfoOut, OfferOut, ParameterOut
+from stoker.api.wire.installation import GatewayOut, InfoOut, ParameterOut
 
 router = APIRouter(route_class=OnceRoute, tags=["installation"])
 
@@ -27,12 +27,6 @@ async def get_info(context: Caller) -> InfoOut:
         endpoints=info.endpoints,
         workers=info.workers,
     )
-
-
-@router.get("/hardware")
-async def list_hardware(context: Caller) -> HardwareOut:
-    """All hosts, with what workers hold of them."""
-    return HardwareOut(offers=[OfferOut.of(view) for view in context.services.views.hosts()])
 
 
 @router.get("/engines")

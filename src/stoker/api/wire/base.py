@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Strict
 
 from stoker.domain.errors import Invalid, Problem
 
@@ -29,6 +29,11 @@ def below(pointer: str) -> Iterator[None]:
     except Invalid as exc:
         problems = tuple(Problem(pointer + problem.pointer, problem.detail) for problem in exc.problems)
         raise Invalid(str(exc), problems=problems) from exc
+
+
+# A number is a number: neither a text that looks like one nor true.
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
 
 
 class In(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from stoker.api.wire.base import In, fields_of, iso
+from stoker.api.wire.base import In, Number, Whole, fields_of, iso
 from stoker.api.wire.records import OperationOut
 from stoker.api.wire.spec import SpecIn, masked
 from stoker.domain.endpoint import Launch
@@ -16,8 +16,8 @@ from stoker.domain.views import EndpointView, FieldChange, Preview, RevisionView
 class ScaleIn(In):
     """`workers: null` gives the number back to the scaling policy."""
 
-    workers: int | None
-    for_s: float | None = None
+    workers: Whole | None
+    for_s: Number | None = None
 
 
 class OverrideOut(BaseModel):
@@ -128,7 +128,7 @@ class Changed(BaseModel):
 class RollbackIn(In):
     """`revision: null` is the one before the present."""
 
-    revision: int | None = None
+    revision: Whole | None = None
 
 
 class ChangeOut(BaseModel):

@@ -44,7 +44,9 @@ class EndpointName(BaseModel):
 
 
 class WorkerOut(BaseModel):
-    """A worker. `start_s` is the time from start to ready."""
+    """A worker. `start_s` is the time from start to ready. `gpus` are numbers of cards of its host, which exist in the
+    account alone where they are `virtual`. `price_per_hour` is null where nobody says what it costs.
+    """
 
     id: str
     number: int
@@ -56,7 +58,11 @@ class WorkerOut(BaseModel):
     provider: str
     host: str | None
     address: str | None
+    region: str | None
     gpus: list[int]
+    virtual: bool | None
+    price_per_hour: float | None
+    currency: str | None
     slots: int
     in_flight: int | None
     created_at: str | None
@@ -85,7 +91,11 @@ class WorkerOut(BaseModel):
             provider=worker.provider,
             host=None if worker.placement is None else worker.placement.host,
             address=None if worker.address is None else f"{worker.address.host}:{worker.address.port}",
+            region=view.region,
             gpus=[] if worker.placement is None else list(worker.placement.gpus),
+            virtual=view.virtual,
+            price_per_hour=None if worker.placement is None else worker.placement.price,
+            currency=None if worker.placement is None else worker.placement.currency,
             slots=worker.slots,
             in_flight=view.in_flight,
             created_at=iso(worker.created_at),

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
-from stoker.api.wire.base import In, below, fields_of
+from stoker.api.wire.base import In, Number, Whole, below, fields_of
 from stoker.domain.endpoint import (
     Access,
     EndpointSpec,
@@ -20,28 +28,63 @@ from stoker.domain.endpoint import (
     Timeouts,
     WaitingRoom,
 )
-from stoker.domain.hardware import HardwareRequest
+from stoker.domain.errors import Invalid
+from stoker.domain.gpus import recognise
+from stoker.domain.hardware import FAMILIES_MAX, HardwareRequest
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.routing import Affinity, Balance, Routing
+
+Family = Annotated[str, Field(min_length=1, max_length=64)]
+# One is written as a text, several as a list.
+Families = Annotated[
+    tuple[Family, ...],
+    Field(max_length=FAMILIES_MAX),
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    PlainSerializer(lambda names: names[0] if len(names) == 1 else names),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class Hardware(In):
     """What one worker needs. A field that is left out is neither asked for nor accounted for."""
 
-    gpu_family: str | None = Field(default=None, max_length=64, description="canonical family, as in `stoker hardware`")
-    gpu_count: int = Field(default=0, description="cards for each worker")
-    vram_gib_min: float | None = Field(default=None, description="memory of each card, in GiB")
-    vcpu: float | None = None
-    ram_gib: float | None = None
+    gpu_family: Families | None = Field(
+        default=None, description="a family of `stoker hardware` in any spelling, or several of which any will do"
+    )
+    gpu_count: Whole = Field(default=0, description="cards for each worker, all of one kind")
+    vram_gib_min: Number | None = Field(default=None, description="memory of each card, in GiB")
+    vcpu: Number | None = None
+    ram_gib: Number | None = None
+    vcpu_per_gpu: Number | None = Field(default=None, description="instead of `vcpu`")
+    ram_gib_per_gpu: Number | None = Field(default=None, description="instead of `ram_gib`")
+    disk_gib: Number | None = Field(default=None, description="size of the worker's volume")
+    region: str | None = Field(default=None, min_length=1, max_length=64)
+    price_max: Number | None = Field(default=None, description="the most that a worker may cost in an hour")
+
+    def to_domain(self) -> HardwareRequest:
+        """With canonical families. Memory and a number of cards said with a family's name count where they are not said
+        otherwise. Raises `Invalid`.
+        """
+        named = [recognise(name) for name in self.gpu_family or ()]
+        fields = self.model_dump() | {"gpu_family": tuple(each.family for each in named)}
+        sizes = [each.vram_gib for each in named if each.vram_gib is not None]
+        if sizes and self.vram_gib_min is None:
+            fields["vram_gib_min"] = float(min(sizes))
+        counts = {each.count for each in named if each.count is not None}
+        if self.gpu_count == 0 and len(counts) == 1:
+            fields["gpu_count"] = counts.pop()
+        elif counts - {self.gpu_count}:
+            raise Invalid.at("/gpu_count", "the family's name says another number of cards")
+        return HardwareRequest(**fields)
 
 
 class Bounds(In):
     """How many workers: `cold` is the floor of ready plus cold ones."""
 
-    min: int = 0
-    max: int = 1
-    cold: int = 0
+    min: Whole = 0
+    max: Whole = 1
+    cold: Whole = 0
 
 
 class Pool(In):
@@ -54,7 +97,7 @@ class Pool(In):
 
     def to_domain(self, pointer: str) -> PoolSpec:
         with below(f"{pointer}/hardware"):
-            hardware = HardwareRequest(**self.hardware.model_dump())
+            hardware = self.hardware.to_domain()
         with below(f"{pointer}/bounds"):
             bounds = ScaleBounds(**self.bounds.model_dump())
         with below(pointer):
@@ -91,7 +134,8 @@ class LaunchIn(In):
         default=None, max_length=63, description="a registry credential's name, for an image"
     )
     env: dict[str, EnvValue] = Field(default_factory=dict, description="values, or secrets by name")
-    port: int | None = None
+    port: Whole | None = Field(default=None, description="the container's port that requests go to")
+    ports: Annotated[tuple[Whole, ...], Field(max_length=15)] = Field(default=(), description="its further ports")
 
     def to_domain(self) -> LaunchSpec:
         env = {name: v if isinstance(v, str) else SecretRef(v.secret) for name, v in self.env.items()}
@@ -108,12 +152,12 @@ class ProbeIn(In):
 
     path: str | None = "/health"
     command: tuple[str, ...] = Field(default=(), description="run beside the worker; then `path` does not count")
-    initial_delay_s: float = 0.0
-    period_s: float = 5.0
-    timeout_s: float = 5.0
-    failures_max: int = Field(default=3, description="bad answers in a row that are a failure")
-    successes_min: int = Field(default=1, description="good answers in a row that are a success")
-    start_timeout_s: float = Field(default=900.0, description="longest time from start to ready; in a startup probe")
+    initial_delay_s: Number = 0.0
+    period_s: Number = 5.0
+    timeout_s: Number = 5.0
+    failures_max: Whole = Field(default=3, description="bad answers in a row that are a failure")
+    successes_min: Whole = Field(default=1, description="good answers in a row that are a success")
+    start_timeout_s: Number = Field(default=900.0, description="longest time from start to ready; in a startup probe")
 
 
 class ProbesIn(In):
@@ -135,25 +179,25 @@ class ProbesIn(In):
 class Scaling(In):
     """One worker for every `target` requests present (default: its slots)."""
 
-    target: float | None = None
-    scale_down_delay_s: float = 60.0
-    idle_timeout_s: float = 300.0
+    target: Number | None = None
+    scale_down_delay_s: Number = 60.0
+    idle_timeout_s: Number = 300.0
 
 
 class TimeoutsIn(In):
     """Limits on one exchange with a worker, in seconds; null is none."""
 
-    connect_s: float = 5.0
-    first_byte_s: float | None = 600.0
-    idle_s: float | None = 300.0
-    total_s: float | None = None
+    connect_s: Number = 5.0
+    first_byte_s: Number | None = 600.0
+    idle_s: Number | None = 300.0
+    total_s: Number | None = None
 
 
 class Waiting(In):
     """The waiting room."""
 
-    requests_max: int = 1_000
-    wait_s_max: float = 600.0
+    requests_max: Whole = 1_000
+    wait_s_max: Number = 600.0
 
 
 class RoutingIn(In):
@@ -167,9 +211,9 @@ class RoutingIn(In):
 class RolloutIn(In):
     """How a new revision replaces the old one."""
 
-    surge: int = 1
-    drain_timeout_s: float = 600.0
-    grace_s: float = 10.0
+    surge: Whole = 1
+    drain_timeout_s: Number = 600.0
+    grace_s: Number = 10.0
 
 
 class LoggingIn(In):
@@ -196,7 +240,7 @@ class SpecIn(In):
     routing: RoutingIn = RoutingIn()
     rollout: RolloutIn = RolloutIn()
     logging: LoggingIn = LoggingIn()
-    slots: int | None = Field(
+    slots: Whole | None = Field(
         default=None, description="requests that one worker takes at once; default: what its engine says"
     )
     labels: dict[str, str] = Field(default_factory=dict)
