@@ -51,6 +51,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
             ImageRule(pattern="nginx", command=("serve", "{port}")),
         ),
     ),
+    "volumes_dir": ("/srv/volumes", "/srv/volumes", "/srv/volumes"),
     "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
     "worker_log_mib": ("1.5", "1.5", 1.5),
     "workers_kept": ("7", "7", 7),

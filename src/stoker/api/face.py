@@ -26,6 +26,7 @@ from stoker.api.routes import (
     secrets,
     templates,
     usage,
+    volumes,
 )
 from stoker.domain.errors import (
     Conflict,
@@ -148,6 +149,18 @@ def make(services: Services) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _server_error)
-    for module in (endpoints, records, usage, models, templates, projects, keys, secrets, hardware, installation):
+    for module in (
+        endpoints,
+        records,
+        usage,
+        models,
+        templates,
+        volumes,
+        projects,
+        keys,
+        secrets,
+        hardware,
+        installation,
+    ):
         app.include_router(module.router)
     return app

@@ -62,7 +62,8 @@ def _resolve(spec: EndpointSpec, pool: PoolSpec, slug: str, shelf: Shelf, ground
         launch = _plain(wanted, slots=spec.slots)
     else:
         launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), shelf, ground, slots=spec.slots)
-    return replace(launch, ports=spec.launch.ports, port=spec.launch.port, notes=(*notes, *launch.notes))
+    notes = (*notes, *launch.notes)
+    return replace(launch, ports=spec.launch.ports, port=spec.launch.port, volumes=spec.volumes, notes=notes)
 
 
 def _served(

@@ -10,6 +10,7 @@ from typing import NewType
 from stoker.domain.endpoint import FIRST_PROJECT, EndpointId, ProjectId
 from stoker.domain.hardware import Placement
 from stoker.domain.secrets import RegistryLogin
+from stoker.domain.volumes import Mount
 
 WorkerId = NewType("WorkerId", str)
 
@@ -100,6 +101,7 @@ class Worker:
 class WorkerSpec:
     """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host,
     `virtual_gpus` numbers of cards that are only pretended. `ports` has the worker's own port for each port declared.
+    `mounts` are volumes, for providers whose workers do not see the host's folders.
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
@@ -119,6 +121,7 @@ class WorkerSpec:
     gpus: tuple[str, ...] = ()
     virtual_gpus: tuple[int, ...] = ()
     ports: Mapping[int, int] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,7 @@ LASTING: Mapping[str, str] = {
     "secrets": "until its owner deletes it",
     "models": "until its owner deletes it",
     "templates": "until its owner deletes it",
+    "volumes": "until its owner deletes it",
     "weights": "as long as a model names them, and within the cache's size",
     "credentials": "until its owner deletes it",
     "usage_requests": "by the hour, trimmed with the books",
