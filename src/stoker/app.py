@@ -31,6 +31,7 @@ from stoker.control import ids
 from stoker.control import keyring as keyrings
 from stoker.control.books import Books, segments_of
 from stoker.control.credentials import Credentials
+from stoker.control.downloads import Downloads
 from stoker.control.endpoints import Endpoints, Limits
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.keyring import Keyring
@@ -40,9 +41,11 @@ from stoker.control.loop import Loop
 from stoker.control.managed import Callbacks, Managed, Providers
 from stoker.control.master_key import MasterKey
 from stoker.control.measuring import Network, RealNetwork
+from stoker.control.models import Models
 from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.projects import Projects
+from stoker.control.provisions import Provisions
 from stoker.control.reconciler import Reconciler
 from stoker.control.retention import Retention
 from stoker.control.secrets import Secrets
@@ -51,8 +54,13 @@ from stoker.control.table import Publisher
 from stoker.control.vault import Vault
 from stoker.control.views import Views
 from stoker.domain.access import Scope
+from stoker.domain.endpoint import EndpointId
 from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Unsupported
 from stoker.link.server import LinkServer
+from stoker.models.cache import Cache
+from stoker.models.fetcher import Fetcher, HostFetcher
+from stoker.models.transfer import Pace
+from stoker.net import GuardedSession
 from stoker.providers import base as providers_base
 from stoker.providers.base import Provider, ProviderOptions
 from stoker.roles import REFUSED, Lifeline, Order, hold
@@ -92,6 +100,7 @@ class Stoker:
         providers: Mapping[str, Provider],
         *,
         keyring: Keyring,
+        fetcher: Fetcher,
         term: int,
         clock: Callable[[], float],
         network: Network,
@@ -110,6 +119,7 @@ class Stoker:
             attached=lambda e: self.keys.attached_to(e),
             used=lambda keys: self.keys.used(keys),
             told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
+            hold=lambda endpoint: self.provisions.hold(endpoint),
         )
         self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
         self.publisher = Publisher(
@@ -121,6 +131,15 @@ class Stoker:
         self.projects = Projects(store, clock=clock, new_id=new_id)
         self.keys = Keys(store, self.link, self.vault, clock=clock, changed=lambda e: self.gateway.publish_again(e))
         self.prober = Prober(network.check, lists=network.lists)
+        self.downloads = Downloads(
+            self.fleet,
+            fetcher,
+            self.vault,
+            at_once=settings.downloads_at_once,
+            clock=clock,
+            told=self._tell_of_downloads,
+        )
+        self.provisions = Provisions(self.downloads)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -139,16 +158,32 @@ class Stoker:
             changed=self.gateway.publish_again,
         )
         self.reconciler = Reconciler(
-            self.fleet, self.providers, self.gateway, prober=self.prober, clock=clock, new_id=new_id
+            self.fleet,
+            self.providers,
+            self.gateway,
+            provisions=self.provisions,
+            prober=self.prober,
+            clock=clock,
+            new_id=new_id,
         )
         self.prober.attach(self.reconciler)
         self.gateway.attach(self.link, self.publisher, self.reconciler)
+        self.models = Models(
+            store,
+            self.downloads,
+            named=settings.models,
+            rules=settings.allow_private_urls,
+            clock=clock,
+            new_id=new_id,
+        )
         self.endpoints = Endpoints(
             self.fleet,
             self.providers,
             self.gateway,
             self.link,
             self.reconciler,
+            catalogue=self.models,
+            downloads=self.downloads,
             models=settings.models,
             limits=Limits(operation_timeout_s=settings.operation_timeout_s),
             clock=clock,
@@ -161,8 +196,16 @@ class Stoker:
             secrets=Secrets(store, self.vault, clock=clock, new_id=new_id),
             credentials=Credentials(store, self.vault, clock=clock, new_id=new_id),
             master_key=MasterKey(store, self.vault, clock=clock),
+            models=self.models,
             views=Views(
-                self.fleet, self.providers, self.gateway, self.link, settings, self.books.measuring, clock=clock
+                self.fleet,
+                self.providers,
+                self.gateway,
+                self.link,
+                self.provisions,
+                settings,
+                self.books.measuring,
+                clock=clock,
             ),
             logs=Logs(self.fleet, self.providers),
             usage=self.books.usage,
@@ -188,6 +231,7 @@ class Stoker:
         for managed in self.providers.all():
             await managed.refresh()
             await managed.observer.observe()
+        await self.downloads.load()
         await self.reconciler.resume()
         self.link.open()
         loops = [
@@ -196,6 +240,7 @@ class Stoker:
             Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
             *self.books.loops(),
+            self.downloads.loop,
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),
@@ -205,6 +250,10 @@ class Stoker:
         self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
+
+    def _tell_of_downloads(self, endpoint: EndpointId) -> None:
+        self.gateway.publish_again(endpoint)
+        self.reconciler.wake(endpoint)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A loop that ends by itself is a fault that no loop can mend: the whole role is to be started anew."""
@@ -246,6 +295,7 @@ class Stoker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.downloads.close()
         await self.prober.close()
         await self.reconciler.close()
         await self.link.close()
@@ -342,11 +392,13 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
     }
     keyring = keyrings.opened(settings.paths.master_key, os.environ)
     network = RealNetwork()
+    downloading = GuardedSession(settings.allow_private_urls)
     stoker = Stoker(
         settings,
         store,
         providers,
         keyring=keyring,
+        fetcher=_fetcher(settings, downloading),
         term=term,
         clock=steady_clock(),
         network=network.network,
@@ -356,6 +408,18 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
     finally:
         await stoker.close()
         await network.close()
+        await downloading.close()
+
+
+def _fetcher(settings: Settings, session: GuardedSession) -> Fetcher:
+    limit, pace = settings.models_cache_gib, settings.download_mib_per_s
+    cache = Cache(settings.paths.models, bytes_max=None if limit is None else int(limit * 2**30))
+    return HostFetcher(
+        cache,
+        session,
+        hf_endpoint=settings.hf_endpoint,
+        pace=Pace(None if pace is None else pace * 2**20),
+    )
 
 
 async def serve(settings: Settings, *, http: socket.socket, link: socket.socket, lifeline: Lifeline) -> None:

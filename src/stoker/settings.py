@@ -90,6 +90,11 @@ class Paths:
         return self.data_dir / "requests"
 
     @property
+    def models(self) -> Path:
+        """What models are made of, as far as Stoker has fetched it."""
+        return self.data_dir / "models"
+
+    @property
     def table(self) -> Path:
         """The gateway's last table."""
         return self.data_dir / "table.json"
@@ -144,6 +149,9 @@ class Settings:
     `upgrade_drain_s` is how long a gateway that was replaced may finish its requests.
     With `metrics_open`, `/metrics` needs no key. `access_log` is a file, in the data folder or elsewhere, for one line
     about each request.
+    `models_cache_gib` bounds what is kept of fetched models (none: the disk does); `downloads_at_once` are fetched side
+    by side, together at `download_mib_per_s` at most; `hf_endpoint` is the hub, or a mirror of it, which in a private
+    network needs `allow_private_urls`.
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     `prices` are per hour and card, by family, and `cpu` for a worker without cards. Usage by hour is kept for
     `usage_days`; facts of single requests for `requests_days`, up to `requests_mib` for each endpoint and
@@ -164,6 +172,10 @@ class Settings:
     tls_cert: str | None = None
     tls_key: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
+    models_cache_gib: float | None = None
+    downloads_at_once: int = 2
+    download_mib_per_s: float | None = None
+    hf_endpoint: str = "https://huggingface.co"
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
     workers_kept: int = 100
@@ -334,6 +346,17 @@ def _number(low: float, high: float) -> Any:
     return parse
 
 
+def _or_none(parse: Any) -> Any:
+    return lambda value: None if value is None else parse(value)
+
+
+def _address(value: object) -> str:
+    text = _text(value).rstrip("/")
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("expected an http or https address")
+    return text
+
+
 def _ports(value: object) -> PortRange:
     if isinstance(value, PortRange):
         return value
@@ -360,6 +383,10 @@ _PARSERS: Mapping[str, Any] = {
     "tls_cert": _text,
     "tls_key": _text,
     "models": _text_map,
+    "models_cache_gib": _or_none(_number(0.001, 10_000_000)),
+    "downloads_at_once": _whole(1, 32),
+    "download_mib_per_s": _or_none(_number(0.001, 1_000_000)),
+    "hf_endpoint": _address,
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),
     "workers_kept": _whole(0, 10_000),

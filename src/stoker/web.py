@@ -17,6 +17,7 @@ from stoker.control.keys import Keys
 from stoker.control.learning import Learning
 from stoker.control.logs import Logs
 from stoker.control.master_key import MasterKey
+from stoker.control.models import Models, Pruned
 from stoker.control.once import Answer, Once, Ticket
 from stoker.control.projects import Projects
 from stoker.control.secrets import Secrets
@@ -28,6 +29,7 @@ from stoker.domain.access import Principal
 __all__ = [
     "Answer",
     "MasterKeyState",
+    "Pruned",
     "Services",
     "Ticket",
     "bearer_or_api_key",
@@ -46,6 +48,7 @@ class Services:
     secrets: Secrets
     credentials: Credentials
     master_key: MasterKey
+    models: Models
     views: Views
     logs: Logs
     usage: Usage

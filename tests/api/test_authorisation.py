@@ -27,6 +27,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", "/keys/{ref}"): {"name": "renamed"},
     ("POST", "/secrets"): {"name": "new", "value": "v"},
     ("PATCH", "/secrets/{ref}"): {"value": "v"},
+    ("POST", "/models"): {"name": "new", "source": {"url": "https://models.test/new.gguf"}},
+    ("PATCH", "/models/{ref}"): {"pinned": True},
     ("POST", "/registry-credentials"): {"name": "new", "registry": "r.test", "username": "u", "password": "p"},
     ("PATCH", "/registry-credentials/{ref}"): {"username": "v"},
 }
@@ -51,7 +53,7 @@ class Objects:
         self.ids["workers"] = worker["id"]
         key = await api.call("POST", "/keys", {"name": "k", "scopes": ["read"], "revealable": True})
         self.ids["keys"] = key.json["key"]["id"]
-        for kind in ("secrets", "registry-credentials"):
+        for kind in ("secrets", "registry-credentials", "models"):
             thing = await api.call("POST", f"/{kind}", {**BODIES["POST", f"/{kind}"], "name": "old"})
             assert thing.status == 201, thing.body
             self.ids[kind] = thing.json["id"]
@@ -160,7 +162,7 @@ def test_for_a_key_of_another_project_nothing_exists(scope: Scope) -> None:
             if scope is Scope.ADMIN and ROUTES[method, path] not in (Action.PROJECT_UPDATE, Action.PROJECT_DELETE):
                 assert found.status == 404, (method, path)
         assert await api.dump() == before
-        for kind in ("endpoints", "workers", "keys", "secrets", "registry-credentials", "audit"):
+        for kind in ("endpoints", "workers", "keys", "secrets", "registry-credentials", "models", "audit"):
             listed = await api.call("GET", f"/{kind}", key=stranger)
             if listed.status == 200:
                 assert objects.ids.get(kind, "none").encode() not in listed.body

@@ -60,11 +60,6 @@ def test_a_key_that_is_not_clear_is_not_revoked(stoker: Command, fake: FakeStoke
     assert fake.of("DELETE") == []
 
 
-def test_models_are_listed(stoker: Command, fake: FakeStoker) -> None:
-    fake.on("GET", "/models", page([{"name": "m", "aliases": ["a", "b"], "path": "/m.gguf", "available": False}]))
-    assert stoker("models").out.splitlines()[1].split() == ["m", "no", "a,", "b", "/m.gguf"]
-
-
 def test_engines_and_their_parameters_are_listed(stoker: Command, fake: FakeStoker) -> None:
     fake.on("GET", "/engines", page(["llamacpp", "vllm"]))
     assert stoker("engines").out == "llamacpp\nvllm\n"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from simulation.fetcher import FakeFetcher
 from simulation.gateway import SimulatedGateway
 from simulation.virtual import wall
 from stoker.app import Stoker
@@ -82,6 +83,7 @@ class World:
         self.keyring = keyring.fresh()
         # Metrics pages by port.
         self.pages: dict[int, str] = {}
+        self.fetcher = FakeFetcher()
         self.stoker: Stoker
         self.gateway: SimulatedGateway
 
@@ -94,6 +96,7 @@ class World:
             self.store,
             self.providers,
             keyring=self.keyring,
+            fetcher=self.fetcher,
             term=term,
             clock=wall,
             network=self._network(),
@@ -121,6 +124,7 @@ class World:
         for task in stoker._tasks:
             task.cancel()
         await asyncio.gather(*stoker._tasks, return_exceptions=True)
+        await stoker.downloads.close()
         await stoker.prober.close()
         await stoker.reconciler.close()
         for managed in stoker.providers.all():

@@ -19,7 +19,7 @@ def deploy(
     context: typer.Context,
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="A name that `stoker models` lists, a path, or an org/name id."),
+        typer.Argument(metavar="MODEL", help="A name that `stoker models ls` lists, a path, or an org/name id."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Its name; default: from what it runs.")] = None,
     image: Annotated[str | None, typer.Option(help="A container image instead of a model.")] = None,

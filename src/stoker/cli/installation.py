@@ -1,4 +1,4 @@
-"""`stoker models`, `stoker engines`, `stoker hardware`: what there is to deploy, and on what."""
+"""`stoker engines`, `stoker hardware`: what there is to deploy, and on what."""
 
 from __future__ import annotations
 
@@ -8,20 +8,6 @@ import typer
 
 from stoker.cli import output
 from stoker.cli.session import Session, command
-
-
-@command
-def models(session: Session) -> None:
-    """List the models that have a name here."""
-    items = list(session.client.items("/models"))
-    if session.as_json:
-        output.document(items)
-        return
-    rows = [
-        (item["name"], "yes" if item["available"] else "no", ", ".join(item["aliases"]) or None, item["path"])
-        for item in items
-    ]
-    output.table(("NAME", "AVAILABLE", "ALSO NAMED", "FILE"), rows)
 
 
 @command

@@ -18,6 +18,7 @@ from stoker.cli import (
     installation,
     keys,
     logs,
+    models,
     output,
     projects,
     secrets,
@@ -60,7 +61,6 @@ def application() -> typer.Typer:
         "rm": endpoints.rm,
         "revisions": endpoints.revisions,
         "rollback": endpoints.rollback,
-        "models": installation.models,
         "engines": installation.engines,
         "hardware": installation.hardware,
         "audit": projects.audit,
@@ -88,6 +88,18 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "keys": (
         "Make, list, change and revoke keys.",
         {"create": keys.create, "ls": keys.ls, "show": keys.show, "update": keys.update, "rm": keys.rm},
+    ),
+    "models": (
+        "The catalogue of models, and what of it is on the host.",
+        {
+            "ls": models.ls,
+            "add": models.add,
+            "pull": models.pull,
+            "show": models.show,
+            "pin": models.pin,
+            "rm": models.rm,
+            "prune": models.prune,
+        },
     ),
     "secrets": (
         "Keep values that endpoints refer to by name.",

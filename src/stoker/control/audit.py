@@ -10,6 +10,7 @@ import msgspec
 from stoker.domain.access import ApiKey, Principal
 from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint, EndpointSpec, ProjectId
+from stoker.domain.models import Model
 from stoker.domain.project import MASK, AuditDraft, Outcome
 from stoker.domain.secrets import Credential, Secret
 
@@ -80,6 +81,17 @@ def key_facts(key: ApiKey) -> dict[str, Any]:
 def secret_facts(secret: Secret) -> dict[str, Any]:
     """A secret without its value."""
     return {"description": secret.description, "value": MASK}
+
+
+def model_facts(model: Model) -> dict[str, Any]:
+    """A model. The query of a URL, where secrets travel, is none of it."""
+    return {
+        "source": f"{model.source.kind}: {model.source}",
+        "aliases": list(model.aliases),
+        "sha256": model.sha256,
+        "token_secret": model.token_secret,
+        "pinned": model.pinned,
+    }
 
 
 def credential_facts(credential: Credential) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from stoker.control import audit, cold, launches
+from stoker.control.downloads import Downloads
 from stoker.control.fleet import Change, EventDraft, Fleet
 from stoker.control.managed import Providers
+from stoker.control.models import Models, check_launches
 from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
 from stoker.control.secrets import check_references
@@ -72,6 +74,8 @@ class Endpoints:
         link: LinkServer,
         reconciler: Reconciler,
         *,
+        catalogue: Models,
+        downloads: Downloads,
         models: Mapping[str, str],
         limits: Limits,
         clock: Callable[[], float],
@@ -82,6 +86,8 @@ class Endpoints:
         self._gateway = gateway
         self._link = link
         self._reconciler = reconciler
+        self._catalogue = catalogue
+        self._downloads = downloads
         self._models = models
         self._limits = limits
         self._clock = clock
@@ -95,6 +101,7 @@ class Endpoints:
             raise Conflict(f"there are {self._limits.endpoints_max} endpoints already, which is the most")
         self._check_hardware(spec)
         endpoint, operation = await self._add(principal, spec)
+        await self._downloads.expect(endpoint)
         self._gateway.publish(endpoint)
         self._reconciler.wake(endpoint.id)
         await self._known(endpoint)
@@ -105,7 +112,7 @@ class Endpoints:
         # is guessed first, and guessed again when somebody else took it meanwhile.
         for _ in range(SLUG_TRIES_MAX):
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
-            resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+            resolved = await self._resolve(spec, slug, by.project)
             self._check_cold(spec, resolved)
             try:
                 endpoint, operations = await self._fleet.add(self._insert(by, spec, resolved, slug))
@@ -113,6 +120,10 @@ class Endpoints:
             except _SlugTaken:
                 continue
         raise Conflict("other endpoints of a like name are being created all the time; try again")
+
+    async def _resolve(self, spec: EndpointSpec, slug: str, project: ProjectId) -> dict[str, Launch]:
+        found = await self._catalogue.find(spec, project=project)
+        return await asyncio.to_thread(launches.resolve, spec, slug, models=self._models, found=found)
 
     def _insert(
         self, by: Principal, spec: EndpointSpec, resolved: Mapping[str, Launch], slug: str
@@ -122,6 +133,7 @@ class Endpoints:
         def insert(tx: Connection) -> Change:
             _check_name(tx, name=spec.name, project=project)
             check_references(tx, spec, project=project)
+            check_launches(tx, resolved)
             number = installation.next_number(tx, "endpoint")
             if rows.free_slug(tx, spec.name, number) != slug:
                 raise _SlugTaken
@@ -159,7 +171,7 @@ class Endpoints:
             if spec == endpoint.spec:
                 return endpoint, None
             _check_use(principal, spec, endpoint)
-            resolved = await asyncio.to_thread(launches.resolve, spec, endpoint.slug, models=self._models)
+            resolved = await self._resolve(spec, endpoint.slug, endpoint.project)
             self._check_hardware(spec)
             self._check_cold(spec, resolved)
             changed = revise(endpoint, spec, resolved, self._fleet.revisions(endpoint_id), now=self._clock())
@@ -210,7 +222,7 @@ class Endpoints:
         else:
             endpoint, slug = self._changeable(principal, endpoint.id, Action.ENDPOINT_UPDATE), endpoint.slug
             _check_use(principal, spec, endpoint)
-        resolved = await asyncio.to_thread(launches.resolve, spec, slug, models=self._models)
+        resolved = await self._resolve(spec, slug, project)
         self._check_cold(spec, resolved)
         return previewed(endpoint, spec, resolved, self._fleet, self._providers, now=self._clock())
 
@@ -291,6 +303,7 @@ class Endpoints:
                 if before.spec.name != endpoint.spec.name:
                     _check_name(tx, name=endpoint.spec.name, project=endpoint.project)
                 check_references(tx, endpoint.spec, project=endpoint.project)
+                check_launches(tx, endpoint.launches)
 
         change = Change(
             endpoint=endpoint,
@@ -301,6 +314,10 @@ class Endpoints:
             audit=self._audited(by, Action(f"endpoint.{kind}"), before, endpoint, operation),
         )
         _, operations = await self._fleet.commit(change)
+        if revised or kind is OperationKind.START:
+            await self._downloads.expect(endpoint)
+        # One that is deleted or stopped wants nothing any more.
+        self._downloads.loop.wake()
         self._gateway.publish(endpoint)
         self._reconciler.wake(endpoint.id)
         return endpoint, operations[0]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from stoker.control.fleet import Change, EventDraft
 from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec
 from stoker.domain.hardware import Placement
+from stoker.domain.models import Hold
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.probe import Probes
 from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
@@ -28,7 +29,8 @@ class Facts:
     """What a pass knows besides the endpoint and its workers. `probes` has those of each worker's own revision, `tails`
     the last output of workers that ended, `frees` what a worker lets go of when it is kept cold.
 
-    `closing`: all workers are to go; `hurried`: without waiting for their requests.
+    `hold`: why no worker may start now. `closing`: all workers are to go; `hurried`: without waiting for their
+    requests.
     """
 
     now: float
@@ -44,6 +46,7 @@ class Facts:
     signals: Signals | None
     tails: Mapping[WorkerId, str]
     frees: Mapping[WorkerId, tuple[str, ...]]
+    hold: Hold | None
     closing: bool
     hurried: bool
 
@@ -219,6 +222,7 @@ class Pass:
             drained=facts.drained,
             now=facts.now,
             closing=facts.closing,
+            may_start=facts.hold is None,
             yield_hardware=self._would_fit_without_old(),
         )
         for action in actions:
@@ -364,7 +368,7 @@ class Pass:
     def _conclude(self) -> None:
         workers = (*self._workers.values(), *self._new.values())
         for operation in self._operations:
-            state, message = outcome_of(operation, self.endpoint, workers, now=self._facts.now)
+            state, message = outcome_of(operation, self.endpoint, workers, now=self._facts.now, hold=self._facts.hold)
             if state is OperationState.PENDING:
                 continue
             ended = replace(operation, state=state, message=message, ended_at=self._facts.now)

@@ -18,6 +18,7 @@ from stoker.control.managed import Managed, Providers
 from stoker.control.observer import Snapshot
 from stoker.control.passes import Facts, Pass
 from stoker.control.prober import Prober, Target
+from stoker.control.provisions import Provision, Provisions
 from stoker.control.signals import Gateway
 from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec, SecretRef
 from stoker.domain.errors import StokerError
@@ -48,10 +49,12 @@ class Reconciler:
         providers: Providers,
         gateway: Gateway,
         *,
+        provisions: Provisions,
         prober: Prober,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
+        self._provisions = provisions
         self._fleet = fleet
         self._providers = providers
         self._gateway = gateway
@@ -240,6 +243,7 @@ class Reconciler:
             signals=self._gateway.signals(endpoint, now=now),
             tails=tails,
             frees={worker.id: self._frees(endpoint, worker) for worker in workers if worker.chilling},
+            hold=self._provisions.hold(endpoint),
             closing=self.closing,
             hurried=self._hurried,
         )
@@ -332,7 +336,7 @@ class Reconciler:
     def _start(self, endpoint: Endpoint, worker: Worker) -> None:
         managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
         if launch is not None:
-            spec = worker_spec(endpoint, launch, worker, managed)
+            spec = worker_spec(endpoint, launch, worker, managed, self._provisions.of(launch))
             managed.actions.start(spec, then=cold.warmed(worker, launch) if worker.from_cold else None)
 
     def _chill(self, endpoint: Endpoint, worker: Worker) -> None:
@@ -407,11 +411,14 @@ def _unacknowledged(worker: Worker) -> bool:
     return worker.state is WorkerState.STARTING and worker.acknowledged_at is None
 
 
-def worker_spec(endpoint: Endpoint, launch: Launch, worker: Worker, managed: Managed) -> WorkerSpec:
+def worker_spec(
+    endpoint: Endpoint, launch: Launch, worker: Worker, managed: Managed, provision: Provision
+) -> WorkerSpec:
     """What the provider is asked to run for this worker: its launch with addresses and cards filled in."""
     host = "127.0.0.1" if worker.address is None else worker.address.host
     port = None if worker.address is None else worker.address.port
     fill = {"{host}": host, "{port}": str(port or ""), "{model}": launch.models[0] if launch.models else ""}
+    fill |= provision.fill
     placement = worker.placement
     plain = {variable: value for variable, value in launch.env.items() if isinstance(value, str)}
     secrets = {variable: value.secret for variable, value in launch.env.items() if isinstance(value, SecretRef)}

@@ -13,6 +13,7 @@ import structlog
 from stoker.control.fleet import Fleet
 from stoker.control.table import Publisher
 from stoker.domain.endpoint import Endpoint, EndpointId, Phase
+from stoker.domain.models import Hold
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.link.messages import Freed, Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
@@ -45,11 +46,13 @@ class Gateway:
         attached: Callable[[EndpointId], Iterable[str]],
         used: Callable[[Iterable[str]], None],
         told: Callable[[Report, str], None],
+        hold: Callable[[Endpoint], Hold | None],
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
-        `told(report, incarnation)` what which gateway reports.
+        `told(report, incarnation)` what which gateway reports. `hold(endpoint)` is why no worker of it can start now.
         """
+        self._hold = hold
         self.traffic = traffic
         self.metrics = metrics or Metrics()
         self.freed_listeners: list[Callable[[EndpointId, int], None]] = []
@@ -180,7 +183,8 @@ class Gateway:
         """Put the endpoint into the gateway's table, as it stands. The number to wait for."""
         workers = self._fleet.workers(endpoint.id)
         attached = frozenset(self._attached(endpoint.id))
-        return self._publisher.publish(endpoint, workers, attached=attached, now=self._clock())
+        hold = self._hold(endpoint)
+        return self._publisher.publish(endpoint, workers, attached=attached, now=self._clock(), hold=hold)
 
     def publish_again(self, endpoint_id: EndpointId) -> None:
         """The same by id, when something beside the endpoint has changed; unknown ones change nothing."""

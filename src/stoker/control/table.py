@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from stoker.domain.access import ApiKey, Scope, reach
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Phase
+from stoker.domain.models import Hold
 from stoker.domain.routing import Affinity, Balance
 from stoker.domain.worker import Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry, KeyEntry, WorkerEntry
@@ -25,10 +26,13 @@ def entry_of(
     closing: bool,
     now: float,
     expected_start_s: float | None = None,
+    hold: Hold | None = None,
 ) -> EndpointEntry:
-    """The table's entry for an endpoint with these workers. `closing`: all of Stoker is being stopped."""
+    """The table's entry for an endpoint with these workers. `closing`: all of Stoker is being stopped; `hold`: why no
+    worker can start now.
+    """
     live = [w for w in workers if not w.gone]
-    refusal, text, retry_after_s = _refusal(endpoint, live, closing=closing, now=now)
+    refusal, text, retry_after_s = _refusal(endpoint, live, closing=closing, now=now, hold=hold)
     spec = endpoint.spec
     return EndpointEntry(
         id=endpoint.id,
@@ -78,7 +82,7 @@ def _addresses(endpoint: Endpoint, domains: Sequence[str]) -> tuple[AddressEntry
 
 
 def _refusal(
-    endpoint: Endpoint, live: list[Worker], *, closing: bool, now: float
+    endpoint: Endpoint, live: list[Worker], *, closing: bool, now: float, hold: Hold | None
 ) -> tuple[str | None, str, float | None]:
     if closing:
         return "stopping", "Stoker is being stopped", None
@@ -88,6 +92,11 @@ def _refusal(
         return "deleting", "the endpoint is being deleted", None
     earliest = retry_at(endpoint.failures)
     serving = any(w.state is WorkerState.READY for w in live)
+    if hold is not None and hold.failed and not serving:
+        return "model_failed", hold.reason, None
+    if hold is not None and hold.left_s is not None and hold.left_s > endpoint.spec.waiting.wait_s_max and not serving:
+        # Whoever waits now would wait in vain.
+        return "model_downloading", hold.reason, float(math.ceil(hold.left_s))
     if serving or endpoint.failures.count < FAILURES_BEFORE_REFUSAL or earliest is None or now >= earliest:
         return None, "", None
     text = f"its workers do not start: {endpoint.failures.last_reason}"
@@ -122,7 +131,15 @@ class Publisher:
         self._domains = domains
         self._seqs: dict[EndpointId, int] = {}
 
-    def publish(self, endpoint: Endpoint, workers: Iterable[Worker], *, attached: Collection[str], now: float) -> int:
+    def publish(
+        self,
+        endpoint: Endpoint,
+        workers: Iterable[Worker],
+        *,
+        attached: Collection[str],
+        now: float,
+        hold: Hold | None = None,
+    ) -> int:
         """Put the endpoint as it stands. The number that the gateway acknowledges it with."""
         entry = entry_of(
             endpoint,
@@ -132,6 +149,7 @@ class Publisher:
             closing=self.closing,
             now=now,
             expected_start_s=self._expected_start_s(endpoint),
+            hold=hold,
         )
         if self._link.endpoint(entry.id) != entry:
             self._seqs[endpoint.id] = self._link.put_endpoint(entry)

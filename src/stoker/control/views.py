@@ -12,6 +12,7 @@ from stoker import __version__
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.managed import Providers
 from stoker.control.measuring import Measuring
+from stoker.control.provisions import Provisions
 from stoker.control.signals import Gateway
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit, visible
@@ -23,7 +24,6 @@ from stoker.domain.views import (
     EndpointView,
     HostView,
     Info,
-    ModelView,
     ParameterView,
     RevisionView,
     Traffic,
@@ -31,7 +31,6 @@ from stoker.domain.views import (
 )
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.engines import base as engines
-from stoker.engines import catalogue
 from stoker.link.server import LinkServer
 from stoker.policy.changes import differences
 from stoker.policy.state import condition_of
@@ -56,6 +55,7 @@ class Views:
         providers: Providers,
         gateway: Gateway,
         link: LinkServer,
+        provisions: Provisions,
         settings: Settings,
         measuring: Measuring,
         *,
@@ -65,6 +65,7 @@ class Views:
         self._providers = providers
         self._gateway = gateway
         self._link = link
+        self._provisions = provisions
         self._settings = settings
         self._measuring = measuring
         self._clock = clock
@@ -109,7 +110,7 @@ class Views:
             )
         return EndpointView(
             endpoint=endpoint,
-            condition=condition_of(endpoint, live),
+            condition=condition_of(endpoint, live, hold=self._provisions.hold(endpoint)),
             workers=Counter(worker.state for worker in live),
             traffic=traffic,
             url=f"{self._settings.url}/e/{endpoint.slug}",
@@ -247,13 +248,6 @@ class Views:
                     )
                 )
         return tuple(views)
-
-    def models(self) -> tuple[ModelView, ...]:
-        """The models that can be named here."""
-        return tuple(
-            ModelView(name=m.name, aliases=m.aliases, path=m.path, available=m.available)
-            for m in catalogue.listed(self._settings.models)
-        )
 
     def engines(self) -> tuple[str, ...]:
         """The engines there are."""

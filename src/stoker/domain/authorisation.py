@@ -54,6 +54,13 @@ class Action(StrEnum):
     CREDENTIAL_READ = "credential.read"
     CREDENTIAL_UPDATE = "credential.update"
     CREDENTIAL_DELETE = "credential.delete"
+    MODEL_CREATE = "model.create"
+    MODEL_LIST = "model.list"
+    MODEL_READ = "model.read"
+    MODEL_UPDATE = "model.update"
+    MODEL_PULL = "model.pull"
+    MODEL_DELETE = "model.delete"
+    MODEL_PRUNE = "model.prune"
     AUDIT_READ = "audit.read"
     USAGE_READ = "usage.read"
     INSTALLATION_READ = "installation.read"
@@ -129,6 +136,14 @@ TABLE: Mapping[Action, Row] = {
     Action.CREDENTIAL_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
     # A limited key sees the part of its endpoints.
     Action.USAGE_READ: Row(Scope.READ, Reach.LISTED),
+    Action.MODEL_CREATE: Row(Scope.DEPLOY, Reach.PROJECT),
+    Action.MODEL_LIST: Row(Scope.READ, Reach.ANYWHERE),
+    Action.MODEL_READ: Row(Scope.READ, Reach.ANYWHERE),
+    Action.MODEL_UPDATE: Row(Scope.DEPLOY, Reach.PROJECT),
+    Action.MODEL_PULL: Row(Scope.DEPLOY, Reach.PROJECT),
+    Action.MODEL_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
+    # What projects have fetched lies together.
+    Action.MODEL_PRUNE: Row(Scope.ADMIN, Reach.HOST),
     Action.AUDIT_READ: Row(Scope.ADMIN, Reach.PROJECT),
     Action.INSTALLATION_READ: Row(Scope.READ, Reach.ANYWHERE),
 }

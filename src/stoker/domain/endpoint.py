@@ -123,9 +123,10 @@ class Launch:
     later engine upgrade does not change what already runs.
 
     In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
-    answers to. `slots` is how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold.
-    `notes` says what was asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and
-    are ready only when the first model is there.
+    answers to. `weights` is the key of those that must be on the host first, at `{weights}` in `command`. `slots` is
+    how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold. `notes` says what was
+    asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and are ready only when
+    the first model is there.
     """
 
     engine: str | None
@@ -136,6 +137,7 @@ class Launch:
     port: int | None = None
     probe: Probe = field(default_factory=Probe)
     models: tuple[str, ...] = ()
+    weights: str | None = None
     slots: int = 1
     sleep: Sleep | None = None
     notes: tuple[str, ...] = ()

@@ -139,16 +139,6 @@ class HostView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelView:
-    """A model that can be named here."""
-
-    name: str
-    aliases: tuple[str, ...]
-    path: str | None
-    available: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterView:
     """One option that an engine's server takes."""
 

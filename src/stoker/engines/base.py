@@ -24,15 +24,19 @@ ENTRY_POINTS = "stoker.engines"
 @dataclass(frozen=True, slots=True)
 class ModelFile:
     """A model that was found: its canonical name, other names it answers to, and where its weights lie (`None`: the
-    engine fetches it by name)."""
+    engine fetches it by name). `is_gguf`: whether they are one GGUF file (`None`: their path tells).
+    """
 
     name: str
     aliases: tuple[str, ...] = ()
     path: str | None = None
+    is_gguf: bool | None = None
 
     @property
     def gguf(self) -> bool:
         """Are the weights one GGUF file, which is what llama.cpp loads?"""
+        if self.is_gguf is not None:
+            return self.is_gguf
         return self.path is not None and self.path.endswith(".gguf")
 
 

@@ -81,13 +81,14 @@ def plan(
     drained: Collection[WorkerId],
     now: float,
     closing: bool = False,
+    may_start: bool = True,
     yield_hardware: bool = False,
 ) -> tuple[Action, ...]:
     """The next actions for `endpoint`, whose workers that are not gone are `workers`.
 
     `loads` has requests in flight by worker, as far as known. `drained` are workers of which the gateway has confirmed
-    that they have none left and will get none. `closing`: nothing is wanted any more. `yield_hardware` says that a new
-    worker would fit if an old one made room for it.
+    that they have none left and will get none. `closing`: nothing is wanted any more. Unless `may_start`, none does.
+    `yield_hardware` says that a new worker would fit if an old one made room for it.
     """
     on = endpoint.phase is Phase.ACTIVE and not closing
     wanted = endpoint.desired if on else 0
@@ -114,7 +115,7 @@ def plan(
         # What single pools lack though there are enough workers in all; during an update the surge is the limit.
         minima = {p.name: p.bounds.min if endpoint.spec.bounds.min <= wanted else 0 for p in endpoint.spec.pools}
         starts = {p: max(n, minima[p] - have[p], floors[p] - held[p]) for p, n in starts.items()}
-    return (*actions, *_starts(endpoint.failures, starts, now=now))
+    return (*actions, *_starts(endpoint.failures, starts, now=now)) if may_start else tuple(actions)
 
 
 def _shrink(leaving: Sequence[Worker], held: Counter[str], floors: Mapping[str, int]) -> list[Action]:

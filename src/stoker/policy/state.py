@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stoker.domain.endpoint import Endpoint, Phase
+from stoker.domain.models import Hold
 from stoker.domain.operation import Operation, OperationKind, OperationState
 from stoker.domain.views import Condition, EndpointState
 from stoker.domain.worker import WANTED, Worker, WorkerState
 from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL
 
 
-def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
-    """The condition of an endpoint whose workers that are not gone are `workers`."""
+def condition_of(endpoint: Endpoint, workers: Sequence[Worker], *, hold: Hold | None = None) -> Condition:
+    """The condition of an endpoint whose workers that are not gone are `workers`; `hold` is why none can start now."""
     if endpoint.phase is Phase.DELETING:
         return Condition(EndpointState.DELETING)
     live = [w for w in workers if not w.gone]
@@ -24,6 +25,10 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
     unready = next((f"worker {w.number} is not ready: {w.unready}" for w in current if w.unready), "")
     old_ready = [w for w in wanted if not endpoint.runs(w.pool, w.revision) and w.state is WorkerState.READY]
     blocked = next((w.reason for w in current if w.state is WorkerState.PENDING and w.reason), "")
+    if hold is not None:
+        blocked = hold.reason
+    if hold is not None and hold.failed and not ready:
+        return Condition(EndpointState.FAILING, blocked)
     if not ready and endpoint.failures.count > 0:
         state = EndpointState.FAILING
         if endpoint.failures.count < FAILURES_BEFORE_REFUSAL:
@@ -35,11 +40,11 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker]) -> Condition:
         return Condition(EndpointState.READY, blocked or unready)
     if endpoint.desired > 0 or any(w.state is not WorkerState.COLD for w in current):
         return Condition(EndpointState.STARTING, blocked or unready)
-    return Condition(EndpointState.IDLE)
+    return Condition(EndpointState.IDLE, "" if hold is None else hold.reason)
 
 
 def outcome_of(
-    operation: Operation, endpoint: Endpoint, workers: Sequence[Worker], *, now: float
+    operation: Operation, endpoint: Endpoint, workers: Sequence[Worker], *, now: float, hold: Hold | None = None
 ) -> tuple[OperationState, str]:
     """How a pending operation stands: its state now, and a sentence.
 
@@ -66,6 +71,8 @@ def outcome_of(
             return OperationState.SUCCESS, f"{len(ready)} workers are ready" if wanted else "done"
         if endpoint.failures.count >= FAILURES_BEFORE_REFUSAL:
             return OperationState.FAILURE, f"the worker does not start: {endpoint.failures.last_reason}"
+        if hold is not None and hold.failed:
+            return OperationState.FAILURE, f"no worker can start: {hold.reason}"
     if now >= operation.deadline_at:
-        return OperationState.TIMEOUT, "not done in time"
+        return OperationState.TIMEOUT, "not done in time" if hold is None else f"not done in time: {hold.reason}"
     return OperationState.PENDING, ""

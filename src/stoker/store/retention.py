@@ -56,6 +56,8 @@ LASTING: Mapping[str, str] = {
     "endpoints": "until its owner deletes it",
     "secrets": "until its owner deletes it",
     "credentials": "until its owner deletes it",
+    "models": "until its owner deletes it",
+    "weights": "as long as some model has them",
     "usage_requests": "by the hour, trimmed with the books",
     "usage_workers": "by the hour, trimmed with the books",
     "usage_endpoints": "trimmed with the books",

@@ -207,6 +207,44 @@ credentials = Table(
     UniqueConstraint("project", "name"),
 )
 
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("number", Number, nullable=False, unique=True),
+    Column("project", Integer, ForeignKey("projects.id"), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("aliases", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("sha256", String(64)),
+    Column("token_secret", String(63)),
+    Column("pinned", Boolean, nullable=False),
+    Column("weights", String(32), nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
+# What models are made of, on this host: several may have the same.
+weights = Table(
+    "weights",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("sha256", String(64)),
+    Column("project", Integer, nullable=False),
+    Column("token_secret", String(63)),
+    Column("state", String(16), nullable=False),
+    Column("asked", Boolean, nullable=False),
+    Column("used_at", Float, nullable=False),
+    Column("path", Text),
+    Column("done_bytes", BigInteger, nullable=False),
+    Column("total_bytes", BigInteger),
+    Column("error", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", Float),
+)
+
 audit = Table(
     "audit",
     metadata,

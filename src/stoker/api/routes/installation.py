@@ -1,4 +1,4 @@
-"""The installation: hardware, models, engines, and itself."""
+"""The installation: hardware, engines, and itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Caller
 from stoker.api.wire.base import Page, iso
-from stoker.api.wire.installation import GatewayOut, HardwareOut, InfoOut, ModelOut, OfferOut, ParameterOut
+from stoker.api.wire.installation import GatewayOut, HardwareOut, InfoOut, OfferOut, ParameterOut
 
 router = APIRouter(route_class=OnceRoute, tags=["installation"])
 
@@ -33,17 +33,6 @@ async def get_info(context: Caller) -> InfoOut:
 async def list_hardware(context: Caller) -> HardwareOut:
     """All hosts, with what workers hold of them."""
     return HardwareOut(offers=[OfferOut.of(view) for view in context.services.views.hosts()])
-
-
-@router.get("/models")
-async def list_models(context: Caller) -> Page[ModelOut]:
-    """The models that have a name here."""
-    return Page(
-        items=[
-            ModelOut(name=m.name, aliases=list(m.aliases), path=m.path, available=m.available)
-            for m in context.services.views.models()
-        ]
-    )
 
 
 @router.get("/engines")

@@ -1,4 +1,4 @@
-"""Hardware, models, engines and the installation as they are answered. Pure."""
+"""Hardware, engines and the installation as they are answered. Pure."""
 
 from __future__ import annotations
 
@@ -57,13 +57,6 @@ class OfferOut(BaseModel):
 
 class HardwareOut(BaseModel):
     offers: list[OfferOut]
-
-
-class ModelOut(BaseModel):
-    name: str
-    aliases: list[str]
-    path: str | None
-    available: bool
 
 
 class ParameterOut(BaseModel):
