@@ -51,6 +51,7 @@ from stoker.control.retention import Retention
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
+from stoker.control.templates import Templates
 from stoker.control.vault import Vault
 from stoker.control.views import Views
 from stoker.domain.access import Scope
@@ -197,6 +198,7 @@ class Stoker:
             credentials=Credentials(store, self.vault, clock=clock, new_id=new_id),
             master_key=MasterKey(store, self.vault, clock=clock),
             models=self.models,
+            templates=Templates(store, clock=clock, new_id=new_id),
             views=Views(
                 self.fleet,
                 self.providers,

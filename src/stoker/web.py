@@ -21,6 +21,7 @@ from stoker.control.models import Models, Pruned
 from stoker.control.once import Answer, Once, Ticket
 from stoker.control.projects import Projects
 from stoker.control.secrets import Secrets
+from stoker.control.templates import Templates
 from stoker.control.usage import Usage
 from stoker.control.vault import MasterKeyState
 from stoker.control.views import Views
@@ -49,6 +50,7 @@ class Services:
     credentials: Credentials
     master_key: MasterKey
     models: Models
+    templates: Templates
     views: Views
     logs: Logs
     usage: Usage

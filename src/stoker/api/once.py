@@ -25,11 +25,14 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
 class OnceRoute(APIRoute):
     """A route that asks who calls before anything else, bounds its body and honours `Idempotency-Key` on POST."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    def get_route_handler(self) -> Handle:
+        handle = self._prepared(super().get_route_handler())
         route = f"{self.path}"
         [action] = {action_of(method, self.path) for method in self.methods or ()}
 
@@ -45,6 +48,16 @@ class OnceRoute(APIRoute):
             return await _once(request, caller, route, key, handle)
 
         return bounded
+
+    def _prepared(self, handle: Handle) -> Handle:
+        async def prepared(request: Request) -> Response:
+            await self.prepare(request)
+            return await handle(request)
+
+        return prepared
+
+    async def prepare(self, request: Request) -> None:
+        """What a kind of route does with a request before it is read. Its body is there."""
 
 
 async def _bound_body(request: Request) -> None:
@@ -86,7 +99,7 @@ async def _once(
     caller: Principal,
     route: str,
     key: str,
-    handle: Callable[[Request], Coroutine[Any, Any, Response]],
+    handle: Handle,
 ) -> Response:
     once = services_of(request).once
     # The path is part of what is compared: the same key for another endpoint is another request. So is the caller: an

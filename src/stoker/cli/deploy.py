@@ -22,6 +22,9 @@ def deploy(
         typer.Argument(metavar="MODEL", help="A name that `stoker models ls` lists, a path, or an org/name id."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Its name; default: from what it runs.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="A template, as in chat or chat@2; only what is said here is laid over it.")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="A container image instead of a model.")] = None,
     workers_min: Annotated[int, typer.Option("--min", min=0, help="Workers kept even without requests.")] = 0,
     workers_max: Annotated[int, typer.Option("--max", min=0, help="Most workers.")] = 1,
@@ -60,9 +63,11 @@ def deploy(
         secrets=secret or (),
         credential=credential,
         port=port,
+        whole=template is None,
     )
     spec: dict[str, Any] = {
-        "name": name or specs.name_of(model, image, what),
+        "name": name
+        or (specs.name_of(model, image, what) if model or image or what else str(template).partition("@")[0]),
         "launch": launch,
         "pools": [
             {
@@ -76,7 +81,15 @@ def deploy(
     }
     if slots is not None:
         spec["slots"] = slots
+    if template is not None:
+        spec = specs.over(template, spec, given=_given(context))
     _deploy(session, spec, wait=wait, timeout_s=seconds(timeout))
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    """The options that stood on the command line."""
+    named = (name for name in context.params if context.get_parameter_source(name) is not None)
+    return frozenset(n for n in named if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE")
 
 
 def _deploy(session: Session, spec: dict[str, Any], *, wait: bool, timeout_s: float) -> None:

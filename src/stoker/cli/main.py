@@ -23,6 +23,7 @@ from stoker.cli import (
     projects,
     secrets,
     server,
+    templates,
     usage,
 )
 from stoker.cli.errors import EXIT_CODES, CliError, Exit
@@ -100,6 +101,10 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "rm": models.rm,
             "prune": models.prune,
         },
+    ),
+    "templates": (
+        "Keep parts of endpoints' documents under a name.",
+        {"add": templates.add, "ls": templates.ls, "show": templates.show, "rm": templates.rm},
     ),
     "secrets": (
         "Keep values that endpoints refer to by name.",

@@ -35,23 +35,52 @@ class Manifest:
 
 def read(path: str) -> list[Manifest]:
     """All documents of a file, or of standard input for `-`. Raises `CliError` with exit code 2 and the place."""
+    found = [_manifest(_source(path), node) for node in _nodes(path)]
+    if not found:
+        raise CliError(f"{_source(path)} has no endpoints in it", Exit.USAGE)
+    return found
+
+
+def _source(path: str) -> str:
+    return "stdin" if path == STDIN else path
+
+
+def _nodes(path: str) -> list[Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    source = "stdin" if path == STDIN else path
-    text = _text(path)
+    source, content = _source(path), _text(path)
     try:
-        nodes = list(YAML(typ="rt", pure=True).load_all(text))
+        return [node for node in YAML(typ="rt", pure=True).load_all(content) if node is not None]
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark is not None else source
         raise CliError(f"{place}: {exc.problem or exc.context or 'this is no YAML'}", Exit.USAGE) from exc
     except YAMLError as exc:
         raise CliError(f"{source} is no YAML: {' '.join(str(exc).split())}", Exit.USAGE) from exc
-    found = [_manifest(source, node) for node in nodes if node is not None]
-    if not found:
-        raise CliError(f"{source} has no endpoints in it", Exit.USAGE)
-    return found
+
+
+def part(path: str) -> Manifest:
+    """The one document of a file, which need not be a whole endpoint. Raises `CliError` with exit code 2."""
+    nodes = _nodes(path)
+    if len(nodes) != 1 or not isinstance(nodes[0], Mapping):
+        raise CliError(f"{_source(path)} must be one mapping of an endpoint's fields", Exit.USAGE)
+    manifest = Manifest(_source(path), {}, nodes[0])
+    manifest.spec.update(_plain(manifest, nodes[0], ""))
+    return manifest
+
+
+def text(value: object) -> str:
+    """A value as YAML."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    stream = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.dump(value, stream)
+    return stream.getvalue()
 
 
 def _text(path: str) -> str:

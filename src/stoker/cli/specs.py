@@ -24,11 +24,14 @@ def launch(
     secrets: Sequence[str],
     credential: str | None,
     port: int | None,
+    whole: bool = True,
 ) -> dict[str, Any]:
-    """The launch part. Raises `CliError` with exit code 2 unless it says what to run, once."""
+    """The launch part. Raises `CliError` with exit code 2 unless it says what to run, once; a part that is laid over a
+    template (not `whole`) need not.
+    """
     if model is not None and (image is not None or command):
         raise CliError("say what to run once: a model, an --image, or a command after --", Exit.USAGE)
-    if model is None and image is None and not command:
+    if whole and model is None and image is None and not command:
         raise CliError("say what to run: a model, an --image, or a command after --", Exit.USAGE)
     fields: dict[str, Any] = {
         "model": model,
@@ -42,6 +45,20 @@ def launch(
         "port": port,
     }
     return _said(fields)
+
+
+def over(template: str, spec: dict[str, Any], *, given: frozenset[str]) -> dict[str, Any]:
+    """The document that is laid over a template: without the defaults of options that were not `given`. Pools are a
+    list, which replaces the template's as a whole when any option about them is given.
+    """
+    fields = {
+        "pools": {"workers_min", "workers_max", "gpu", "vcpu", "ram", "provider"},
+        "scaling": {"idle_timeout"},
+        "access": {"access"},
+    }
+    left_out = {field for field, options in fields.items() if not options & given}
+    left_out |= set() if spec["launch"] else {"launch"}
+    return {"template": template, **{field: value for field, value in spec.items() if field not in left_out}}
 
 
 def hardware(gpu: str | None, vcpu: float | None, ram_gib: float | None) -> dict[str, Any]:

@@ -61,6 +61,10 @@ class Action(StrEnum):
     MODEL_PULL = "model.pull"
     MODEL_DELETE = "model.delete"
     MODEL_PRUNE = "model.prune"
+    TEMPLATE_CREATE = "template.create"
+    TEMPLATE_LIST = "template.list"
+    TEMPLATE_READ = "template.read"
+    TEMPLATE_DELETE = "template.delete"
     AUDIT_READ = "audit.read"
     USAGE_READ = "usage.read"
     INSTALLATION_READ = "installation.read"
@@ -144,6 +148,10 @@ TABLE: Mapping[Action, Row] = {
     Action.MODEL_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
     # What projects have fetched lies together.
     Action.MODEL_PRUNE: Row(Scope.ADMIN, Reach.HOST),
+    Action.TEMPLATE_CREATE: Row(Scope.DEPLOY, Reach.PROJECT),
+    Action.TEMPLATE_LIST: Row(Scope.READ, Reach.PROJECT),
+    Action.TEMPLATE_READ: Row(Scope.READ, Reach.PROJECT),
+    Action.TEMPLATE_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
     Action.AUDIT_READ: Row(Scope.ADMIN, Reach.PROJECT),
     Action.INSTALLATION_READ: Row(Scope.READ, Reach.ANYWHERE),
 }

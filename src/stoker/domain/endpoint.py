@@ -239,7 +239,9 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSpec:
-    """Everything that its owner says about an endpoint. `slots` overrides what the engine says of one worker."""
+    """Everything that its owner says about an endpoint. `slots` overrides what the engine says of one worker.
+    `template` names the version that the rest was completed from.
+    """
 
     name: str
     launch: LaunchSpec
@@ -253,6 +255,7 @@ class EndpointSpec:
     rollout: Rollout = field(default_factory=Rollout)
     logging: Logging = field(default_factory=Logging)
     slots: int | None = None
+    template: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 

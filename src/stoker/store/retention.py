@@ -57,6 +57,7 @@ LASTING: Mapping[str, str] = {
     "secrets": "until its owner deletes it",
     "credentials": "until its owner deletes it",
     "models": "until its owner deletes it",
+    "templates": "until its owner deletes it",
     "weights": "as long as some model has them",
     "usage_requests": "by the hour, trimmed with the books",
     "usage_workers": "by the hour, trimmed with the books",

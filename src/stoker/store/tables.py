@@ -245,6 +245,21 @@ weights = Table(
     Column("retry_at", Float),
 )
 
+# Versions, which never change.
+templates = Table(
+    "templates",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("number", Number, nullable=False, unique=True),
+    Column("project", Integer, ForeignKey("projects.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("project", "name", "version"),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Caller, Context, Cursor, Limit, after_of, cursor_of
+from stoker.api.routes.templates import SpecRoute
 from stoker.api.wire.base import Page
 from stoker.api.wire.endpoints import Changed, EndpointOut, PreviewOut, RevisionOut, RollbackIn, ScaleIn
 from stoker.api.wire.records import OperationOut
@@ -13,7 +13,7 @@ from stoker.api.wire.spec import SpecIn
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.operation import Operation
 
-router = APIRouter(route_class=OnceRoute, tags=["endpoints"])
+router = APIRouter(route_class=SpecRoute, tags=["endpoints"])
 
 
 def _changed(context: Context, endpoint: Endpoint, operation: Operation | None) -> Changed:

@@ -64,7 +64,9 @@ class TrafficOut(BaseModel):
 
 
 class EndpointOut(BaseModel):
-    """An endpoint as it stands. `launches` has what workers of each pool run, `launch` that of the first."""
+    """An endpoint as it stands. `spec` is complete; `template` is what it was completed from. `launches` has what
+    workers of each pool run, `launch` that of the first.
+    """
 
     id: str
     number: int
@@ -78,6 +80,7 @@ class EndpointOut(BaseModel):
     desired: int
     workers: dict[str, int]
     override: OverrideOut | None
+    template: str | None
     spec: SpecIn
     launch: LaunchOut
     launches: dict[str, LaunchOut]
@@ -104,6 +107,7 @@ class EndpointOut(BaseModel):
             desired=endpoint.desired,
             workers={state.value: count for state, count in view.workers.items()},
             override=None if override is None else OverrideOut(workers=override.workers, until=iso(override.until)),
+            template=endpoint.spec.template,
             spec=SpecIn.of(endpoint.spec) if reveal else masked(SpecIn.of(endpoint.spec)),
             launch=_launch_out(endpoint.launch, endpoint.slots),
             launches={name: _launch_out(launch, endpoint.slots_of(name)) for name, launch in endpoint.launches.items()},

@@ -183,6 +183,9 @@ class SpecIn(In):
     """A whole endpoint: body of create and update, document of `stoker apply`."""
 
     name: str
+    template: str | None = Field(
+        default=None, max_length=128, description="NAME or NAME@VERSION: what this document is laid over (RFC 7396)"
+    )
     launch: LaunchIn
     pools: Annotated[tuple[Pool, ...], Field(min_length=1, max_length=16)] = (Pool(),)
     probes: ProbesIn = ProbesIn()
@@ -203,6 +206,7 @@ class SpecIn(In):
         """The domain's spec. Raises `Invalid` with pointers into this document."""
         return EndpointSpec(
             name=self.name,
+            template=self.template,
             launch=self.launch.to_domain(),
             pools=tuple(pool.to_domain(f"/pools/{index}") for index, pool in enumerate(self.pools)),
             probes=self.probes.to_domain(),
@@ -220,7 +224,7 @@ class SpecIn(In):
 
     @classmethod
     def of(cls, spec: EndpointSpec) -> SpecIn:
-        """The document that makes this spec."""
+        """The whole document that makes this spec: it is laid over no template."""
         return cls(
             name=spec.name,
             launch=LaunchIn.of(spec.launch),
