@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "downloads_at_once": ("3", "3", 3),
     "download_mib_per_s": ("12.5", "12.5", 12.5),
     "hf_endpoint": ("https://hub.test/", "https://hub.test", "https://hub.test"),
+    "volumes_dir": ("/srv/volumes", "/srv/volumes", "/srv/volumes"),
     "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
     "worker_log_mib": ("1.5", "1.5", 1.5),
     "workers_kept": ("7", "7", 7),

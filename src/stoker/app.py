@@ -54,6 +54,7 @@ from stoker.control.table import Publisher
 from stoker.control.templates import Templates
 from stoker.control.vault import Vault
 from stoker.control.views import Views
+from stoker.control.volumes import Volumes
 from stoker.domain.access import Scope
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Unsupported
@@ -138,9 +139,10 @@ class Stoker:
             self.vault,
             at_once=settings.downloads_at_once,
             clock=clock,
-            told=self._tell_of_downloads,
+            told=self._tell_waiting,
         )
-        self.provisions = Provisions(self.downloads)
+        self.volumes = Volumes(self.fleet, settings.volumes_folder, clock=clock, new_id=new_id, told=self._tell_waiting)
+        self.provisions = Provisions(self.downloads, self.volumes)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -198,6 +200,7 @@ class Stoker:
             credentials=Credentials(store, self.vault, clock=clock, new_id=new_id),
             master_key=MasterKey(store, self.vault, clock=clock),
             models=self.models,
+            volumes=self.volumes,
             templates=Templates(store, clock=clock, new_id=new_id),
             views=Views(
                 self.fleet,
@@ -234,6 +237,7 @@ class Stoker:
             await managed.refresh()
             await managed.observer.observe()
         await self.downloads.load()
+        await self.volumes.load()
         await self.reconciler.resume()
         self.link.open()
         loops = [
@@ -243,6 +247,7 @@ class Stoker:
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
             *self.books.loops(),
             self.downloads.loop,
+            self.volumes.loop,
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),
@@ -253,7 +258,7 @@ class Stoker:
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
-    def _tell_of_downloads(self, endpoint: EndpointId) -> None:
+    def _tell_waiting(self, endpoint: EndpointId) -> None:
         self.gateway.publish_again(endpoint)
         self.reconciler.wake(endpoint)
 

@@ -151,7 +151,7 @@ class Settings:
     about each request.
     `models_cache_gib` bounds what is kept of fetched models (none: the disk does); `downloads_at_once` are fetched side
     by side, together at `download_mib_per_s` at most; `hf_endpoint` is the hub, or a mirror of it, which in a private
-    network needs `allow_private_urls`.
+    network needs `allow_private_urls`. Volumes are folders in `volumes_dir` (none: in the data folder).
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     `prices` are per hour and card, by family, and `cpu` for a worker without cards. Usage by hour is kept for
     `usage_days`; facts of single requests for `requests_days`, up to `requests_mib` for each endpoint and
@@ -176,6 +176,7 @@ class Settings:
     downloads_at_once: int = 2
     download_mib_per_s: float | None = None
     hf_endpoint: str = "https://huggingface.co"
+    volumes_dir: str | None = None
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
     workers_kept: int = 100
@@ -203,6 +204,11 @@ class Settings:
     @property
     def paths(self) -> Paths:
         return Paths(self.data_dir)
+
+    @property
+    def volumes_folder(self) -> Path:
+        """What volumes are folders of."""
+        return self.data_dir / "volumes" if self.volumes_dir is None else Path(self.volumes_dir)
 
     @property
     def url(self) -> str:
@@ -357,6 +363,13 @@ def _address(value: object) -> str:
     return text
 
 
+def _absolute(value: object) -> str:
+    path = Path(_text(value)).expanduser()
+    if not path.is_absolute():
+        raise ValueError("expected a path that begins with /")
+    return str(path)
+
+
 def _ports(value: object) -> PortRange:
     if isinstance(value, PortRange):
         return value
@@ -387,6 +400,7 @@ _PARSERS: Mapping[str, Any] = {
     "downloads_at_once": _whole(1, 32),
     "download_mib_per_s": _or_none(_number(0.001, 1_000_000)),
     "hf_endpoint": _address,
+    "volumes_dir": _absolute,
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),
     "workers_kept": _whole(0, 10_000),

@@ -25,6 +25,7 @@ from stoker.control.templates import Templates
 from stoker.control.usage import Usage
 from stoker.control.vault import MasterKeyState
 from stoker.control.views import Views
+from stoker.control.volumes import Volumes
 from stoker.domain.access import Principal
 
 __all__ = [
@@ -51,6 +52,7 @@ class Services:
     master_key: MasterKey
     models: Models
     templates: Templates
+    volumes: Volumes
     views: Views
     logs: Logs
     usage: Usage

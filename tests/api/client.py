@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from simulation import virtual
 from simulation.virtual import wall
-from simulation.world import World, world
+from simulation.world import NOWHERE, World, world
 from stoker.domain.access import Scope
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.hardware import GpuDevice, Offer, PortRange
@@ -187,19 +188,20 @@ def spec(name: str = "e", *, min: int = 0, max: int = 2, **more: Any) -> dict[st
 
 
 @asynccontextmanager
-async def api() -> AsyncIterator[Api]:
+async def api(data_dir: Path = NOWHERE) -> AsyncIterator[Api]:
     """One, with providers `fake` and `process`, both without machines."""
     provider = FakeProvider(clock=wall, offers=OFFERS)
-    async with world(provider, others={"process": FakeProvider(clock=wall, offers=OFFERS)}) as made:
+    others = {"process": FakeProvider(clock=wall, offers=OFFERS)}
+    async with world(provider, others=others, data_dir=data_dir) as made:
         _, secret = await made.stoker.keys.create(DEFAULT_PROJECT, name="admin", scopes=frozenset({Scope.ADMIN}))
         yield Api(made, secret)
 
 
-def run(body: Callable[[Api], Awaitable[None]]) -> None:
+def run(body: Callable[[Api], Awaitable[None]], *, data_dir: Path = NOWHERE) -> None:
     """Run `body` with one of these."""
 
     async def main() -> None:
-        async with api() as made:
+        async with api(data_dir) as made:
             await body(made)
 
     virtual.run(main())

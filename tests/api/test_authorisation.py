@@ -28,6 +28,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/secrets"): {"name": "new", "value": "v"},
     ("PATCH", "/secrets/{ref}"): {"value": "v"},
     ("POST", "/models"): {"name": "new", "source": {"url": "https://models.test/new.gguf"}},
+    ("POST", "/volumes"): {"name": "new", "size_gib": 1},
+    ("PATCH", "/volumes/{ref}"): {"size_gib": 2},
     ("POST", "/templates"): {"name": "new", "spec": {"slots": 2}},
     ("PATCH", "/models/{ref}"): {"pinned": True},
     ("POST", "/registry-credentials"): {"name": "new", "registry": "r.test", "username": "u", "password": "p"},
@@ -54,7 +56,7 @@ class Objects:
         self.ids["workers"] = worker["id"]
         key = await api.call("POST", "/keys", {"name": "k", "scopes": ["read"], "revealable": True})
         self.ids["keys"] = key.json["key"]["id"]
-        for kind in ("secrets", "registry-credentials", "models", "templates"):
+        for kind in ("secrets", "registry-credentials", "models", "templates", "volumes"):
             thing = await api.call("POST", f"/{kind}", {**BODIES["POST", f"/{kind}"], "name": "old"})
             assert thing.status == 201, thing.body
             self.ids[kind] = thing.json["id"]

@@ -43,6 +43,7 @@ ADMIN = Principal(key=KeyId("k"), project=ProjectId(1), scopes=frozenset({Scope.
 assert "fake" not in SHELLS
 
 
+NOWHERE = Path("/nonexistent")
 PROBE = Probe(start_timeout_s=120, period_s=5, failures_max=2)
 
 
@@ -73,11 +74,13 @@ def spec(
 class World:
     """One installation. `load_s` is how long a worker takes from start to its first good probe."""
 
-    def __init__(self, store: Store, provider: FakeProvider, others: Mapping[str, Provider]) -> None:
+    def __init__(
+        self, store: Store, provider: FakeProvider, others: Mapping[str, Provider], data_dir: Path = NOWHERE
+    ) -> None:
         self.store = store
         self.provider = provider
         self.providers: Mapping[str, Provider] = {"fake": provider, **others}
-        self.settings = replace(Settings(data_dir=Path("/nonexistent")), operation_timeout_s=600)
+        self.settings = replace(Settings(data_dir=data_dir), operation_timeout_s=600)
         self.load_s = 2.0
         self.sick: set[int] = set()
         self.keyring = keyring.fresh()
@@ -156,12 +159,15 @@ class World:
 
 @asynccontextmanager
 async def world(
-    provider: FakeProvider | None = None, *, others: Mapping[str, Provider] | None = None
+    provider: FakeProvider | None = None,
+    *,
+    others: Mapping[str, Provider] | None = None,
+    data_dir: Path = NOWHERE,
 ) -> AsyncIterator[World]:
     """A world, booted; taken down at the end. `others` are providers beside the one called `fake`."""
     store = InlineSqliteStore()
     await store.write(lambda tx: installation.add_default_project(tx, now=wall()))
-    made = World(store, provider or FakeProvider(clock=wall), others or {})
+    made = World(store, provider or FakeProvider(clock=wall), others or {}, data_dir)
     await made.boot()
     try:
         yield made

@@ -15,7 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from stoker.api.routes import endpoints, installation, keys, models, projects, records, secrets, templates, usage
+from stoker.api.routes import (
+    endpoints,
+    installation,
+    keys,
+    models,
+    projects,
+    records,
+    secrets,
+    templates,
+    usage,
+    volumes,
+)
 from stoker.domain.errors import (
     Conflict,
     Forbidden,
@@ -137,6 +148,6 @@ def make(services: Services) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _server_error)
-    for module in (endpoints, records, usage, models, templates, projects, keys, secrets, installation):
+    for module in (endpoints, records, usage, models, templates, volumes, projects, keys, secrets, installation):
         app.include_router(module.router)
     return app

@@ -25,6 +25,7 @@ from stoker.cli import (
     server,
     templates,
     usage,
+    volumes,
 )
 from stoker.cli.errors import EXIT_CODES, CliError, Exit
 
@@ -105,6 +106,16 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "templates": (
         "Keep parts of endpoints' documents under a name.",
         {"add": templates.add, "ls": templates.ls, "show": templates.show, "rm": templates.rm},
+    ),
+    "volumes": (
+        "Keep data that outlives workers and endpoints.",
+        {
+            "create": volumes.create,
+            "ls": volumes.ls,
+            "show": volumes.show,
+            "resize": volumes.resize,
+            "rm": volumes.rm,
+        },
     ),
     "secrets": (
         "Keep values that endpoints refer to by name.",

@@ -21,6 +21,7 @@ from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
 from stoker.control.secrets import check_references
 from stoker.control.signals import Gateway
+from stoker.control.volumes import check_volumes
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit, authorise
 from stoker.domain.endpoint import (
@@ -133,6 +134,7 @@ class Endpoints:
         def insert(tx: Connection) -> Change:
             _check_name(tx, name=spec.name, project=project)
             check_references(tx, spec, project=project)
+            check_volumes(tx, spec, project=project)
             check_launches(tx, resolved)
             number = installation.next_number(tx, "endpoint")
             if rows.free_slug(tx, spec.name, number) != slug:
@@ -216,6 +218,7 @@ class Endpoints:
         known = await self._fleet.store.read(lambda tx: rows.named(tx, spec.name, project=project))
         endpoint = None if known is None else self._fleet.endpoint(known)
         await self._fleet.store.read(lambda tx: check_references(tx, spec, project=project))
+        await self._fleet.store.read(lambda tx: check_volumes(tx, spec, project=project))
         if endpoint is None:
             admit(principal, Action.ENDPOINT_CREATE)
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
@@ -303,6 +306,7 @@ class Endpoints:
                 if before.spec.name != endpoint.spec.name:
                     _check_name(tx, name=endpoint.spec.name, project=endpoint.project)
                 check_references(tx, endpoint.spec, project=endpoint.project)
+                check_volumes(tx, endpoint.spec, project=endpoint.project)
                 check_launches(tx, endpoint.launches)
 
         change = Change(

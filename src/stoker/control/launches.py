@@ -30,7 +30,8 @@ def resolve(
 
     Raises `Invalid`, with a pointer into the spec, for unknown models, engines and parameters. Looks at files.
     """
-    return {pool.name: _resolve(spec, pool.hardware, slug, models, found) for pool in spec.pools}
+    launches = {pool.name: _resolve(spec, pool.hardware, slug, models, found) for pool in spec.pools}
+    return {name: replace(launch, volumes=spec.volumes) for name, launch in launches.items()}
 
 
 def _resolve(

@@ -6,31 +6,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stoker.control.downloads import Downloads
+from stoker.control.volumes import Volumes
 from stoker.domain.endpoint import Endpoint, Launch
 from stoker.domain.models import Hold, WeightsKey
+from stoker.domain.volumes import Mount, variable_of
 
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What a worker is given: values for the placeholders of its command."""
+    """What a worker is given: values for the placeholders of its command, more of an environment, and volumes."""
 
     fill: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
 
 
 class Provisions:
     """See the module."""
 
-    def __init__(self, downloads: Downloads) -> None:
+    def __init__(self, downloads: Downloads, volumes: Volumes) -> None:
         self._downloads = downloads
+        self._volumes = volumes
 
     def hold(self, endpoint: Endpoint) -> Hold | None:
         """Why no worker of the present revision may start now."""
-        return self._downloads.hold(endpoint)
+        return self._downloads.hold(endpoint) or self._volumes.hold(endpoint)
 
-    def of(self, launch: Launch) -> Provision:
+    def of(self, endpoint: Endpoint, launch: Launch) -> Provision:
         """What a worker of this launch is given."""
-        if launch.weights is None:
-            return Provision()
-        path = self._downloads.path(WeightsKey(launch.weights))
-        # Gone since: the program says what it misses, and the endpoint that the model is being fetched again.
-        return Provision({"{weights}": path or "/nonexistent"})
+        mounts = self._volumes.mounts(endpoint.project, launch.volumes)
+        places = {mount.name: mount.path or mount.source for mount in mounts}
+        fill = {f"{{volume:{name}}}": place for name, place in places.items()}
+        if launch.weights is not None:
+            path = self._downloads.path(WeightsKey(launch.weights))
+            # Gone since: the program says what it misses, and the endpoint that the model is being fetched again.
+            fill["{weights}"] = path or "/nonexistent"
+        return Provision(fill, {variable_of(name): place for name, place in places.items()}, mounts)

@@ -336,7 +336,7 @@ class Reconciler:
     def _start(self, endpoint: Endpoint, worker: Worker) -> None:
         managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
         if launch is not None:
-            spec = worker_spec(endpoint, launch, worker, managed, self._provisions.of(launch))
+            spec = worker_spec(endpoint, launch, worker, managed, self._provisions.of(endpoint, launch))
             managed.actions.start(spec, then=cold.warmed(worker, launch) if worker.from_cold else None)
 
     def _chill(self, endpoint: Endpoint, worker: Worker) -> None:
@@ -428,7 +428,8 @@ def worker_spec(
         name=f"{endpoint.slug}-{worker.number}",
         command=tuple(_filled(argument, fill) for argument in launch.command),
         image=launch.image,
-        env=plain,
+        env={**plain, **provision.env},
+        mounts=provision.mounts,
         project=endpoint.project,
         secrets=secrets,
         credential=launch.credential,

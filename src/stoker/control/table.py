@@ -92,6 +92,8 @@ def _refusal(
         return "deleting", "the endpoint is being deleted", None
     earliest = retry_at(endpoint.failures)
     serving = any(w.state is WorkerState.READY for w in live)
+    if hold is not None and hold.failed and hold.volume and not serving:
+        return "volume_unavailable", hold.reason, None
     if hold is not None and hold.failed and not serving:
         return "model_failed", hold.reason, None
     if hold is not None and hold.left_s is not None and hold.left_s > endpoint.spec.waiting.wait_s_max and not serving:

@@ -65,6 +65,11 @@ class Action(StrEnum):
     TEMPLATE_LIST = "template.list"
     TEMPLATE_READ = "template.read"
     TEMPLATE_DELETE = "template.delete"
+    VOLUME_CREATE = "volume.create"
+    VOLUME_LIST = "volume.list"
+    VOLUME_READ = "volume.read"
+    VOLUME_UPDATE = "volume.update"
+    VOLUME_DELETE = "volume.delete"
     AUDIT_READ = "audit.read"
     USAGE_READ = "usage.read"
     INSTALLATION_READ = "installation.read"
@@ -152,6 +157,11 @@ TABLE: Mapping[Action, Row] = {
     Action.TEMPLATE_LIST: Row(Scope.READ, Reach.PROJECT),
     Action.TEMPLATE_READ: Row(Scope.READ, Reach.PROJECT),
     Action.TEMPLATE_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
+    Action.VOLUME_CREATE: Row(Scope.DEPLOY, Reach.PROJECT),
+    Action.VOLUME_LIST: Row(Scope.READ, Reach.PROJECT),
+    Action.VOLUME_READ: Row(Scope.READ, Reach.PROJECT),
+    Action.VOLUME_UPDATE: Row(Scope.DEPLOY, Reach.PROJECT),
+    Action.VOLUME_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
     Action.AUDIT_READ: Row(Scope.ADMIN, Reach.PROJECT),
     Action.INSTALLATION_READ: Row(Scope.READ, Reach.ANYWHERE),
 }

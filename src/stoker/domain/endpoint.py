@@ -17,6 +17,7 @@ from stoker.domain.limits import check_arguments, within
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.routing import Routing
+from stoker.domain.volumes import VolumeMount, check_mounts
 
 EndpointId = NewType("EndpointId", str)
 ProjectId = NewType("ProjectId", int)
@@ -123,10 +124,10 @@ class Launch:
     later engine upgrade does not change what already runs.
 
     In `command`, `{host}` and `{port}` stand for the worker's own address. `models` are the names that the worker
-    answers to. `weights` is the key of those that must be on the host first, at `{weights}` in `command`. `slots` is
-    how many requests one worker takes at once. `sleep` is how its engine keeps a worker cold. `notes` says what was
-    asked for and not applied. `lists_models`: its workers tell at /v1/models what they serve, and are ready only when
-    the first model is there.
+    answers to. `weights` is the key of those that must be on the host first, at `{weights}` in `command`; `volumes` are
+    at `{volume:NAME}`. `slots` is how many requests one worker takes at once. `sleep` is how its engine keeps a worker
+    cold. `notes` says what was asked for and not applied. `lists_models`: its workers tell at /v1/models what they
+    serve, and are ready only when the first model is there.
     """
 
     engine: str | None
@@ -138,6 +139,7 @@ class Launch:
     probe: Probe = field(default_factory=Probe)
     models: tuple[str, ...] = ()
     weights: str | None = None
+    volumes: tuple[VolumeMount, ...] = ()
     slots: int = 1
     sleep: Sleep | None = None
     notes: tuple[str, ...] = ()
@@ -256,6 +258,7 @@ class EndpointSpec:
     logging: Logging = field(default_factory=Logging)
     slots: int | None = None
     template: str | None = None
+    volumes: tuple[VolumeMount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -271,6 +274,7 @@ class EndpointSpec:
                 raise Invalid.at(f"/pools/{index}/name", f"there are two pools called {pool.name!r}")
         if sum(pool.bounds.max for pool in self.pools) > WORKERS_MAX:
             raise Invalid.at("/pools", f"all pools together may have at most {WORKERS_MAX} workers")
+        check_mounts(self.volumes)
         if self.slots is not None:
             within("/slots", self.slots, 1, 100_000)
         for name, texts in (("labels", self.labels), ("annotations", self.annotations)):

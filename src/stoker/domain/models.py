@@ -192,13 +192,14 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why no worker of an endpoint may start now. `failed`: waiting alone will not help. `left_s` is how long it will
-    take, as far as is known.
+    """Why no worker of an endpoint may start now, because of its model or (`volume`) a volume. `failed`: waiting alone
+    will not help. `left_s` is how long it will take, as far as is known.
     """
 
     reason: str
     failed: bool = False
     left_s: float | None = None
+    volume: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import NewType
 from stoker.domain.endpoint import FIRST_PROJECT, EndpointId, ProjectId
 from stoker.domain.hardware import Placement
 from stoker.domain.secrets import RegistryLogin
+from stoker.domain.volumes import Mount
 
 WorkerId = NewType("WorkerId", str)
 
@@ -98,7 +99,8 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host.
+    """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host. `mounts`
+    are volumes, for providers whose workers do not see the host's folders.
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
@@ -116,6 +118,7 @@ class WorkerSpec:
     login: RegistryLogin | None = None
     port: int | None = None
     gpus: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.project import Project
-from stoker.store.tables import credentials, endpoints, idempotency, keys, models, projects, secrets, templates
+from stoker.store.tables import credentials, endpoints, idempotency, keys, models, projects, secrets, templates, volumes
 
 
 def _project(row: Row[Any]) -> Project:
@@ -43,6 +43,7 @@ def contents(tx: Connection, project: ProjectId) -> dict[str, int]:
         "endpoints": select(func.count()).select_from(endpoints).where(endpoints.c.project == project),
         "keys": select(func.count()).select_from(keys).where(keys.c.project == project, keys.c.revoked_at.is_(None)),
         "secrets": select(func.count()).select_from(secrets).where(secrets.c.project == project),
+        "volumes": select(func.count()).select_from(volumes).where(volumes.c.project == project),
         "templates": select(func.count()).select_from(templates).where(templates.c.project == project),
         "models": select(func.count()).select_from(models).where(models.c.project == project),
         "registry credentials": select(func.count()).select_from(credentials).where(credentials.c.project == project),

@@ -58,6 +58,7 @@ LASTING: Mapping[str, str] = {
     "credentials": "until its owner deletes it",
     "models": "until its owner deletes it",
     "templates": "until its owner deletes it",
+    "volumes": "until its owner deletes it",
     "weights": "as long as some model has them",
     "usage_requests": "by the hour, trimmed with the books",
     "usage_workers": "by the hour, trimmed with the books",

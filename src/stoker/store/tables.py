@@ -260,6 +260,21 @@ templates = Table(
     UniqueConstraint("project", "name", "version"),
 )
 
+volumes = Table(
+    "volumes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("number", Number, nullable=False, unique=True),
+    Column("project", Integer, ForeignKey("projects.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("size_gib", Float, nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
 audit = Table(
     "audit",
     metadata,

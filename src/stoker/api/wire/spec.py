@@ -24,6 +24,7 @@ from stoker.domain.hardware import HardwareRequest
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.routing import Affinity, Balance, Routing
+from stoker.domain.volumes import VolumeMount
 
 
 class Hardware(In):
@@ -179,6 +180,14 @@ class LoggingIn(In):
     bytes_max: int = 268_435_456
 
 
+class VolumeMountIn(In):
+    """A volume of the project, for every worker."""
+
+    volume: str = Field(min_length=1, max_length=63)
+    path: str | None = Field(default=None, description="where workers see it; processes see it where it is")
+    read_only: bool = False
+
+
 class SpecIn(In):
     """A whole endpoint: body of create and update, document of `stoker apply`."""
 
@@ -199,6 +208,7 @@ class SpecIn(In):
     slots: int | None = Field(
         default=None, description="requests that one worker takes at once; default: what its engine says"
     )
+    volumes: tuple[VolumeMountIn, ...] = Field(default=(), description="data that outlives workers and endpoint")
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 
@@ -207,6 +217,7 @@ class SpecIn(In):
         return EndpointSpec(
             name=self.name,
             template=self.template,
+            volumes=tuple(VolumeMount(**volume.model_dump()) for volume in self.volumes),
             launch=self.launch.to_domain(),
             pools=tuple(pool.to_domain(f"/pools/{index}") for index, pool in enumerate(self.pools)),
             probes=self.probes.to_domain(),
@@ -228,6 +239,7 @@ class SpecIn(In):
         return cls(
             name=spec.name,
             launch=LaunchIn.of(spec.launch),
+            volumes=tuple(VolumeMountIn(**fields_of(volume)) for volume in spec.volumes),
             pools=tuple(
                 Pool(
                     name=pool.name,
