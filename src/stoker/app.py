@@ -14,19 +14,15 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import Connection
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
 
-from stoker import __version__, scrape
-from stoker.api import face as native
+from stoker import __version__, faces, scrape
 from stoker.control import ids
 from stoker.control import keyring as keyrings
 from stoker.control.books import Books, segments_of
@@ -123,10 +119,17 @@ class Stoker:
             told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
             hold=lambda endpoint: self.provisions.hold(endpoint),
         )
-        self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway)
+        self._dialects = faces.found()
+        self.link = LinkServer(
+            incarnation=new_id(),
+            term=term,
+            listener=self.gateway,
+            management_hosts=faces.hosts_of(self._dialects),
+        )
         self.publisher = Publisher(
             self.link,
             domains=settings.domains,
+            addresses=partial(faces.addresses_of, self._dialects),
             expected_start_s=lambda endpoint: self.books.learning.expected_start_s(endpoint),
         )
         self.vault = Vault(store, keyring)
@@ -317,11 +320,6 @@ class Stoker:
 
     def faces(self) -> Starlette:
         """All HTTP faces as one application."""
-        app: FastAPI = native.make(self.services)
-        documents = [
-            Route("/api/openapi.json", lambda _request: JSONResponse(app.openapi())),
-            Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
-        ]
         metrics = scrape.route(
             self.gateway.metrics,
             self.keys,
@@ -329,7 +327,7 @@ class Stoker:
             gateways=lambda: self.link.gateways,
             anybody=self.settings.metrics_open,
         )
-        return Starlette(routes=[Mount(native.PREFIX, app=app), *documents, metrics])
+        return faces.make(self.services, self._dialects, metrics)
 
 
 def kept_of(settings: Settings) -> Kept:

@@ -1,12 +1,12 @@
 """The frame of every HTTP face: what a face may use of Stoker, and how it recognises its callers.
 
 A face is a FastAPI application below a prefix. It renders its own errors; it holds no state and reaches nothing but
-what `Services` offers.
+what `Services` offers. A dialect is a face that speaks another cloud's API.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -27,9 +27,13 @@ from stoker.control.vault import MasterKeyState
 from stoker.control.views import Views
 from stoker.control.volumes import Volumes
 from stoker.domain.access import Principal
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.routing import InferenceAddress
+from stoker.domain.worker import Worker
 
 __all__ = [
     "Answer",
+    "Dialect",
     "MasterKeyState",
     "Pruned",
     "Services",
@@ -60,6 +64,25 @@ class Services:
     once: Once
     clock: Callable[[], float]
     url: str
+
+
+def _none(_endpoint: Endpoint, _workers: Sequence[Worker]) -> Sequence[InferenceAddress]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What a folder of `stoker/dialects/` offers as `DIALECT` in its `__init__`, which imports nothing heavy.
+
+    Its face is below `/{name}`, and at the root of `hosts`, that cloud's own API hosts. `face` is `module:function`,
+    imported at the first request; the function makes an application of `Services`. `addresses` are the inference
+    addresses that an endpoint with these workers has in this dialect: requests for them never pass control.
+    """
+
+    name: str
+    face: str
+    hosts: tuple[str, ...] = ()
+    addresses: Callable[[Endpoint, Sequence[Worker]], Sequence[InferenceAddress]] = _none
 
 
 def services_of(request: Request) -> Services:

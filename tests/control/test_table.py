@@ -10,8 +10,9 @@ from builders import endpoint, worker
 from stoker.control.table import Publisher, entry_of, key_entry_of
 from stoker.domain.access import ApiKey, KeyId, Scope
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Failures, Phase, ProjectId
+from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Address, Worker, WorkerState
-from stoker.link.messages import EndpointEntry
+from stoker.link.messages import AddressEntry, EndpointEntry
 from stoker.link.server import LinkServer
 from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL
 
@@ -39,6 +40,12 @@ def test_it_is_addressed_by_slug_by_id_and_by_host() -> None:
         ("/e/e", "", True),
         ("/", "e.x.test", False),
     ]
+
+
+def test_it_has_more_addresses_where_others_give_it_some() -> None:
+    more = InferenceAddress(prefix="/cloud/e", strip=False, worker="w", keys=("query:key",))
+    made = entry_of(endpoint(), [], attached=(), domains=[], addresses=[more], closing=False, now=0.0)
+    assert made.addresses[-1] == AddressEntry("/cloud/e", strip=False, worker="w", keys=("query:key",))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +122,7 @@ class Nobody:
 
 def test_an_endpoint_is_waited_for_by_the_number_of_its_own_last_change() -> None:
     link = LinkServer(incarnation="c", term=1, listener=Nobody())
-    publisher = Publisher(link, domains=[], expected_start_s=lambda _: None)
+    publisher = Publisher(link, domains=[], addresses=lambda _endpoint, _workers: (), expected_start_s=lambda _: None)
     first, second = endpoint(), replace(endpoint(), id=EndpointId("f"), slug="f")
     put = publisher.publish(first, [], attached=(), now=0.0)
     publisher.publish(second, [], attached=(), now=0.0)

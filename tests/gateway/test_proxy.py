@@ -226,6 +226,36 @@ def test_everything_else_goes_to_control_byte_for_byte(tmp_path: Path) -> None:
     run(main)
 
 
+def test_at_a_clouds_own_host_everything_but_inference_is_for_control(tmp_path: Path) -> None:
+    async def script(asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(b"inferred"))
+
+    async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(target), target))
+        await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        rows = (AddressEntry("/e/chat"), AddressEntry("/run/chat", host="api.cloud.example"))
+        async with worker(script) as w, site(tmp_path) as s:
+            server = await asyncio.start_unix_server(control, str(s.settings.paths.control_socket))
+            s.control.seq += 1
+            entry = endpoint(w.entry(), addresses=rows)
+            s.control.say(Snapshot(s.control.seq, (entry,), (key(),), management_hosts=("api.cloud.example",)))
+            await until(lambda: s.control.acked >= s.control.seq)
+            for path in ("/v1/tasks/7", "/healthz", "/e/chat/x"):
+                expected = b"inferred" if path == "/e/chat/x" else path.encode()
+                client = await s.connect()
+                head = f"GET {path} HTTP/1.1\r\nHost: API.cloud.example:7878\r\nX-API-Key: {KEY}\r\n\r\n"
+                await client.write(head.encode())
+                assert (await client.reply()).body == expected
+                client.close()
+            server.close()
+
+    run(main)
+
+
 def test_control_hears_which_keys_were_used_and_not_twice(tmp_path: Path) -> None:
     async def main() -> None:
         async with worker() as w, site(tmp_path, endpoint(w.entry()), keys=(key(), key("sk-quiet"))) as s:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict
 
 from stoker.domain.access import ApiKey, Scope, reach
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Phase
 from stoker.domain.models import Hold
-from stoker.domain.routing import Affinity, Balance
+from stoker.domain.routing import Affinity, Balance, InferenceAddress
 from stoker.domain.worker import Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry, KeyEntry, WorkerEntry
 from stoker.link.server import LinkServer
@@ -23,13 +24,14 @@ def entry_of(
     *,
     attached: Collection[str],
     domains: Sequence[str],
+    addresses: Sequence[InferenceAddress] = (),
     closing: bool,
     now: float,
     expected_start_s: float | None = None,
     hold: Hold | None = None,
 ) -> EndpointEntry:
-    """The table's entry for an endpoint with these workers. `closing`: all of Stoker is being stopped; `hold`: why no
-    worker can start now.
+    """The table's entry for an endpoint with these workers. `addresses` are those that it has beside its own;
+    `closing`: all of Stoker is being stopped; `hold`: why no worker can start now.
     """
     live = [w for w in workers if not w.gone]
     refusal, text, retry_after_s = _refusal(endpoint, live, closing=closing, now=now, hold=hold)
@@ -42,7 +44,7 @@ def entry_of(
         name=spec.name,
         access=spec.access.value,
         models=endpoint.models,
-        addresses=_addresses(endpoint, domains),
+        addresses=(*_addresses(endpoint, domains), *(AddressEntry(**asdict(item)) for item in addresses)),
         workers=tuple(
             WorkerEntry(
                 id=w.id,
@@ -125,9 +127,16 @@ class Publisher:
     """Puts entries into the link's table and remembers under which number each endpoint's last change went out."""
 
     def __init__(
-        self, link: LinkServer, *, domains: Sequence[str], expected_start_s: Callable[[Endpoint], float | None]
+        self,
+        link: LinkServer,
+        *,
+        domains: Sequence[str],
+        addresses: Callable[[Endpoint, Sequence[Worker]], Sequence[InferenceAddress]],
+        expected_start_s: Callable[[Endpoint], float | None],
     ) -> None:
+        """`addresses` says which an endpoint with these workers has beside its own."""
         self.closing = False
+        self._addresses = addresses
         self._expected_start_s = expected_start_s
         self._link = link
         self._domains = domains
@@ -143,11 +152,13 @@ class Publisher:
         hold: Hold | None = None,
     ) -> int:
         """Put the endpoint as it stands. The number that the gateway acknowledges it with."""
+        workers = tuple(workers)
         entry = entry_of(
             endpoint,
             workers,
             attached=attached,
             domains=self._domains,
+            addresses=self._addresses(endpoint, workers),
             closing=self.closing,
             now=now,
             expected_start_s=self._expected_start_s(endpoint),

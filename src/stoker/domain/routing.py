@@ -7,6 +7,24 @@ from enum import StrEnum
 
 from stoker.domain.errors import Invalid
 
+# Where a key may stand at addresses that do not say otherwise.
+KEY_PLACES = ("bearer", "header:x-api-key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceAddress:
+    """An address of an endpoint: requests for `host` (empty: any) whose path is `prefix` or lies below it.
+
+    With `strip` the worker sees the rest of the path. `worker` pins the address to one worker, by id. `keys` says where
+    a key may stand, in the order of looking: `bearer`, `header:NAME`, `scheme:WORD` (of Authorization), `query:NAME`.
+    """
+
+    prefix: str
+    host: str = ""
+    strip: bool = True
+    worker: str | None = None
+    keys: tuple[str, ...] = KEY_PLACES
+
 
 class Balance(StrEnum):
     """Among equally loaded workers: SPREAD takes each in turn, PACK the oldest, so that the youngest become idle."""

@@ -11,9 +11,10 @@ from urllib.parse import unquote_to_bytes
 
 from stoker.domain.access import digest_of
 from stoker.domain.endpoint import Access
+from stoker.domain.routing import KEY_PLACES
 from stoker.gateway.head import Request
 from stoker.gateway.table import Table
-from stoker.link.messages import KEY_PLACES, EndpointEntry, KeyEntry
+from stoker.link.messages import EndpointEntry, KeyEntry
 
 # Longer than any key: not worth hashing.
 SECRET_BYTES_MAX = 1_024

@@ -187,6 +187,9 @@ class Gateway:
         path = request.target.partition(b"?")[0]
         host = host_of(request.host)
         table = self.table
+        if host in table.management_hosts:
+            self._manage(client, request, host, path)
+            return
         if not (path.startswith(b"/e/") or table.is_host(host) or self._is_inference_host(host)):
             if path in (b"/healthz", b"/readyz"):
                 client.answer(self._health(path))
@@ -199,6 +202,14 @@ class Gateway:
             self._infer(client, request, address)
         elif path.startswith(b"/e/") or self._is_inference_host(host):
             client.answer(self._unknown_endpoint(request))
+        else:
+            self._pass_to_control(client, request)
+
+    def _manage(self, client: ClientConnection, request: Request, host: bytes, path: bytes) -> None:
+        """At a cloud's own API host there is nothing but what it serves there."""
+        address = self.table.find_address(host, path)
+        if address is not None:
+            self._infer(client, request, address)
         else:
             self._pass_to_control(client, request)
 

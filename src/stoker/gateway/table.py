@@ -97,6 +97,7 @@ class Table:
         self.keys: dict[str, KeyEntry] = {}
         # Ids of those that requests came with since this was last reported.
         self.keys_used: set[str] = set()
+        self.management_hosts: frozenset[bytes] = frozenset()
         self._open: set[str] = set()
         self._named: dict[str, dict[str, EndpointEntry]] = {}
         self._serving: dict[str, dict[str, EndpointEntry]] = {}
@@ -110,6 +111,7 @@ class Table:
         self.keys = {key.digest: key for key in snapshot.keys}
         for entry in snapshot.endpoints:
             self._put(entry)
+        self.management_hosts = frozenset(_host(host) for host in snapshot.management_hosts)
         self.seq = snapshot.seq
         self.present = True
 
@@ -127,7 +129,8 @@ class Table:
 
     def to_snapshot(self) -> Snapshot:
         """All of it, as it would be sent."""
-        return Snapshot(self.seq, tuple(self.endpoints.values()), tuple(self.keys.values()))
+        hosts = tuple(sorted(host.decode() for host in self.management_hosts))
+        return Snapshot(self.seq, tuple(self.endpoints.values()), tuple(self.keys.values()), management_hosts=hosts)
 
     def find_address(self, host: bytes, path: bytes) -> Address | None:
         """The row for a request's host (lower case, without port) and path (raw, without query)."""
@@ -270,7 +273,7 @@ class TableFile:
             else msgspec.structs.replace(entry, refusal=None, refusal_text="", retry_after_s=None)
             for entry in saved.endpoints
         )
-        return Snapshot(saved.seq, entries, saved.keys)
+        return Snapshot(saved.seq, entries, saved.keys, management_hosts=saved.management_hosts)
 
     def save(self, snapshot: Snapshot) -> None:
         """Replace the saved table in one step; blocks, so that it is not for the event loop. Raises `OSError`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from stoker.domain.routing import KEY_PLACES
+
 PROTOCOL_VERSION = 1
 LINE_BYTES_MAX = 64 * 1024 * 1024
 
@@ -42,15 +44,8 @@ class WorkerEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     draining: bool = False
 
 
-KEY_PLACES = ("bearer", "header:x-api-key")
-
-
 class AddressEntry(msgspec.Struct, omit_defaults=True, frozen=True):
-    """An inference address: requests for `host` (empty: any) whose path is `prefix` or lies below it.
-
-    With `strip` the worker sees the rest of the path. `worker` pins the address to one worker. `keys` says where a key
-    may stand, in the order of looking: `bearer`, `header:NAME`, `scheme:WORD` (of Authorization), `query:NAME`.
-    """
+    """An inference address; see `stoker.domain.routing.InferenceAddress`."""
 
     prefix: str
     host: str = ""
@@ -135,12 +130,15 @@ class ReservationEntry(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Snapshot(Message, tag="snapshot", frozen=True):
-    """The whole table; replaces whatever the gateway had."""
+    """The whole table; replaces whatever the gateway had. Below `management_hosts` everything that is no inference
+    address is for control, `/v1` and `/healthz` included: they are hosts of clouds whose APIs control speaks.
+    """
 
     seq: int
     endpoints: tuple[EndpointEntry, ...]
     keys: tuple[KeyEntry, ...]
     reservations: tuple[ReservationEntry, ...] = ()
+    management_hosts: tuple[str, ...] = ()
 
 
 class Delta(Message, tag="delta", frozen=True):

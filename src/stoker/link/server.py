@@ -70,9 +70,12 @@ class LinkServer:
     number that `put_*` and `drop_*` return.
     """
 
-    def __init__(self, *, incarnation: str, term: int, listener: LinkListener) -> None:
+    def __init__(
+        self, *, incarnation: str, term: int, listener: LinkListener, management_hosts: tuple[str, ...] = ()
+    ) -> None:
         self._hello = Hello(version=PROTOCOL_VERSION, incarnation=incarnation, term=term)
         self._listener = listener
+        self._management_hosts = management_hosts
         self._endpoints: dict[str, EndpointEntry] = {}
         self._keys: dict[str, KeyEntry] = {}
         # With the event loop's time at which each is over.
@@ -231,7 +234,7 @@ class LinkServer:
     def _send_snapshot(self) -> None:
         reservations = self._reservations_left() if self._reservations else ()
         endpoints = tuple(self._without_kept(entry) for entry in self._endpoints.values())
-        self._send(Snapshot(self._seq, endpoints, tuple(self._keys.values()), reservations))
+        self._send(Snapshot(self._seq, endpoints, tuple(self._keys.values()), reservations, self._management_hosts))
 
     async def wait_acked(self, seq: int, *, timeout_s: float) -> bool:
         """Wait until the gateway has taken over `seq`. False when it did not within `timeout_s`, or none is there."""

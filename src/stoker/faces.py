@@ -1,0 +1,82 @@
+"""All HTTP faces as one application: the native API, the dialects by prefix and by host, documents, and metrics.
+
+A dialect is a folder of `stoker/dialects/`; there is no list of them. Its types and routes load at its first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Host, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stoker import dialects
+from stoker.api import face as native
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.routing import InferenceAddress
+from stoker.domain.worker import Worker
+from stoker.web import Dialect, Services
+
+
+def found() -> tuple[Dialect, ...]:
+    """The dialects that are there, by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(dialects.__path__) if module.ispkg)
+    return tuple(import_module(f"{dialects.__name__}.{name}").DIALECT for name in names)
+
+
+def hosts_of(spoken: Sequence[Dialect]) -> tuple[str, ...]:
+    """The API hosts of all of them."""
+    return tuple(host for dialect in spoken for host in dialect.hosts)
+
+
+def addresses_of(
+    spoken: Sequence[Dialect], endpoint: Endpoint, workers: Sequence[Worker]
+) -> tuple[InferenceAddress, ...]:
+    """The inference addresses of an endpoint in all of them."""
+    return tuple(address for dialect in spoken for address in dialect.addresses(endpoint, workers))
+
+
+class LazyFace:
+    """A dialect's application, made at the first request for it."""
+
+    def __init__(self, dialect: Dialect, services: Services) -> None:
+        self._dialect = dialect
+        self._services = services
+        self._app: ASGIApp | None = None
+        self._making = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            async with self._making:
+                if self._app is None:
+                    # Types of a cloud's whole API take a while to be made: the loops go on meanwhile.
+                    self._app = await asyncio.to_thread(self._make)
+        await self._app(scope, receive, send)
+
+    def _make(self) -> ASGIApp:
+        module, _, function = self._dialect.face.partition(":")
+        app: ASGIApp = getattr(import_module(module), function)(self._services)
+        return app
+
+
+def make(services: Services, spoken: Sequence[Dialect], metrics: BaseRoute) -> Starlette:
+    """The application. Hosts of clouds come first: there `/api/v1` is theirs."""
+    app: FastAPI = native.make(services)
+    lazy = {dialect.name: LazyFace(dialect, services) for dialect in spoken}
+    return Starlette(
+        routes=[
+            *(Host(host, app=lazy[dialect.name]) for dialect in spoken for host in dialect.hosts),
+            Mount(native.PREFIX, app=app),
+            Route("/api/openapi.json", lambda _request: JSONResponse(app.openapi())),
+            Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
+            metrics,
+            *(Mount(f"/{dialect.name}", app=lazy[dialect.name]) for dialect in spoken),
+        ]
+    )
