@@ -14,6 +14,7 @@ from stoker.domain.endpoint import (
     ProjectId,
     Rollout,
     ScaleBounds,
+    Strategy,
 )
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 
@@ -25,6 +26,7 @@ def endpoint(
     phase: Phase = Phase.ACTIVE,
     failures: Failures | None = None,
     surge: int = 1,
+    strategy: Strategy = Strategy.AUTO,
     low: int = 0,
     high: int = 10,
     pools: tuple[PoolSpec, ...] | None = None,
@@ -33,7 +35,7 @@ def endpoint(
         name="e",
         launch=LaunchSpec(command=("run",)),
         pools=pools or (PoolSpec(bounds=ScaleBounds(min=low, max=high)),),
-        rollout=Rollout(surge=surge),
+        rollout=Rollout(strategy=strategy, surge=surge),
     )
     return Endpoint(
         id=EndpointId("e"),

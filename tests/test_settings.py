@@ -55,6 +55,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "worker_ports": ("21000-21999", "21000-21999", PortRange(21_000, 21_999)),
     "worker_log_mib": ("1.5", "1.5", 1.5),
     "workers_kept": ("7", "7", 7),
+    "eviction_residence_s": ("2.5", "2.5", 2.5),
     "operation_timeout_s": ("60", "60", 60.0),
     "events_kept": ("500", "500", 500),
     "decisions_kept": ("600", "600", 600),

@@ -44,6 +44,7 @@ from stoker.control.projects import Projects
 from stoker.control.provisions import Provisions
 from stoker.control.reconciler import Reconciler
 from stoker.control.retention import Retention
+from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
 from stoker.control.table import Publisher
@@ -171,6 +172,9 @@ class Stoker:
             self.gateway,
             provisions=self.provisions,
             prober=self.prober,
+            scarcity=Scarcity(
+                self.fleet, self.providers, self.gateway, residence_s=settings.eviction_residence_s, clock=clock
+            ),
             clock=clock,
             new_id=new_id,
         )

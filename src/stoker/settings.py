@@ -156,6 +156,8 @@ class Settings:
     network needs `allow_private_urls`. Volumes are folders in `volumes_dir` (none: in the data folder).
     `region` is this machine's, one of `regions`, which have numbers; `virtual_gpus` are pretended cards, `images`
     what runs instead of container images.
+    An idle worker that has been ready for `eviction_residence_s` makes room for endpoints where requests wait (none:
+    no worker ever does).
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
     `prices` are per hour and card, by family, `cpu` for a worker without cards, and beside these `vcpu` and `ram_gib`,
     in a `currency`. Usage by hour is kept for
@@ -190,6 +192,7 @@ class Settings:
     worker_ports: PortRange = DEFAULT_WORKER_PORTS
     worker_log_mib: float = 16.0
     workers_kept: int = 100
+    eviction_residence_s: float | None = 30.0
     operation_timeout_s: float = 1_800.0
     events_kept: int = 10_000
     decisions_kept: int = 10_000
@@ -415,6 +418,7 @@ _PARSERS: Mapping[str, Any] = {
     "worker_ports": _ports,
     "worker_log_mib": _number(0.1, 10_240),
     "workers_kept": _whole(0, 10_000),
+    "eviction_residence_s": _or_none(_number(0, 86_400)),
     "operation_timeout_s": _number(1, 604_800),
     "events_kept": _whole(100, 10_000_000),
     "decisions_kept": _whole(100, 10_000_000),

@@ -145,3 +145,17 @@ def test_real_models_answer_by_name_after_a_cold_start(installation: Installatio
         ) as answer:
             assert answer.status == 200
             assert json.loads(answer.read())["usage"]["completion_tokens"] > 0
+
+
+def test_two_endpoints_share_one_card_by_swapping_and_every_request_is_answered(installation: Installation) -> None:
+    installation.environ |= {"STOKER_VIRTUAL_GPUS": "[a5000:1]", "STOKER_EVICTION_RESIDENCE_S": "0"}
+    installation.up()
+    pools = [{"hardware": {"gpu_family": "a5000", "gpu_count": 1}, "bounds": {"min": 0, "max": 1}}]
+    for name in ("left", "right"):
+        installation.create(name, pools=pools)
+    for name in ("left", "right", "left"):
+        assert installation.get(f"/e/{name}/who")[0] == 200
+        assert len(installation.ready_workers(name)) == 1
+    reasons = [d["reason"] for d in installation.api("GET", "/endpoints/left/decisions")["items"]]
+    assert any("makes room for right" in reason for reason in reasons)
+    assert any("of right is to make room" in reason for reason in reasons)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from simulation import virtual
 from simulation.virtual import wall
 from stoker.control.observer import Observer, Snapshot
@@ -45,6 +47,29 @@ def test_it_says_which_workers_look_different_from_before() -> None:
         gone = observer.sight(B)
         assert gone is not None
         assert (gone.observed, gone.begun_at) == (None, wall())
+
+    virtual.run(main())
+
+
+def test_after_a_stop_it_looks_a_few_times_more_than_its_period_asks_for() -> None:
+    async def main() -> None:
+        provider, looks = FakeProvider(clock=wall), list[float]()
+        begun = wall()
+        observer = Observer(
+            "fake", provider, clock=wall, seen=lambda *_: looks.append(round(wall() - begun, 3)), period_s=1_000.0
+        )
+        running = asyncio.create_task(observer.loop.run())
+        await asyncio.sleep(10)
+        before = len(looks)
+        for _ in range(50):
+            observer.look_soon()
+        await asyncio.sleep(10)
+        assert looks[before:] == [10.0, 10.1, 10.3, 10.6], "however many stops were asked for"
+        observer.look_soon()
+        observer.close()
+        await asyncio.sleep(10)
+        assert len(looks) == before + 5
+        running.cancel()
 
     virtual.run(main())
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import endpoint, worker
-from stoker.domain.endpoint import Failures, Phase, PoolSpec, ScaleBounds
+from stoker.domain.endpoint import Failures, Phase, PoolSpec, ScaleBounds, Strategy
 from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerState
 from stoker.policy.rollout import Action, Chill, Drain, Start, Stop, Warm, plan, retry_at
 
@@ -45,6 +45,22 @@ def test_a_worker_that_took_requests_is_drained_and_one_that_did_not_is_stopped(
     actions = plan(endpoint(desired=0), workers, loads={}, drained=(), now=NOW)
     assert {type(a): a.worker for a in actions if isinstance(a, Drain)} == {Drain: "w1"}
     assert sorted(a.worker for a in actions if isinstance(a, Stop)) == ["w2", "w3"]
+
+
+def test_by_recreation_all_old_workers_go_before_a_new_one_starts() -> None:
+    target = endpoint(desired=2, revision=2, strategy=Strategy.RECREATE)
+    old = [worker(1, S.READY), worker(2, S.READY), worker(3, S.STARTING)]
+    actions = plan(target, old, loads={}, drained=(), now=NOW)
+    assert {(type(a), a.worker) for a in actions if isinstance(a, Drain | Stop)} == {
+        (Drain, "w1"),
+        (Drain, "w2"),
+        (Stop, "w3"),
+    }
+    assert not any(isinstance(a, Start) for a in actions)
+    leaving = [replace(old[0], state=S.DRAINING), replace(old[1], state=S.STOPPING)]
+    assert plan(target, leaving, loads={}, drained=(), now=NOW) == ()
+    gone = [replace(old[0], state=S.STOPPED)]
+    assert plan(target, gone, loads={}, drained=(), now=NOW) == (Start("default", 2),)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from simulation import virtual
-from simulation.world import ADMIN, spec, world
-from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Rollout, ScaleBounds
+from simulation.world import ADMIN, World, spec, world
+from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Rollout, ScaleBounds, ScalingPolicy, Strategy
 from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
 from stoker.domain.operation import OperationState
@@ -20,6 +20,8 @@ from stoker.policy.state import condition_of
 from stoker.providers.fake import FakeProvider
 
 S = WorkerState
+# Nothing goes by itself while a test looks.
+SLOW = ScalingPolicy(scale_down_delay_s=600, idle_timeout_s=3_600)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -327,6 +329,124 @@ def test_an_update_on_a_full_machine_drains_the_old_worker_first() -> None:
             await asyncio.sleep(20)
             [worker] = w.workers(endpoint.id)
             assert (worker.state, worker.revision) == (S.READY, 2)
+            assert any("worker 1 is drained first" in reason for reason in await decided(w, endpoint))
+
+    virtual.run(main())
+
+
+async def decided(w: World, endpoint: Endpoint) -> list[str]:
+    """Reasons of its decisions, the newest first."""
+    return [decision.reason for decision in await w.stoker.services.views.decisions(endpoint.id, limit=100)]
+
+
+def test_an_update_on_a_full_machine_that_is_to_wait_for_room_waits_for_it() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            gpu = HardwareRequest(gpu_count=1)
+            rollout = Rollout(strategy=Strategy.SURGE)
+            endpoint = await w.create(spec(low=1, hardware=gpu, rollout=rollout))
+            await asyncio.sleep(10)
+            changed = spec(low=1, hardware=gpu, command="serve2", rollout=rollout)
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, changed)
+            await asyncio.sleep(100)
+            assert {(x.state, x.revision) for x in w.workers(endpoint.id)} == {(S.READY, 1), (S.PENDING, 2)}
+
+    virtual.run(main())
+
+
+def test_an_update_by_recreation_never_runs_two_revisions_at_once_and_loses_no_request() -> None:
+    async def main() -> None:
+        async with world() as w:
+            rollout = Rollout(strategy=Strategy.RECREATE)
+            endpoint = await w.create(spec(low=2, high=4, rollout=rollout))
+            await asyncio.sleep(10)
+            running = w.gateway.request(endpoint.id, 20.0)
+            await asyncio.sleep(1)
+            changed = spec(low=2, high=4, command="serve2", rollout=rollout)
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, changed)
+            await asyncio.sleep(1)
+            waiting = w.gateway.request(endpoint.id, 1.0)
+            for _ in range(40):
+                await asyncio.sleep(1)
+                assert len({x.revision for x in w.workers(endpoint.id)}) <= 1
+            assert (running.outcome, waiting.outcome) == ("done", "done")
+            assert [(x.state, x.revision) for x in w.workers(endpoint.id)] == [(S.READY, 2)] * 2
+
+    virtual.run(main())
+
+
+def test_one_card_serves_many_endpoints_by_swapping() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            gpu = HardwareRequest(gpu_count=1)
+            names = ("a", "b", "c")
+            a, b, c = [await w.create(spec(name, hardware=gpu, scaling=SLOW)) for name in names]
+            for endpoint in (a, b, c, a):
+                request = w.gateway.request(endpoint.id, 1.0)
+                await asyncio.sleep(60)
+                assert request.outcome == "done"
+                assert len(w.workers(endpoint.id, S.READY)) == 1
+            assert len(w.provider.starts) == 4, "each swap costs one start"
+            assert len(w.provider.workers) == 1
+            assert any("makes room for b" in reason for reason in await decided(w, a))
+            assert any("worker 1 of a is to make room" in reason for reason in await decided(w, b))
+            assert "worker_draining" in await w.events(a.id)
+
+    virtual.run(main())
+
+
+def test_a_worker_makes_room_only_after_its_residence_and_only_idle() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            gpu = HardwareRequest(gpu_count=1)
+            a, b = [await w.create(spec(name, hardware=gpu, scaling=SLOW)) for name in ("a", "b")]
+            first = w.gateway.request(a.id, 50.0)
+            await asyncio.sleep(3)
+            second = w.gateway.request(b.id, 50.0)
+            await asyncio.sleep(45)
+            assert (first.outcome, w.workers(b.id, S.READY)) == (None, []), "it is busy"
+            await asyncio.sleep(10)
+            assert (first.outcome, len(w.workers(b.id, S.READY))) == ("done", 1)
+            third = w.gateway.request(a.id, 1.0)
+            await second.ended.wait()
+            came = asyncio.get_running_loop().time()
+            await third.ended.wait()
+            assert asyncio.get_running_loop().time() - came < 10
+            third = w.gateway.request(b.id, 1.0)
+            await asyncio.sleep(20)
+            assert w.workers(a.id, S.READY), "it came only just now"
+            await third.ended.wait()
+            assert third.outcome == "done"
+
+    virtual.run(main())
+
+
+def test_workers_below_the_floor_make_no_room() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            gpu = HardwareRequest(gpu_count=1)
+            a, b = [await w.create(spec(name, low=low, hardware=gpu)) for name, low in (("a", 1), ("b", 0))]
+            await asyncio.sleep(10)
+            w.gateway.request(b.id, 1.0)
+            await asyncio.sleep(200)
+            assert len(w.workers(a.id, S.READY)) == 1
+            assert w.provider.stops == []
+
+    virtual.run(main())
+
+
+def test_a_request_that_comes_while_its_worker_is_to_make_room_keeps_it() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            gpu = HardwareRequest(gpu_count=1)
+            a, b = [await w.create(spec(name, hardware=gpu, scaling=SLOW)) for name in ("a", "b")]
+            w.gateway.request(a.id, 1.0)
+            await asyncio.sleep(40)
+            late = w.gateway.request(b.id, 1.0)
+            taken = w.gateway.request(a.id, 30.0)
+            await asyncio.sleep(60)
+            assert (taken.outcome, late.outcome) == ("done", "done")
+            assert len(w.provider.starts) == 2, "nobody was started in vain"
 
     virtual.run(main())
 

@@ -57,7 +57,7 @@ class Change:
     operations: list[Operation] = field(default_factory=list)
     new_operations: list[Operation] = field(default_factory=list)
     events: list[EventDraft] = field(default_factory=list)
-    decision: Decision | None = None
+    decisions: list[Decision] = field(default_factory=list)
     check: Callable[[Connection], None] | None = None
     audit: AuditDraft | None = None
 
@@ -314,5 +314,5 @@ def _write_journal(tx: Connection, change: Change) -> None:
         tx,
         [EventRow(e.at, change.endpoint.id, e.worker, e.level.value, e.kind, e.message) for e in change.events],
     )
-    if change.decision is not None:
-        journal.add_decision(tx, change.endpoint.id, change.decision)
+    for decision in change.decisions:
+        journal.add_decision(tx, change.endpoint.id, decision)

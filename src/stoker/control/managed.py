@@ -54,7 +54,7 @@ class Managed:
             provider,
             acknowledged=callbacks.acknowledged,
             refused=callbacks.refused,
-            stopped=self.observer.loop.wake,
+            stopped=self.observer.look_soon,
             complete=callbacks.complete,
         )
         self.inventory = Loop(f"offers of {name}", self.refresh, period_s=OFFERS_PERIOD_S)
@@ -99,6 +99,7 @@ class Managed:
 
     async def close(self) -> None:
         """Let go of the provider; its workers go on."""
+        self.observer.close()
         await self.actions.close()
         await self.provider.close()
 

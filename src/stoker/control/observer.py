@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from stoker.policy.lifecycle import Sight
 from stoker.providers.base import Provider
 
 log = structlog.get_logger(__name__)
+
+# Most workers end within a tenth of a second, a server that finishes something takes a little longer.
+LOOKS_AFTER_STOP_S = (0.1, 0.3, 0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Observer:
         self._provider = provider
         self._clock = clock
         self._seen = seen
+        self._soon: list[asyncio.TimerHandle] = []
         self.loop = Loop(f"observe {name}", self.observe, period_s=period_s)
 
     async def observe(self) -> None:
@@ -58,6 +63,20 @@ class Observer:
             worker for worker in before.keys() | after.keys() if before.get(worker) != after.get(worker)
         )
         self._seen(self.name, self.snapshot, changed)
+
+    def look_soon(self) -> None:
+        """A stop was asked for: look now, and shortly after, when the worker will most likely have ended. Whoever waits
+        for its hardware does not wait for the period.
+        """
+        self.loop.wake()
+        if self._soon and self._soon[-1].when() > asyncio.get_running_loop().time():
+            return
+        self._soon = [asyncio.get_running_loop().call_later(after_s, self.loop.wake) for after_s in LOOKS_AFTER_STOP_S]
+
+    def close(self) -> None:
+        """Set no more timers."""
+        for timer in self._soon:
+            timer.cancel()
 
     def sight(self, worker: WorkerId) -> Sight | None:
         """What is known of one worker; `None` before the first snapshot."""

@@ -7,58 +7,28 @@ effects. Nothing here awaits, so that all facts of a pass are of one moment.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from stoker.control.facts import Facts, Ground
 from stoker.control.fleet import Change, EventDraft
-from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec
+from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec, Strategy
 from stoker.domain.hardware import Placement
-from stoker.domain.models import Hold
 from stoker.domain.operation import Decision, Level, Operation, OperationState
-from stoker.domain.probe import Probes
 from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
-from stoker.policy.lifecycle import STABLE_S, Sight, advance, count_failures, failed_start
+from stoker.policy import eviction
+from stoker.policy.eviction import Idle
+from stoker.policy.lifecycle import STABLE_S, advance, count_failures, failed_start
 from stoker.policy.placement import Unplaceable
 from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan, retry_at
-from stoker.policy.scaling import Signals, decide
+from stoker.policy.scaling import decide
 from stoker.policy.state import outcome_of
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a pass knows besides the endpoint and its workers. `probes` has those of each worker's own revision, `tails`
-    the last output of workers that ended, `frees` what a worker lets go of when it is kept cold.
-
-    `hold`: why no worker may start now. `closing`: all workers are to go; `hurried`: without waiting for their
-    requests.
-    """
-
-    now: float
-    probes: Mapping[WorkerId, Probes]
-    sights: Mapping[WorkerId, Sight]
-    settled: Collection[WorkerId]
-    ready: Collection[WorkerId]
-    unhealthy: Mapping[WorkerId, str]
-    unready: Mapping[WorkerId, str]
-    refused: Mapping[WorkerId, str]
-    drained: Collection[WorkerId]
-    loads: Mapping[WorkerId, int]
-    signals: Signals | None
-    tails: Mapping[WorkerId, str]
-    frees: Mapping[WorkerId, tuple[str, ...]]
-    hold: Hold | None
-    closing: bool
-    hurried: bool
-
-
-# (worker, its pool, workers to leave out of the account) -> a placement, reserved, or why there is none.
-Place = Callable[[WorkerId, PoolSpec, frozenset[WorkerId]], Placement | Unplaceable]
-# (cold worker) -> its whole placement again, reserved, or why it cannot have it.
-Regain = Callable[[Worker], Placement | Unplaceable]
+ROOM_LOOK_S = 0.25
 
 
 class Pass:
-    """Steps in the order of `run`. `change`, `stops` and `chills` are its outcome."""
+    """Steps in the order of `run`. `change`, `stops`, `chills` and `evictions` are its outcome."""
 
     def __init__(
         self,
@@ -67,19 +37,21 @@ class Pass:
         operations: Sequence[Operation],
         facts: Facts,
         *,
-        place: Place,
-        regain: Regain,
+        ground: Ground,
         new_id: Callable[[], str],
     ) -> None:
         self.change = Change(endpoint=endpoint)
         self.stops: list[WorkerId] = []
         self.chills: list[WorkerId] = []
+        self.evictions: list[Idle] = []
+        # Of the first pending worker that nothing has room for.
+        self.blocked: Worker | None = None
+        self.makes_way = tuple(facts.makes_way)
         self._before = endpoint
         self._workers = {worker.id: worker for worker in workers if not worker.gone}
         self._operations = operations
         self._facts = facts
-        self._place = place
-        self._regain = regain
+        self._ground = ground
         self._new_id = new_id
         self._new: dict[WorkerId, Worker] = {}
 
@@ -93,7 +65,12 @@ class Pass:
         """Did nothing change?"""
         change = self.change
         return change.endpoint is self._before and not (
-            change.removed or change.workers or change.new_workers or change.operations or change.events
+            change.removed
+            or change.workers
+            or change.new_workers
+            or change.operations
+            or change.events
+            or change.decisions
         )
 
     def run(self) -> None:
@@ -101,8 +78,11 @@ class Pass:
         self._observe()
         if self.endpoint.phase is Phase.ACTIVE and not self._facts.closing:
             self._scale()
+            self._make_way()
         self._apply()
         self._place_pending()
+        if self._room_wanted:
+            self._make_room()
         self.change.new_workers = list(self._new.values())
         self._conclude()
 
@@ -207,14 +187,36 @@ class Pass:
             self.change.endpoint = endpoint = replace(endpoint, override=override)
         if decision.workers == endpoint.desired:
             return
-        self.change.decision = decision
+        self.change.decisions.append(decision)
         self.change.endpoint = replace(endpoint, desired=decision.workers)
         self._event("scaled", f"{decision.current} -> {decision.workers} workers: {decision.reason}")
+
+    def _make_way(self) -> None:
+        """Give up idle workers that another endpoint needs the room of, unless that is not so any more."""
+        facts, endpoint = self._facts, self.endpoint
+        if not facts.makes_way or facts.residence_s is None:
+            return
+        live = [w for w in self._workers.values() if not w.gone]
+        found = eviction.spare(endpoint, live, facts.signals, facts.loads, now=facts.now, residence_s=facts.residence_s)
+        for idle in found:
+            if idle.worker not in facts.makes_way:
+                continue
+            reason = facts.makes_way[idle.worker]
+            self._set(self._draining(self._workers[idle.worker], reason))
+            self._event("worker_draining", f"worker {idle.number} is draining: {reason}", worker=idle.worker)
+            wanted = max(endpoint.spec.bounds.min, endpoint.desired - 1)
+            self._decide(f"worker {idle.number}, idle for {idle.idle_s:.0f} s, {reason}", wanted)
+            self.change.endpoint = endpoint = replace(endpoint, desired=wanted)
+
+    def _decide(self, reason: str, workers: int) -> None:
+        current = self.endpoint.desired
+        self.change.decisions.append(Decision(at=self._facts.now, current=current, workers=workers, reason=reason))
 
     # What to do
 
     def _apply(self) -> None:
         facts = self._facts
+        yields = self._would_fit_without_old()
         actions = plan(
             self.endpoint,
             tuple(w for w in self._workers.values() if not w.gone),
@@ -223,8 +225,12 @@ class Pass:
             now=facts.now,
             closing=facts.closing,
             may_start=facts.hold is None,
-            yield_hardware=self._would_fit_without_old(),
+            yield_hardware=yields,
         )
+        first = [str(self._workers[a.worker].number) for a in actions if yields and isinstance(a, Drain)]
+        if first:
+            beside = f"nothing has room for revision {self.endpoint.revision} beside the old one"
+            self._decide(f"{beside}: worker {', '.join(first)} is drained first", self.endpoint.desired)
         for action in actions:
             match action:
                 case Start(pool, count):
@@ -259,7 +265,7 @@ class Pass:
 
     def _warm(self, worker: Worker) -> None:
         """Start a cold worker again: the provider takes up one that it has."""
-        found = self._regain(worker)
+        found = self._ground.regain(worker)
         if isinstance(found, Unplaceable):
             if worker.reason != found.reason:
                 self._set(replace(worker, reason=found.reason))
@@ -310,7 +316,7 @@ class Pass:
     def _would_fit_without_old(self) -> bool:
         endpoint = self.endpoint
         blocked = [w for w in self._workers.values() if w.state is WorkerState.PENDING and w.reason]
-        if not blocked:
+        if not blocked or endpoint.spec.rollout.strategy is not Strategy.AUTO:
             return False
         ready = [w for w in self._workers.values() if w.state is WorkerState.READY]
         old = frozenset(w.id for w in ready if not endpoint.runs(w.pool, w.revision))
@@ -319,19 +325,20 @@ class Pass:
         if not old or leaving or pool is None:
             return False
         # The id names no worker, so the reservation made by this question is dropped by the same commit as all others.
-        return isinstance(self._place(blocked[0].id, pool, old), Placement)
+        return isinstance(self._ground.place(blocked[0].id, pool, old), Placement)
 
     def _place_pending(self) -> None:
         pending = [w for w in self._workers.values() if w.state is WorkerState.PENDING]
         for worker in (*pending, *self._new.values()):
             reasons: list[str] = []
             for pool in self._pools_for(worker):
-                found = self._place(worker.id, pool, frozenset())
+                found = self._ground.place(worker.id, pool, frozenset())
                 if isinstance(found, Placement):
                     self._placed(worker, pool, found)
                     break
                 reasons.append(found.reason if len(self.endpoint.spec.pools) == 1 else f"{pool.name}: {found.reason}")
             else:
+                self.blocked = self.blocked or worker
                 reason = "; ".join(reasons)
                 if worker.reason != reason:
                     self._set(replace(worker, reason=reason))
@@ -362,6 +369,27 @@ class Pass:
             )
         )
         self._event("worker_starting", f"a worker starts on {found.host}", worker=worker.id)
+
+    @property
+    def _room_wanted(self) -> bool:
+        """Do requests wait for a worker that nothing has room for, and may that be changed?"""
+        signals, may = self._facts.signals, self._facts.residence_s is not None
+        return may and self.blocked is not None and signals is not None and signals.waiting > 0
+
+    def _make_room(self) -> None:
+        """Idle workers of other endpoints are to go."""
+        assert self.blocked is not None
+        assert self._facts.signals is not None
+        waiting = self._facts.signals.waiting
+        for pool in self._pools_for(self.blocked):
+            chosen = self._ground.make_room(pool)
+            if not chosen:
+                continue
+            self.evictions += chosen
+            who = ", ".join(f"worker {idle.number} of {idle.slug}" for idle in chosen)
+            self._decide(f"{waiting} requests wait and nothing fits: {who} is to make room", self.endpoint.desired)
+            self._event("room_wanted", f"no room for a worker: {who} is to make some", level=Level.WARNING)
+            return
 
     # What is done
 
@@ -403,5 +431,8 @@ class Pass:
             if worker.state is WorkerState.DRAINING and (worker.drain_deadline or 0.0) <= now:
                 # Drained only now, with no time to give: the next pass stops it.
                 return now
+        if self._room_wanted:
+            # Others' workers become idle, and have been there for long enough, without a word to this endpoint.
+            times.append(now + ROOM_LOOK_S)
         later = [time for time in times if time > now]
         return min(later, default=None)

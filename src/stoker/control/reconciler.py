@@ -14,18 +14,21 @@ from functools import partial
 import structlog
 
 from stoker.control import cold
+from stoker.control.facts import Facts, Ground
 from stoker.control.fleet import Change, Fleet
 from stoker.control.managed import Managed, Providers
 from stoker.control.observer import Snapshot
-from stoker.control.passes import Facts, Pass
+from stoker.control.passes import Pass
 from stoker.control.prober import Prober, Target
-from stoker.control.provisions import Provision, Provisions
+from stoker.control.provisions import Provisions
+from stoker.control.scarcity import Scarcity
 from stoker.control.signals import Gateway
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec, SecretRef
+from stoker.control.worker_specs import worker_spec
+from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec
 from stoker.domain.errors import StokerError
 from stoker.domain.hardware import Placement
 from stoker.domain.probe import Probes
-from stoker.domain.worker import Observed, Worker, WorkerId, WorkerSpec, WorkerState
+from stoker.domain.worker import Observed, Worker, WorkerId, WorkerState
 from stoker.policy.lifecycle import Sight
 from stoker.policy.placement import Unplaceable, place, regain
 
@@ -52,6 +55,7 @@ class Reconciler:
         *,
         provisions: Provisions,
         prober: Prober,
+        scarcity: Scarcity,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
@@ -60,6 +64,7 @@ class Reconciler:
         self._providers = providers
         self._gateway = gateway
         self._prober = prober
+        self._scarcity = scarcity
         self._clock = clock
         self._new_id = new_id
         self._ready: set[WorkerId] = set()
@@ -216,8 +221,11 @@ class Reconciler:
                 workers,
                 self._fleet.operations(endpoint_id),
                 self._facts(endpoint, workers, tails, now),
-                place=partial(self._place, endpoint),
-                regain=self._regain,
+                ground=Ground(
+                    place=partial(self._place, endpoint),
+                    regain=self._regain,
+                    make_room=partial(self._scarcity.make_room, endpoint),
+                ),
                 new_id=self._new_id,
             )
             step.run()
@@ -244,6 +252,8 @@ class Reconciler:
             signals=self._gateway.signals(endpoint, now=now),
             tails=tails,
             frees={worker.id: self._frees(endpoint, worker) for worker in workers if worker.chilling},
+            makes_way=self._scarcity.wanted_of(ids),
+            residence_s=self._scarcity.residence_s,
             hold=self._provisions.hold(endpoint),
             closing=self.closing,
             hurried=self._hurried,
@@ -333,6 +343,8 @@ class Reconciler:
             idle = self._fleet.worker(worker_id)
             if idle is not None:
                 self._chill(endpoint, idle)
+        for other in self._scarcity.passed(step, new):
+            self.wake(other)
         if step.change.removed:
             self._gateway.withdraw(endpoint.id)
         else:
@@ -414,41 +426,3 @@ class Reconciler:
 def _unacknowledged(worker: Worker) -> bool:
     """Was its start asked for, or about to be, without an answer so far?"""
     return worker.state is WorkerState.STARTING and worker.acknowledged_at is None
-
-
-def worker_spec(
-    endpoint: Endpoint, launch: Launch, worker: Worker, managed: Managed, provision: Provision
-) -> WorkerSpec:
-    """What the provider is asked to run for this worker: its launch with addresses and cards filled in."""
-    host = "127.0.0.1" if worker.address is None else worker.address.host
-    port = None if worker.address is None else worker.address.port
-    fill = {"{host}": host, "{port}": str(port or ""), "{model}": launch.models[0] if launch.models else ""}
-    fill |= provision.fill
-    placement = worker.placement
-    plain = {variable: value for variable, value in launch.env.items() if isinstance(value, str)}
-    secrets = {variable: value.secret for variable, value in launch.env.items() if isinstance(value, SecretRef)}
-    devices = () if placement is None else managed.devices(placement.host, placement.gpus)
-    ports = {} if placement is None else launch.mapped(placement)
-    fill |= {f"{{port_{declared}}}": str(own) for declared, own in ports.items()}
-    return WorkerSpec(
-        id=worker.id,
-        endpoint=endpoint.id,
-        name=f"{endpoint.slug}-{worker.number}",
-        command=tuple(_filled(argument, fill) for argument in launch.command),
-        image=launch.image,
-        env={**plain, **provision.env},
-        mounts=provision.mounts,
-        project=endpoint.project,
-        secrets=secrets,
-        credential=launch.credential,
-        port=port,
-        gpus=tuple(gpu.id for gpu in devices if not gpu.virtual),
-        virtual_gpus=tuple(gpu.index for gpu in devices if gpu.virtual),
-        ports=ports,
-    )
-
-
-def _filled(argument: str, values: dict[str, str]) -> str:
-    for placeholder, value in values.items():
-        argument = argument.replace(placeholder, value)
-    return argument

@@ -251,12 +251,23 @@ class WaitingRoom:
         within("/waiting/wait_s_max", self.wait_s_max, 0, 86_400)
 
 
+class Strategy(StrEnum):
+    """How new workers get room during an update. SURGE: beside the old ones, waiting for room where there is none.
+    RECREATE: when all old ones are gone. AUTO: beside them where that fits, else in the place of one after the other.
+    """
+
+    AUTO = "auto"
+    SURGE = "surge"
+    RECREATE = "recreate"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """How a new revision replaces the old one: up to `surge` workers above the wanted number while it does.
     A draining worker is given `drain_timeout_s` to finish its requests, then `grace_s` between SIGTERM and SIGKILL.
     """
 
+    strategy: Strategy = Strategy.AUTO
     surge: int = 1
     drain_timeout_s: float = 600.0
     grace_s: float = 10.0

@@ -67,7 +67,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """How many workers an endpoint should have from `at` on, why, and from what facts. Stored when it is a change."""
+    """How many workers an endpoint should have from `at` on, why, and from what facts. Stored when it is a change, or
+    when it makes room: a rollout that gives up an old worker, an idle worker that makes way for others' requests.
+    """
 
     at: float
     current: int

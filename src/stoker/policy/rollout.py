@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from stoker.domain.endpoint import Endpoint, Failures, Phase
+from stoker.domain.endpoint import Endpoint, Failures, Phase, Strategy
 from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerId, WorkerState
 from stoker.policy.pools import distribute, victims
 
@@ -101,7 +101,9 @@ def plan(
     leaving = victims(active, endpoint.spec.pools, wanted=wanted, loads=loads)
     actions = _shrink(leaving, held, floors)
     ready = sum(1 for w in active if w.state is WorkerState.READY and w not in leaving)
-    actions += _replace(old, loads, keep=max(0, wanted - ready), yield_hardware=yield_hardware)
+    recreate = endpoint.spec.rollout.strategy is Strategy.RECREATE
+    keep = 0 if recreate else max(0, wanted - ready)
+    actions += _replace(old, loads, keep=keep, yield_hardware=yield_hardware)
     actions += _drained(workers, drained=drained, now=now)
     cold = [w for w in running if w.state is WorkerState.COLD]
     missing = max(0, wanted - len(active) + len(leaving))
@@ -115,7 +117,8 @@ def plan(
         # What single pools lack though there are enough workers in all; during an update the surge is the limit.
         minima = {p.name: p.bounds.min if endpoint.spec.bounds.min <= wanted else 0 for p in endpoint.spec.pools}
         starts = {p: max(n, minima[p] - have[p], floors[p] - held[p]) for p, n in starts.items()}
-    return (*actions, *_starts(endpoint.failures, starts, now=now)) if may_start else tuple(actions)
+    waits = recreate and any(not w.gone and not endpoint.runs(w.pool, w.revision) for w in workers)
+    return tuple(actions) if waits or not may_start else (*actions, *_starts(endpoint.failures, starts, now=now))
 
 
 def _shrink(leaving: Sequence[Worker], held: Counter[str], floors: Mapping[str, int]) -> list[Action]:

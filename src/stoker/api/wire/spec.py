@@ -25,6 +25,7 @@ from stoker.domain.endpoint import (
     ScaleBounds,
     ScalingPolicy,
     SecretRef,
+    Strategy,
     Timeouts,
     WaitingRoom,
 )
@@ -212,6 +213,7 @@ class RoutingIn(In):
 class RolloutIn(In):
     """How a new revision replaces the old one."""
 
+    strategy: Strategy = Strategy.AUTO
     surge: Whole = 1
     drain_timeout_s: Number = 600.0
     grace_s: Number = 10.0
