@@ -48,12 +48,14 @@ def hardware_name(placement: Placement | None, offer: Offer | None) -> str:
 
 def price_of(placement: Placement | None, offer: Offer | None) -> float | None:
     """The price per hour of what a worker holds: the one it was placed at, else that of its host now. `None` when a
-    part of it has no price.
+    part of it has no price. What a cold worker has let go of costs nothing: the rest is priced as its host prices it
+    now.
     """
-    if placement is None or placement.price is not None:
+    if placement is None or (placement.price is not None and not placement.freed):
         return None if placement is None else placement.price
     if offer is None or offer.prices is None:
         return None
-    families = sorted({gpu.family for gpu in offer.gpus if gpu.index in placement.gpus})
+    held = placement.held
+    families = sorted({gpu.family for gpu in offer.gpus if gpu.index in held.gpus})
     family = families[0] if len(families) == 1 else None
-    return offer.prices.of(family, len(placement.gpus), vcpu=placement.vcpu, ram_gib=placement.ram_gib)
+    return offer.prices.of(family, len(held.gpus), vcpu=held.vcpu, ram_gib=held.ram_gib)
