@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -56,9 +57,7 @@ def test_however_time_is_cut_every_second_counts_once_and_in_its_hour(
     ready = None if ready_after is None else started + ready_after
     one = worker(1, WorkerState.READY, started_at=started, ready_at=ready, ended_at=ended)
     edges = sorted({0.0, *cuts, 40_000.0})
-    parts = [
-        part for a, b in zip(edges, edges[1:], strict=False) for part in time_of(one, since=a, until=b, price=price)
-    ]
+    parts = [part for a, b in pairwise(edges) for part in time_of(one, since=a, until=b, price=price)]
     end = 40_000.0 if ended is None else ended
     assert sum(usage.started_s for _, usage in parts) == pytest.approx(end - started, abs=1e-6)
     ready_s = 0.0 if ready is None else max(0.0, end - ready)
