@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import http.client
 import json
 import os
 import signal
-import socket
-import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from stoker import tls
 from stoker.domain.errors import Unavailable
-from stoker.roles import REFUSED, Held, Order, hold, holder
+from stoker.listening import Sockets, bind
+from stoker.roles import REFUSED, Held, Order, hold
 from stoker.settings import MASTER_KEY_VARIABLE, Paths, Settings
 
-BACKLOG = 4096
-# A gateway whose supervisor was killed lets go of the port within moments.
-BIND_WAIT_S = 10.0
 # The first restart is immediate; a role that keeps dying is given these pauses, the last one again and again.
 RESTART_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # A role that lived this long starts with a clean slate.
@@ -38,82 +32,12 @@ STEADY_S = 60.0
 ROLE_END_WAIT_S = 40.0
 READY_WAIT_S = 60.0
 SUCCESSOR_WAIT_S = 30.0
-# Where systemd puts the first socket that it hands over (sd_listen_fds(3)).
-_SYSTEMD_FIRST_FD = 3
 
 Say = Callable[[str], None]
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-@dataclass(slots=True)
-class Sockets:
-    """The listening sockets, bound here and inherited by the roles."""
-
-    public: socket.socket
-    control: socket.socket
-    link: socket.socket
-
-    def close(self) -> None:
-        for each in (self.public, self.control, self.link):
-            each.close()
-
-
-def bind(settings: Settings, environ: Mapping[str, str]) -> Sockets:
-    """Bind all sockets. Raises `Unavailable` when the public port is taken."""
-    paths = settings.paths
-    _make_private(paths.run)
-    return Sockets(
-        public=_inherited(environ) or _bind_public(settings.host, settings.port),
-        control=_bind_unix(paths.control_socket),
-        link=_bind_unix(paths.link_socket),
-    )
-
-
-def _make_private(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.lstat()
-    # It may lie in a folder that everybody can write to: somebody else's must not be used.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise Unavailable(f"{folder} is not a folder of this user; remove it, or choose another data folder")
-    folder.chmod(0o700)
-
-
-def _inherited(environ: Mapping[str, str]) -> socket.socket | None:
-    if environ.get("LISTEN_PID") != str(os.getpid()) or environ.get("LISTEN_FDS", "0") == "0":
-        return None
-    return socket.socket(fileno=_SYSTEMD_FIRST_FD)
-
-
-def _bind_public(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    deadline = time.monotonic() + BIND_WAIT_S
-    while True:
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-            listening.listen(BACKLOG)
-        except OSError as exc:
-            listening.close()
-            if exc.errno == errno.EADDRINUSE and time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            hint = "choose another with --port" if exc.errno == errno.EADDRINUSE else "choose another with --host"
-            raise Unavailable(f"cannot listen on {host}:{port}: {exc.strerror}; {hint}") from exc
-        return listening
-
-
-def _bind_unix(path: Path) -> socket.socket:
-    # Left over from a supervisor that was killed: the lock on the data folder says that nobody uses it.
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
-    path.chmod(0o600)
-    listening.listen(BACKLOG)
-    return listening
 
 
 @dataclass(slots=True)
@@ -468,75 +392,3 @@ def _where(paths: Paths) -> str:
     with contextlib.suppress(OSError):
         return f" at {paths.address.read_text(encoding='ascii').strip()}"
     return ""
-
-
-def upgrade(settings: Settings, *, timeout_s: float) -> int:
-    """Have the running Stoker replace its gateway without loss. The new one's process id.
-
-    Raises `Unavailable` when none runs, or when the new one does not take over.
-    """
-    paths = settings.paths
-    pid = holder(paths.supervisor_lock)
-    if pid is None:
-        raise Unavailable(f"no Stoker runs on {settings.data_dir}")
-    paths.upgrade.unlink(missing_ok=True)
-    os.kill(pid, signal.SIGHUP)
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError):
-            if (text := paths.upgrade.read_text(encoding="utf-8")).endswith("\n"):
-                word, _, rest = text.strip().partition(" ")
-                if word == "done":
-                    return int(rest)
-                raise Unavailable(rest)
-        time.sleep(0.05)
-    raise Unavailable(f"no new gateway after {timeout_s:g} s; see what `stoker up` says")
-
-
-def down(settings: Settings, *, timeout_s: float) -> str:
-    """Stop everything on this data folder, workers included, as Ctrl-C does. Says what was done.
-
-    Raises `Unavailable` when it is not done within `timeout_s`.
-    """
-    paths = settings.paths
-    pid = holder(paths.supervisor_lock)
-    if pid is None:
-        stopped = asyncio.run(_stop_leftovers(settings, timeout_s=timeout_s))
-        return f"Stoker was not running; stopped {stopped} leftover workers" if stopped else "Stoker was not running"
-    # The lock is held, so the process that wrote its id there is still the one that runs.
-    os.kill(pid, signal.SIGINT)
-    deadline = time.monotonic() + timeout_s
-    while holder(paths.supervisor_lock) is not None:
-        if time.monotonic() >= deadline:
-            raise Unavailable(
-                f"process {pid} is still draining after {timeout_s:g} s; `stoker down` again cuts requests"
-            )
-        time.sleep(0.1)
-    return "stopped"
-
-
-async def _stop_leftovers(settings: Settings, *, timeout_s: float) -> int:
-    """End workers whose Stoker is gone, without one."""
-    from stoker.providers import base as providers
-
-    options = {
-        "ports": settings.worker_ports,
-        "log_mib": settings.worker_log_mib,
-        "workers_kept": settings.workers_kept,
-    }
-    try:
-        # Held so that no Stoker starts meanwhile, and to let the roles of a killed one go first.
-        with hold(settings.paths.supervisor_lock), hold(settings.paths.control_lock, wait_s=timeout_s):
-            provider = providers.load("process", providers.ProviderOptions(settings.data_dir, options))
-            found = [observed.id for observed in await provider.list()]
-            deadline = time.monotonic() + timeout_s
-            while left := await provider.list():
-                if time.monotonic() >= deadline:
-                    raise Unavailable(f"{len(left)} workers are still there after {timeout_s:g} s")
-                for observed in left:
-                    await provider.stop(observed.id, grace_s=10.0)
-                await asyncio.sleep(0.1)
-            await provider.close()
-            return len(found)
-    except Held as exc:
-        raise Unavailable(str(exc)) from exc

@@ -81,7 +81,7 @@ def down(
 ) -> None:
     """Stop Stoker on this machine, and all its workers."""
     from stoker.domain.errors import StokerError
-    from stoker.supervisor import down as stop
+    from stoker.steering import down as stop
 
     timeout_s = seconds(timeout)
     settings = session.settings()
@@ -100,7 +100,7 @@ def down(
 def upgrade(session: Session) -> None:
     """Start a new gateway that takes over without losing a request; the old one finishes what it has."""
     from stoker.domain.errors import StokerError
-    from stoker.supervisor import upgrade as replace
+    from stoker.steering import upgrade as replace
 
     settings = session.settings()
     try:
