@@ -7,33 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
-import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.hardware import DEFAULT_REGION, Offer, PortRange, VirtualGpus
 from stoker.domain.measurements import Taken
-from stoker.domain.worker import Exit, Observed, WorkerId, WorkerSpec
-from stoker.providers import consumption, inventory, shim, worker_log
+from stoker.domain.worker import Observed, WorkerId, WorkerSpec
+from stoker.providers import consumption, folders, inventory, shim, worker_log
 from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
 
 # A shim answers within milliseconds; on a machine that swaps it may take seconds.
 SHIM_WAIT_S = 20.0
-PID_WAIT_S = 1.0
-# What survived its shim may be making children while it is looked for.
-SURVIVOR_PASSES, SURVIVOR_PAUSE_S = 50, 0.01
-PAUSED = "paused"
 GONE = ".gone"
 # What a worker takes over of Stoker's own environment: what programs need to find files, never what Stoker was told.
 PASSED_ON = (
@@ -104,7 +96,7 @@ class ProcessProvider:
             if await asyncio.to_thread(self._prepare, folder, spec):
                 await self._spawn(folder)
             else:
-                await asyncio.to_thread(_resume, folder)
+                await asyncio.to_thread(folders.resume, folder)
         except OSError as exc:
             raise Unavailable(f"cannot start the worker: {exc}") from exc
 
@@ -129,7 +121,7 @@ class ProcessProvider:
                 process.kill()
             await process.wait()
             raise Unavailable(f"the worker's shim did not answer within {SHIM_WAIT_S:g} s") from exc
-        if process.returncode == shim.HELD and await asyncio.to_thread(_observe, folder) is None:
+        if process.returncode == shim.HELD and await asyncio.to_thread(folders.observe, folder) is None:
             raise Unavailable("somebody else was about to start or remove the worker")
         if process.returncode not in (0, shim.HELD, shim.ENDED):
             lines = said.decode(errors="replace").strip().splitlines()
@@ -148,7 +140,7 @@ class ProcessProvider:
             "cwd": str(work),
             "log_bytes": self._log_bytes,
         }
-        _write_private(folder / "spec.json", json.dumps(content))
+        folders.write_private(folder / "spec.json", json.dumps(content))
         return True
 
     def _environ(self, folder: Path, spec: WorkerSpec) -> dict[str, str]:
@@ -177,7 +169,7 @@ class ProcessProvider:
 
     async def pause(self, worker: WorkerId) -> None:
         try:
-            await asyncio.to_thread(_pause, self._folder_of(worker))
+            await asyncio.to_thread(folders.pause, self._folder_of(worker))
         except OSError as exc:
             raise Unavailable(f"cannot pause the worker: {exc}") from exc
 
@@ -192,16 +184,16 @@ class ProcessProvider:
     def _stop(self, folder: Path, grace_s: float) -> None:
         # Without its folder it is unknown, or somebody else puts it away at this moment.
         with contextlib.suppress(FileNotFoundError):
-            with _kept_free(folder) as free:
+            with folders.kept_free(folder) as free:
                 if free:
-                    _end_survivors(folder)
+                    folders.end_survivors(folder)
                     self._put_away(folder)
                     return
             with self._stopping:
                 # The shim may not have read what an earlier stop wrote, and of two graces the shorter one counts.
-                least_s = min(grace_s, _grace_s(folder))
-                _write_private(folder / "stop.json", json.dumps({"grace_s": least_s}))
-            pid = _shim_pid(folder)
+                least_s = min(grace_s, folders.grace_s(folder))
+                folders.write_private(folder / "stop.json", json.dumps({"grace_s": least_s}))
+            pid = folders.shim_pid(folder)
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
@@ -232,14 +224,14 @@ class ProcessProvider:
     def _list(self) -> tuple[Observed, ...]:
         try:
             with os.scandir(self._folder) as entries:
-                folders = [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-            seen = [_observe(folder) for folder in folders]
+                found = [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+            seen = [folders.observe(folder) for folder in found]
         except OSError as exc:
             raise Unavailable(f"cannot read {self._folder}: {exc}") from exc
         return tuple(observed for observed in seen if observed is not None)
 
     async def listens(self, worker: WorkerId, port: int) -> bool:
-        return await asyncio.to_thread(_listens, self._folder_of(worker), port)
+        return await asyncio.to_thread(folders.listens, self._folder_of(worker), port)
 
     async def execute(self, worker: WorkerId, command: tuple[str, ...], timeout_s: float) -> int:
         folder = self._folder_of(worker)
@@ -276,13 +268,13 @@ class ProcessProvider:
     def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
         folder = self._folder_of(worker)
         places = (folder, self._gone / worker)
-        return worker_log.read(places, tail=tail, follow=follow, ended=lambda: _ended(folder))
+        return worker_log.read(places, tail=tail, follow=follow, ended=lambda: folders.ended(folder))
 
     async def measure(self, workers: Mapping[WorkerId, tuple[str, ...]]) -> Mapping[WorkerId, Taken]:
         return await asyncio.to_thread(self._measure, workers)
 
     def _measure(self, workers: Mapping[WorkerId, tuple[str, ...]]) -> Mapping[WorkerId, Taken]:
-        shims = {worker: _shim_pid(self._folder_of(worker)) for worker in workers}
+        shims = {worker: folders.shim_pid(self._folder_of(worker)) for worker in workers}
         return consumption.taken({worker: pid for worker, pid in shims.items() if pid is not None}, workers)
 
     async def kept(self) -> tuple[KeptOutput, ...]:
@@ -303,178 +295,6 @@ def _check(spec: WorkerSpec) -> None:
     for name in spec.env:
         if not name or "=" in name:
             raise Invalid(f"{name!r} cannot be the name of an environment variable")
-
-
-def _pause(folder: Path) -> None:
-    """Stop all processes of a worker but its shim, which goes on to mind them."""
-    pid = _shim_pid(folder)
-    if pid is None:
-        return
-    (folder / PAUSED).touch(mode=0o600)
-    stopped: set[int] = set()
-    # Until nobody is left who could make another process.
-    while new := set(shim.descendants(pid)) - stopped:
-        _signal(new, signal.SIGSTOP)
-        stopped |= new
-
-
-def _resume(folder: Path) -> None:
-    if not (folder / PAUSED).exists():
-        return
-    pid = _shim_pid(folder)
-    if pid is not None:
-        _signal(shim.descendants(pid), signal.SIGCONT)
-    (folder / PAUSED).unlink(missing_ok=True)
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _observe(folder: Path) -> Observed | None:
-    worker = WorkerId(folder.name)
-    # In this order: a shim that comes between the two questions must not be taken for one that has ended.
-    started = (folder / "started").exists()
-    if _held(folder):
-        return Observed(id=worker, running=True)
-    # Else prepared by a control that died before it spawned the shim: nothing has ever run.
-    found = _exit(folder) if started else None
-    return None if found is None else Observed(id=worker, running=False, exit=found)
-
-
-def _ended(folder: Path) -> bool:
-    """Has it run, and runs no more? Not so while it is only prepared."""
-    started = (folder / "started").exists()
-    return not _held(folder) and (started or not folder.is_dir())
-
-
-def _held(folder: Path) -> bool:
-    """Does a shim live in this folder? Only shims lock exclusively; a shared lock asks, for a moment."""
-    try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _try_shared(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _kept_free(folder: Path) -> Iterator[bool]:
-    """Is there no shim in this folder? Then none can come as long as this lasts. Raises `FileNotFoundError`."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield _try_shared(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _try_shared(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _shim_pid(folder: Path) -> int | None:
-    """The process that holds the lock; `None` when nobody does any more."""
-    deadline = time.monotonic() + PID_WAIT_S
-    while _held(folder) and time.monotonic() < deadline:
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((folder / "lock").read_bytes())
-            # The lock may have gone since, and the number to somebody else.
-            if os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                return pid
-        # Held without an id in it: it was taken this moment.
-        time.sleep(0.01)
-    return None
-
-
-def _write_private(path: Path, text: str) -> None:
-    """At one stroke, for its owner only. Several may write the same file at once; the last one wins."""
-    descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(aside, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
-
-
-def _grace_s(folder: Path) -> float:
-    """What an earlier stop granted; endless when there was none."""
-    try:
-        return float(json.loads((folder / "stop.json").read_bytes())["grace_s"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return math.inf
-
-
-def _exit(folder: Path) -> Exit | None:
-    """How the worker of a folder without a shim ended; `None` when it is just being put away."""
-    try:
-        recorded = json.loads((folder / "exit.json").read_bytes())
-        return Exit(code=recorded["code"], at=recorded["at"], reason=recorded["reason"])
-    except FileNotFoundError:
-        if not (folder / "started").exists():
-            return None
-        reason = "its shim was killed, and the worker with it"
-    except (ValueError, KeyError, TypeError):
-        # The machine went down before the file was on its disk.
-        reason = "the record of its end is damaged"
-    # With its shim the kernel has ended the command; what the command had started is ended now.
-    _end_survivors(folder)
-    lost = Exit(code=None, at=time.time(), reason=reason)
-    with contextlib.suppress(OSError):
-        _write_private(folder / "exit.json", json.dumps({"code": None, "at": lost.at, "reason": lost.reason}))
-    return lost
-
-
-def _end_survivors(folder: Path) -> None:
-    """Kill processes that carry the worker's mark but have no shim any more. Linux only."""
-    mark = b"STOKER_WORKER_FOLDER=" + os.fsencode(folder)
-    for _ in range(SURVIVOR_PASSES):
-        found = 0
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
-                if mark in file.read().split(b"\0"):
-                    os.kill(int(name), signal.SIGKILL)
-                    found += 1
-        if not found:
-            return
-        time.sleep(SURVIVOR_PAUSE_S)
-
-
-def _listens(folder: Path, port: int) -> bool:
-    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    if not wanted or not _held(folder):
-        return False
-    pid = _shim_pid(folder)
-    processes = () if pid is None else shim.descendants(pid)
-    return any(link in wanted for process in processes for link in _open_files(process))
-
-
-def _listening_inodes(port: int) -> Iterator[str]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError), open(table) as file:
-            next(file)
-            for line in file:
-                fields = line.split()
-                # 0A is LISTEN in the kernel's enumeration of TCP states (include/net/tcp_states.h).
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                    yield fields[9]
-
-
-def _open_files(pid: int) -> Iterator[str]:
-    with contextlib.suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                yield os.readlink(f"/proc/{pid}/fd/{name}")
 
 
 def connect(options: ProviderOptions) -> ProcessProvider:
