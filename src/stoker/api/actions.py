@@ -66,6 +66,7 @@ ROUTES: Mapping[tuple[str, str], Action] = {
     ("DELETE", "/volumes/{ref}"): Action.VOLUME_DELETE,
     ("GET", "/audit"): Action.AUDIT_READ,
     ("GET", "/info"): Action.INSTALLATION_READ,
+    ("GET", "/schema"): Action.INSTALLATION_READ,
     ("GET", "/hardware"): Action.INSTALLATION_READ,
     ("POST", "/models"): Action.MODEL_CREATE,
     ("GET", "/models"): Action.MODEL_LIST,
