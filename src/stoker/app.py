@@ -331,7 +331,7 @@ class Stoker:
             gateways=lambda: self.link.gateways,
             anybody=self.settings.metrics_open,
         )
-        return faces.make(self.services, self._dialects, metrics)
+        return faces.make(self.services, self._dialects, metrics, cors_origins=self.settings.cors_origins)
 
 
 def kept_of(settings: Settings) -> Kept:
