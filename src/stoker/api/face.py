@@ -24,6 +24,7 @@ from stoker.api.routes import (
     models,
     projects,
     records,
+    reservations,
     secrets,
     templates,
     usage,
@@ -54,6 +55,8 @@ _KINDS = {
 }
 # Names in a body are the caller's, and may be as long as the body.
 POINTER_CHARS_MAX = 1_024
+# What is full or away is asked again soon: a person waits for it.
+RETRY_AFTER_S = "2"
 _STATUS: tuple[tuple[type[StokerError], int], ...] = (
     (Invalid, 422),
     (NotFound, 404),
@@ -68,7 +71,8 @@ _STATUS: tuple[tuple[type[StokerError], int], ...] = (
 
 async def _stoker_error(_request: Request, exc: Exception) -> Response:
     status = next((status for kind, status in _STATUS if isinstance(exc, kind)), 500)
-    return problem(status, str(exc), problems=exc.problems if isinstance(exc, Invalid) else ())
+    later = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else {}
+    return problem(status, str(exc), problems=exc.problems if isinstance(exc, Invalid) else (), headers=later)
 
 
 async def _validation_error(_request: Request, exc: Exception) -> Response:
@@ -140,6 +144,7 @@ def make(services: Services) -> FastAPI:
     for module in (
         endpoints,
         records,
+        reservations,
         usage,
         models,
         templates,
