@@ -14,7 +14,7 @@ from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Address, Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry
 from stoker.link.server import LinkServer
-from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL
+from stoker.policy.backoff import FAILURES_BEFORE_REFUSAL
 
 S = WorkerState
 AT = Address(host="127.0.0.1", port=20_000)
