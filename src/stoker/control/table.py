@@ -15,6 +15,14 @@ from stoker.link.messages import AddressEntry, EndpointEntry, KeyEntry, WorkerEn
 from stoker.link.server import LinkServer
 from stoker.policy.backoff import standing_of
 
+# Of the reasons whose texts quote what is not Stoker's own.
+_SAID_TO_ANYBODY = {
+    "start_failed": "its workers do not start",
+    "model_failed": "its model cannot be had",
+    "model_downloading": "its model is being fetched",
+    "volume_unavailable": "a volume of it cannot be had",
+    "stopped": "the endpoint is stopped",
+}
 _ROUTABLE = (WorkerState.READY, WorkerState.DRAINING)
 
 
@@ -36,6 +44,9 @@ def entry_of(
     live = [w for w in workers if not w.gone]
     refusal, text, retry_after_s = _refusal(endpoint, live, closing=closing, now=now, hold=hold)
     spec = endpoint.spec
+    if spec.access is Access.OPEN and refusal is not None:
+        # Anybody may ask: output of workers and addresses of models are for those who may read the endpoint.
+        text = _SAID_TO_ANYBODY.get(refusal, text)
     return EndpointEntry(
         id=endpoint.id,
         number=endpoint.number,
