@@ -13,7 +13,7 @@ from typing import Any
 import typer.main
 from fastapi import FastAPI
 
-from stoker.api import face
+from stoker.api import face, schema
 from stoker.api.actions import ROUTES
 from stoker.api.wire.spec import SpecIn
 from stoker.cli.main import application
@@ -28,7 +28,13 @@ NOTE = "<!-- Written by docs/generate.py; `make docs` writes it anew. -->"
 
 def pages() -> dict[str, str]:
     """Every generated page by file name."""
-    return {"cli.md": _cli(), "settings.md": _settings(), "endpoint.md": _endpoint(), "api.md": _api()}
+    return {
+        "cli.md": _cli(),
+        "settings.md": _settings(),
+        "endpoint.md": _endpoint(),
+        "endpoint.schema.json": json.dumps(schema.document(), indent=2) + "\n",
+        "api.md": _api(),
+    }
 
 
 # Command line
@@ -103,7 +109,8 @@ def _endpoint() -> str:
     schema = SpecIn.model_json_schema()
     definitions: Mapping[str, Any] = schema["$defs"]
     lines = ["# The endpoint document", "", NOTE, ""]
-    lines += ["What `stoker apply` reads and the API takes. [An annotated example](../../examples/endpoint.yaml).", ""]
+    lines += ["What `stoker apply` reads and the API takes. [An annotated example](../../examples/endpoint.yaml);"]
+    lines += ["[its JSON Schema](endpoint.schema.json), which `stoker schema` prints.", ""]
     lines += _object("The document", schema, definitions, [])
     return "\n".join(lines)
 

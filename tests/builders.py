@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stoker.domain.endpoint import (
     Endpoint,
     EndpointId,
@@ -24,7 +26,7 @@ def endpoint(
     desired: int = 0,
     revision: int = 1,
     phase: Phase = Phase.ACTIVE,
-    failures: Failures | None = None,
+    failures: Failures | Mapping[str, Failures] | None = None,
     surge: int = 1,
     strategy: Strategy = Strategy.AUTO,
     low: int = 0,
@@ -49,7 +51,7 @@ def endpoint(
         alike={pool.name: (revision,) for pool in spec.pools},
         phase=phase,
         desired=desired,
-        failures=failures or Failures(),
+        failures={"default": failures} if isinstance(failures, Failures) else failures or {},
         created_at=0.0,
         updated_at=0.0,
     )

@@ -43,6 +43,7 @@ from stoker.control.prober import Prober
 from stoker.control.projects import Projects
 from stoker.control.provisions import Provisions
 from stoker.control.reconciler import Reconciler
+from stoker.control.reservations import Reservations
 from stoker.control.retention import Retention
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
@@ -118,6 +119,7 @@ class Stoker:
             attached=lambda e: self.keys.attached_to(e),
             used=lambda keys: self.keys.used(keys),
             told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
+            shown=lambda tickets: self.reservations.used(tickets),
             hold=lambda endpoint: self.provisions.hold(endpoint),
         )
         self._dialects = faces.found()
@@ -180,6 +182,7 @@ class Stoker:
         )
         self.prober.attach(self.reconciler)
         self.gateway.attach(self.link, self.publisher, self.reconciler)
+        self.reservations = Reservations(self.fleet, self.link, self.gateway, clock=clock, new_id=new_id)
         self.models = Models(
             store,
             self.downloads,
@@ -212,6 +215,7 @@ class Stoker:
             master_key=MasterKey(store, self.vault, clock=clock),
             models=self.models,
             volumes=self.volumes,
+            reservations=self.reservations,
             templates=Templates(store, clock=clock, new_id=new_id),
             views=Views(
                 self.fleet,
@@ -253,6 +257,7 @@ class Stoker:
         self.link.open()
         loops = [
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
+            Loop("forget reservations", self.reservations.sweep, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
@@ -331,7 +336,7 @@ class Stoker:
             gateways=lambda: self.link.gateways,
             anybody=self.settings.metrics_open,
         )
-        return faces.make(self.services, self._dialects, metrics)
+        return faces.make(self.services, self._dialects, metrics, cors_origins=self.settings.cors_origins)
 
 
 def kept_of(settings: Settings) -> Kept:

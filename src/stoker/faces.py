@@ -13,12 +13,14 @@ from importlib import import_module
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Host, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoker import dialects
 from stoker.api import face as native
+from stoker.api import methods
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
@@ -66,17 +68,25 @@ class LazyFace:
         return app
 
 
-def make(services: Services, spoken: Sequence[Dialect], metrics: BaseRoute) -> Starlette:
-    """The application. Hosts of clouds come first: there `/api/v1` is theirs."""
+def make(
+    services: Services, spoken: Sequence[Dialect], metrics: BaseRoute, *, cors_origins: Sequence[str] = ()
+) -> Starlette:
+    """The application. Hosts of clouds come first: there `/api/v1` is theirs. Pages of `cors_origins` may call the
+    native API. What no face answers is a problem document.
+    """
     app: FastAPI = native.make(services)
     lazy = {dialect.name: LazyFace(dialect, services) for dialect in spoken}
-    return Starlette(
+    whole = Starlette(
         routes=[
             *(Host(host, app=lazy[dialect.name]) for dialect in spoken for host in dialect.hosts),
-            Mount(native.PREFIX, app=app),
+            Mount(native.PREFIX, app=app, middleware=methods.middleware(cors_origins)),
             Route("/api/openapi.json", lambda _request: JSONResponse(app.openapi())),
             Route("/api/docs", lambda _request: get_swagger_ui_html(openapi_url="/api/openapi.json", title="Stoker")),
             metrics,
             *(Mount(f"/{dialect.name}", app=lazy[dialect.name]) for dialect in spoken),
-        ]
+        ],
+        exception_handlers={HTTPException: native.http_error, Exception: native.server_error},
     )
+    # An address is there or it is not, with its slash or without.
+    whole.router.redirect_slashes = False
+    return whole

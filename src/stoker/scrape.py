@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from stoker.control.keys import Keys
@@ -34,9 +35,9 @@ def route(
             try:
                 principal = keys.principal(bearer_or_api_key(request))
             except Unauthenticated as exc:
-                return PlainTextResponse(f"{exc}\n", 401, headers={"WWW-Authenticate": 'Bearer realm="stoker"'})
+                raise HTTPException(401, str(exc), {"WWW-Authenticate": 'Bearer realm="stoker"'}) from exc
             if not permits(principal, Action.ENDPOINT_LIST):
-                return PlainTextResponse("this key may not read\n", 403)
+                raise HTTPException(403, "this key may not read")
             seen = [e for e in seen if visible(principal, Action.ENDPOINT_LIST, project=e.project, endpoint=e.id)]
         text = metrics.page({endpoint.id: endpoint.slug for endpoint in seen}, gateways=gateways())
         return Response(text, media_type=CONTENT_TYPE_LATEST)

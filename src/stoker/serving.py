@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from stoker.api.face import problem
+from stoker.api.problems import problem
 
 # Of the reasons in docs/refusals.md: the gateway's own for a control that is away.
 _HEADERS = {"X-Stoker-Reason": "control_unavailable", "Retry-After": "2"}

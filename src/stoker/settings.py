@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -142,6 +143,7 @@ class Settings:
     `database` is the address of a PostgreSQL database, `postgresql://user@host/name`; without one, all is kept in the
     file `stoker.db` of the data folder.
     `models` maps names to GGUF files or folders. Under each of `domains`, `{slug}.{domain}` is an endpoint's host.
+    `cors_origins` are origins (`https://console.example`) whose pages may call the native API from a browser, or `*`.
     `allow_private_urls` is `off`, `on` or a list of networks: where URLs that users give may lead to, beyond public
     addresses.
     From the networks in `trusted_proxies`, `X-Forwarded-*` and `Forwarded` are believed and extended, from everywhere
@@ -174,6 +176,7 @@ class Settings:
     port: int = DEFAULT_PORT
     external_url: str | None = None
     domains: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     allow_private_urls: UrlRules = field(default_factory=UrlRules)
     trusted_proxies: tuple[str, ...] = ()
     tls_cert: str | None = None
@@ -328,6 +331,15 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(item) for item in value)
 
 
+def _origins(value: object) -> tuple[str, ...]:
+    origins = _texts(value)
+    for origin in origins:
+        # Compared letter by letter with what browsers send, which has neither a path nor a capital.
+        if origin != "*" and not re.fullmatch(r"https?://[a-z0-9.\[\]:-]+", origin):
+            raise ValueError("expected origins like https://console.example, without a path, or *")
+    return origins
+
+
 def _networks(value: object) -> tuple[str, ...]:
     # The whole network is meant, whichever of its addresses stands for it.
     return tuple(str(ip_network(item, strict=False)) for item in _texts(value))
@@ -400,6 +412,7 @@ _PARSERS: Mapping[str, Any] = {
     "port": _whole(1, 65_535),
     "external_url": _text,
     "domains": _texts,
+    "cors_origins": _origins,
     "allow_private_urls": UrlRules.parse,
     "trusted_proxies": _networks,
     "tls_cert": _text,

@@ -20,6 +20,7 @@ from stoker.control.master_key import MasterKey
 from stoker.control.models import Models, Pruned
 from stoker.control.once import Answer, Once, Ticket
 from stoker.control.projects import Projects
+from stoker.control.reservations import Reservations
 from stoker.control.secrets import Secrets
 from stoker.control.templates import Templates
 from stoker.control.usage import Usage
@@ -57,6 +58,7 @@ class Services:
     models: Models
     templates: Templates
     volumes: Volumes
+    reservations: Reservations
     views: Views
     logs: Logs
     usage: Usage

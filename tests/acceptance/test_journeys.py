@@ -58,6 +58,19 @@ def test_zero_to_two_and_back_on_real_processes(installation: Installation) -> N
     assert decisions[0]["workers"] == 0
 
 
+def test_a_request_with_a_ticket_goes_to_the_reserved_worker(installation: Installation) -> None:
+    installation.up()
+    installation.create(low=2, high=2, slots=4)
+    until(lambda: len(installation.ready_workers("e")) == 2, what="two workers")
+    for _ in range(4):
+        ticket = installation.api("POST", "/endpoints/e/reservations", {"cost": 2, "expires_s": 60})
+        with installation.request("GET", "/e/e/who", X_Stoker_Reservation=ticket["id"]) as answer:
+            assert (answer.status, answer.headers["X-Stoker-Worker"]) == (200, ticket["worker"])
+        installation.api("DELETE", f"/endpoints/e/reservations/{ticket['id']}")
+        with installation.request("GET", "/e/e/who", X_Stoker_Reservation=ticket["id"]) as answer:
+            assert (answer.status, answer.headers["X-Stoker-Reason"]) == (410, "reservation_gone")
+
+
 def test_a_command_that_exits_at_once_shows_its_last_lines(installation: Installation) -> None:
     installation.up()
     result = installation.run(

@@ -1,6 +1,8 @@
-"""Keys, models and engines."""
+"""Keys, engines and the schema of endpoint documents."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -74,3 +76,11 @@ def test_engines_and_their_parameters_are_listed(stoker: Command, fake: FakeStok
     line = stoker("engines", "vllm", "--version", "0.15.1").out.splitlines()[1]
     assert line.split() == ["--dtype", "auto,half", "auto", "Type", "of", "weights."]
     assert fake.asked[-1].query == {"version": "0.15.1"}
+
+
+def test_the_schema_of_the_endpoint_document_is_printed_without_a_stoker(stoker: Command, fake: FakeStoker) -> None:
+    ran = stoker("schema")
+    assert ran.code == 0
+    assert json.loads(ran.out)["title"] == "Stoker endpoint"
+    assert ran.out == stoker("schema", "--json").out
+    assert fake.asked == []

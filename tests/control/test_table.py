@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from builders import endpoint, worker
-from stoker.control.table import Publisher, entry_of, key_entry_of
+from stoker.control.table import _SAID_TO_ANYBODY, Publisher, entry_of, key_entry_of
 from stoker.domain.access import ApiKey, KeyId, Scope
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Failures, Phase, ProjectId
+from stoker.domain.models import Hold
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Address, Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry
 from stoker.link.server import LinkServer
-from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL
+from stoker.policy.backoff import FAILURES_BEFORE_REFUSAL
 
 S = WorkerState
 AT = Address(host="127.0.0.1", port=20_000)
@@ -22,9 +24,14 @@ FAILING = Failures(count=FAILURES_BEFORE_REFUSAL, last_at=100.0, last_reason="ex
 
 
 def entry(
-    which: Endpoint, *workers: Worker, closing: bool = False, now: float = 100.0, attached: tuple[str, ...] = ()
+    which: Endpoint,
+    *workers: Worker,
+    closing: bool = False,
+    now: float = 100.0,
+    attached: tuple[str, ...] = (),
+    hold: Hold | None = None,
 ) -> EndpointEntry:
-    return entry_of(which, workers, attached=attached, domains=["x.test"], closing=closing, now=now)
+    return entry_of(which, workers, attached=attached, domains=["x.test"], closing=closing, now=now, hold=hold)
 
 
 def test_only_workers_that_take_or_finish_requests_are_in_it_oldest_first() -> None:
@@ -72,6 +79,35 @@ def test_failing_starts_refuse_nobody_while_a_worker_serves_and_say_when_to_come
     failing = endpoint(failures=FAILING)
     assert entry(failing, worker(1, S.READY, address=AT)).refusal is None
     assert entry(failing, worker(1, S.STARTING, address=AT)).retry_after_s == 4.0
+
+
+SECRET = "its last output:\npassword=hunter2 at https://models.test/?token=abc"
+
+
+@pytest.mark.parametrize(
+    ("hold", "reason"),
+    [
+        (None, "start_failed"),
+        (Hold(SECRET, failed=True), "model_failed"),
+        (Hold(SECRET, left_s=1e6), "model_downloading"),
+        (Hold(SECRET, failed=True, volume=True), "volume_unavailable"),
+    ],
+)
+def test_of_an_open_endpoint_nobody_is_shown_what_its_workers_said(hold: Hold | None, reason: str) -> None:
+    which = endpoint(failures=replace(FAILING, last_reason=SECRET))
+    told = entry(which, now=100.0, hold=hold)
+    assert (told.refusal, SECRET in told.refusal_text) == (reason, True), "who may call it is told"
+    open_ = replace(which, spec=replace(which.spec, access=Access.OPEN))
+    kept = entry(open_, now=100.0, hold=hold)
+    assert (kept.refusal, kept.retry_after_s) == (told.refusal, told.retry_after_s)
+    assert "hunter2" not in repr(kept)
+    assert "token" not in repr(kept)
+    assert kept.refusal_text
+
+
+def test_every_text_for_anybody_is_of_a_reason_there_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "refusals.md").read_text()
+    assert [reason for reason in _SAID_TO_ANYBODY if f"`{reason}`" not in page] == []
 
 
 def test_attached_keys_are_named_for_access_attached_alone() -> None:

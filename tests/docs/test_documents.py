@@ -39,7 +39,7 @@ def test_every_route_is_in_the_reference_with_its_scope() -> None:
     for path, methods in paths.items():
         for method in methods:
             assert re.search(
-                rf"\| {method.upper()} \| `{re.escape(path)}` \| (read|deploy|admin|installation) \|", text
+                rf"\| {method.upper()} \| `{re.escape(path)}` \| (read|invoke|deploy|admin|installation) \|", text
             )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.loopback import endpoint, run, site, until, worker
 from stoker.gateway.reservations import RESERVATIONS_MAX, Reservations
-from stoker.link.messages import Delta, ReservationEntry
+from stoker.link.messages import Delta, Report, ReservationEntry
 
 
 def test_a_ticket_is_good_for_its_endpoint_until_it_expires() -> None:
@@ -18,6 +18,16 @@ def test_a_ticket_is_good_for_its_endpoint_until_it_expires() -> None:
     assert tickets.worker_of("t", "e", 10.0) is None
     tickets.sweep(10.0)
     assert len(tickets) == 0
+
+
+def test_tickets_that_were_shown_are_told_once() -> None:
+    tickets = Reservations({})
+    tickets.put(ReservationEntry("t", "e", "w", 10.0), 0.0)
+    assert tickets.worker_of("t", "other", 1.0) is None
+    assert tickets.used == set()
+    tickets.worker_of("t", "e", 1.0)
+    tickets.worker_of("t", "e", 2.0)
+    assert tickets.used == {"t"}
 
 
 def test_tickets_are_bounded_in_number() -> None:
@@ -41,6 +51,7 @@ def test_a_request_with_a_ticket_goes_to_its_worker_and_is_told_which(tmp_path: 
                     assert (reply.status, reply.header("X-Stoker-Worker")) == (200, "w2")
                 assert (len(one.asked), len(two.asked)) == (0, 3)
                 assert two.asked[0].header("X-Stoker-Reservation") is None
+                await until(lambda: any("t-1" in report.tickets_used for report in s.control.all(Report)))
                 s.control.seq += 1
                 s.control.say(Delta(s.control.seq, reservations_gone=("t-1",)))
                 await until(lambda: s.control.acked >= s.control.seq)

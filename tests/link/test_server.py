@@ -378,6 +378,17 @@ def test_tickets_are_handed_over_and_again_to_a_gateway_that_comes_later(tmp_pat
     linked(tmp_path, body)
 
 
+def test_tickets_that_are_over_are_not_kept(tmp_path: Path) -> None:
+    async def body(link: Link) -> None:
+        link.server.open()
+        for number in range(1_000):
+            link.server.put_reservation(ReservationEntry(str(number), "e", "w", 0.0))
+        assert len(link.server._reservations) < 100
+        assert link.server._reservations_left() == ()
+
+    linked(tmp_path, body)
+
+
 def test_what_comes_free_is_passed_on(tmp_path: Path) -> None:
     async def body(link: Link) -> None:
         link.server.open()

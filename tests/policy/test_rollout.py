@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from builders import endpoint, worker
 from stoker.domain.endpoint import Failures, Phase, PoolSpec, ScaleBounds, Strategy
 from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerState
-from stoker.policy.rollout import Action, Chill, Drain, Start, Stop, Warm, plan, retry_at
+from stoker.policy.backoff import retry_at
+from stoker.policy.rollout import Action, Chill, Drain, Start, Stop, Warm, plan
 
 S = WorkerState
 NOW = 1_000.0
@@ -98,7 +99,7 @@ def test_an_old_worker_yields_its_hardware_when_a_new_one_fits_only_then() -> No
 
 def test_failed_starts_back_off_exponentially_and_then_try_one_worker() -> None:
     failing = endpoint(desired=4, failures=Failures(count=3, last_at=NOW, last_reason="exit 1"))
-    assert retry_at(failing.failures) == NOW + 4.0
+    assert retry_at(failing.failures["default"]) == NOW + 4.0
     assert plan(failing, [], loads={}, drained=(), now=NOW + 3.9) == ()
     assert plan(failing, [], loads={}, drained=(), now=NOW + 4.0) == (Start("default", 1),)
     assert retry_at(Failures(count=50, last_at=NOW)) == NOW + 300.0

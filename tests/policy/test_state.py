@@ -14,7 +14,7 @@ from stoker.domain.models import Hold
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
 from stoker.domain.views import EndpointState
 from stoker.domain.worker import Worker, WorkerState
-from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL
+from stoker.policy.backoff import FAILURES_BEFORE_REFUSAL
 from stoker.policy.state import condition_of, outcome_of
 
 S, E, K, R = WorkerState, EndpointState, OperationKind, OperationState

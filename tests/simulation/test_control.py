@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from simulation import virtual
+from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
 from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Rollout, ScaleBounds, ScalingPolicy, Strategy
 from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
@@ -16,6 +17,7 @@ from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
 from stoker.domain.operation import OperationState
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.worker import WorkerState
+from stoker.policy.backoff import FAILURES_BEFORE_REFUSAL
 from stoker.policy.state import condition_of
 from stoker.providers.fake import FakeProvider
 
@@ -183,7 +185,7 @@ def test_the_last_output_of_a_failed_worker_is_in_its_reason() -> None:
             await asyncio.sleep(2)
             now = w.stoker.fleet.endpoint(endpoint.id)
             assert now is not None
-            assert "no such model file" in now.failures.last_reason
+            assert "no such model file" in now.failures["default"].last_reason
 
     virtual.run(main())
 
@@ -616,6 +618,65 @@ def test_a_worker_that_does_not_fit_into_one_pool_goes_to_the_next() -> None:
             await w.stoker.endpoints.scale(ADMIN, endpoint.id, 3)
             await asyncio.sleep(20)
             assert sorted(worker.pool for worker in w.workers(endpoint.id, S.READY)) == ["cards", "plain", "plain"]
+
+    virtual.run(main())
+
+
+def test_a_pool_on_a_broken_provider_keeps_no_other_from_starting() -> None:
+    async def main() -> None:
+        good, bad = FakeProvider(clock=wall), FakeProvider(clock=wall)
+        bad.exit_code = 1
+        async with world(good, others={"bad": bad}) as w:
+            pools = (
+                PoolSpec(name="first", provider="bad", bounds=ScaleBounds(min=1, max=2)),
+                PoolSpec(name="second", provider="fake", bounds=ScaleBounds(max=2)),
+            )
+            endpoint = await w.create(replace(spec(), pools=pools))
+            await asyncio.sleep(10)
+            for _ in range(200):
+                entry = w.gateway.entry(endpoint.id)
+                assert entry is not None
+                assert entry.refusal is None, "one pool serves"
+                requests = [w.gateway.request(endpoint.id, 1) for _ in range(2)]
+                await asyncio.sleep(3)
+                assert {request.outcome for request in requests} <= {"done", None}
+            assert {worker.pool for worker in w.workers(endpoint.id, S.READY)} == {"second"}
+            now = w.stoker.fleet.endpoint(endpoint.id)
+            assert now is not None
+            assert now.failures["first"].count > FAILURES_BEFORE_REFUSAL
+            assert "second" not in now.failures
+            assert condition_of(now, w.workers(endpoint.id)).state == "ready"
+            assert len(bad.starts) < 20, "it is tried again with growing pauses"
+            bad.exit_code = None
+            await asyncio.sleep(310)
+            assert {worker.pool for worker in w.workers(endpoint.id, S.READY)} >= {"first"}, "it recovers by itself"
+
+    virtual.run(main())
+
+
+def test_an_endpoint_is_refused_when_no_pool_starts() -> None:
+    async def main() -> None:
+        one, two = FakeProvider(clock=wall), FakeProvider(clock=wall)
+        one.exit_code, two.exit_code = 1, 2
+        async with world(one, others={"two": two}) as w:
+            pools = tuple(
+                PoolSpec(name=name, provider=name, bounds=ScaleBounds(min=low, max=1))
+                for name, low in (("fake", 1), ("two", 0))
+            )
+            endpoint = await w.create(replace(spec(), pools=pools))
+
+            def refusal() -> str | None:
+                entry = w.gateway.entry(endpoint.id)
+                return None if entry is None else entry.refusal
+
+            for _ in range(100):
+                if refusal() == "start_failed":
+                    break
+                await asyncio.sleep(1)
+            assert refusal() == "start_failed"
+            now = w.stoker.fleet.endpoint(endpoint.id)
+            assert now is not None
+            assert set(now.failures) == {"fake", "two"}, "each was tried before the endpoint was given up"
 
     virtual.run(main())
 

@@ -137,7 +137,8 @@ class World:
     async def _check(self, address: Address, probe: Probe) -> str | None:
         if address.port in self.sick:
             return "HTTP 500"
-        for worker in self.provider.workers.values():
+        fakes = [each for each in self.providers.values() if isinstance(each, FakeProvider)]
+        for worker in (worker for fake in fakes for worker in fake.workers.values()):
             if worker.spec.port == address.port and worker.exit is None:
                 return None if wall() >= worker.started_at + self.load_s else "loading"
         return "refused"

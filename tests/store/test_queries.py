@@ -51,7 +51,7 @@ def test_numbers_are_given_out_once_for_each_kind(place: Place) -> None:
 
 
 def test_an_endpoint_is_read_as_it_was_written(place: Place) -> None:
-    made = an_endpoint(1, "Näme '\"%", failures=Failures(count=2, last_at=1.25))
+    made = an_endpoint(1, "Näme '\"%", failures={"a": Failures(count=2, last_at=1.25), "b": Failures()})
 
     async def body(store: Store) -> None:
         await _begin(store)

@@ -5,7 +5,6 @@ Made by `stoker.app` with the services; reached below `/api/v1`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,8 +12,10 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from stoker.api.methods import allowed, below
+from stoker.api.problems import problem
 from stoker.api.routes import (
     endpoints,
     hardware,
@@ -23,6 +24,7 @@ from stoker.api.routes import (
     models,
     projects,
     records,
+    reservations,
     secrets,
     templates,
     usage,
@@ -53,6 +55,8 @@ _KINDS = {
 }
 # Names in a body are the caller's, and may be as long as the body.
 POINTER_CHARS_MAX = 1_024
+# What is full or away is asked again soon: a person waits for it.
+RETRY_AFTER_S = "2"
 _STATUS: tuple[tuple[type[StokerError], int], ...] = (
     (Invalid, 422),
     (NotFound, 404),
@@ -65,29 +69,10 @@ _STATUS: tuple[tuple[type[StokerError], int], ...] = (
 )
 
 
-def problem(
-    status: int,
-    detail: str,
-    *,
-    problems: tuple[Problem, ...] = (),
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """A problem document. `errors` names the places in the body, as JSON pointers."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if problems:
-        body["errors"] = [{"pointer": p.pointer, "detail": p.detail} for p in problems]
-    more = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(body, status, headers={**more, **(headers or {})}, media_type="application/problem+json")
-
-
 async def _stoker_error(_request: Request, exc: Exception) -> Response:
     status = next((status for kind, status in _STATUS if isinstance(exc, kind)), 500)
-    return problem(status, str(exc), problems=exc.problems if isinstance(exc, Invalid) else ())
+    later = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else {}
+    return problem(status, str(exc), problems=exc.problems if isinstance(exc, Invalid) else (), headers=later)
 
 
 async def _validation_error(_request: Request, exc: Exception) -> Response:
@@ -119,16 +104,21 @@ def _sentence(error: Any) -> str:
     return message[:1].lower() + message[1:]
 
 
-async def _http_error(_request: Request, exc: Exception) -> Response:
+async def http_error(request: Request, exc: Exception) -> Response:
+    """What is wrong with the address or the method, for all management addresses."""
     assert isinstance(exc, HTTPException)
     detail = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else "there is nothing at this address"
+    headers = dict(exc.headers or {})
     if exc.status_code == 405:
         detail = "this address does not take that method"
-    return problem(exc.status_code, detail, headers=exc.headers)
+        # One route knows its own methods alone; an address may have several routes.
+        methods = allowed(below(request.scope))
+        headers |= {"Allow": ", ".join(methods)} if methods else {}
+    return problem(exc.status_code, detail, headers=headers)
 
 
-async def _server_error(_request: Request, _exc: Exception) -> Response:
-    # The server logs what it was; the caller learns that it is not theirs to mend.
+async def server_error(_request: Request, _exc: Exception) -> Response:
+    """The server logs what it was; the caller learns that it is not theirs to mend."""
     return problem(500, "something went wrong inside Stoker; its log says what")
 
 
@@ -142,16 +132,19 @@ def make(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # An address is there or it is not: a redirection would be no problem document.
+        redirect_slashes=False,
         servers=[{"url": PREFIX}],
     )
     app.state.services = services
     app.add_exception_handler(StokerError, _stoker_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _server_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, server_error)
     for module in (
         endpoints,
         records,
+        reservations,
         usage,
         models,
         templates,

@@ -1,4 +1,4 @@
-"""`stoker engines`: what models run on."""
+"""`stoker engines`: what models run on; `stoker schema`: what endpoint documents look like."""
 
 from __future__ import annotations
 
@@ -35,3 +35,17 @@ def engines(
         for item in items
     ]
     output.table(("PARAMETER", "TAKES", "DEFAULT", "WHAT IT DOES"), rows)
+
+
+def schema(
+    as_json: Annotated[bool, typer.Option("--json", help="The same: a schema is JSON.")] = False,
+) -> None:
+    """Print the JSON Schema of the endpoint document, for editors.
+
+    With it in a file, the first line of an endpoint's YAML says where it is:
+    # yaml-language-server: $schema=stoker.schema.json
+    """
+    # Of this version of Stoker: an editor is to help where none is running.
+    from stoker.api.schema import document
+
+    output.document(document())

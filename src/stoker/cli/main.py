@@ -44,7 +44,7 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
-    for name, function in {
+    alone: dict[str, Callable[..., None]] = {
         "up": server.up,
         "down": server.down,
         "upgrade": server.upgrade,
@@ -65,12 +65,14 @@ def application() -> typer.Typer:
         "revisions": endpoints.revisions,
         "rollback": endpoints.rollback,
         "engines": installation.engines,
+        "schema": installation.schema,
         "hardware": hardware.hardware,
         "audit": projects.audit,
         "doctor": doctor.doctor,
         "backup": backup.backup,
         "restore": backup.restore,
-    }.items():
+    }
+    for name, function in alone.items():
         app.command(name)(function)
     for group, (text, functions) in GROUPS.items():
         app.add_typer(_group(functions), name=group, help=text, no_args_is_help=True)

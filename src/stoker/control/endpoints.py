@@ -29,7 +29,6 @@ from stoker.domain.endpoint import (
     Endpoint,
     EndpointId,
     EndpointSpec,
-    Failures,
     Launch,
     Override,
     Phase,
@@ -250,7 +249,7 @@ class Endpoints:
             override = None
             if workers is not None:
                 override = Override(workers=workers, until=None if for_s is None else now + for_s)
-            changed = replace(endpoint, override=override, failures=Failures(), updated_at=now)
+            changed = replace(endpoint, override=override, failures={}, updated_at=now)
             result = await self._change(principal, OperationKind.SCALE, changed, workers=workers)
         await self._known(changed)
         return result
@@ -260,7 +259,7 @@ class Endpoints:
         async with self._fleet.lock(endpoint_id):
             endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_START)
             floor = endpoint.spec.bounds.min
-            changed = replace(endpoint, phase=Phase.ACTIVE, failures=Failures(), updated_at=self._clock())
+            changed = replace(endpoint, phase=Phase.ACTIVE, failures={}, updated_at=self._clock())
             result = await self._change(principal, OperationKind.START, changed, workers=floor)
         await self._known(changed)
         return result

@@ -17,10 +17,11 @@ from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
 from stoker.policy import eviction
+from stoker.policy.backoff import counted, resting, retry_at
 from stoker.policy.eviction import Idle
-from stoker.policy.lifecycle import STABLE_S, advance, count_failures, failed_start
+from stoker.policy.lifecycle import STABLE_S, advance, failed_start
 from stoker.policy.placement import Unplaceable
-from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan, retry_at
+from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan
 from stoker.policy.scaling import decide
 from stoker.policy.state import outcome_of
 
@@ -101,7 +102,7 @@ class Pass:
     # What was seen
 
     def _observe(self) -> None:
-        reasons: list[str] = []
+        reasons: dict[str, list[str]] = {}
         for before in tuple(self._workers.values()):
             after = self._seen(before)
             if after is before:
@@ -109,16 +110,20 @@ class Pass:
             self._set(after)
             self._tell(before, after)
             if self._before.runs(before.pool, before.revision) and failed_start(before, after):
-                reasons.append(after.reason)
+                reasons.setdefault(after.pool, []).append(after.reason)
             if after.state is WorkerState.STOPPING:
                 self.stops.append(after.id)
         now = self._facts.now
-        stable = any(
-            self._before.runs(w.pool, w.revision) and w.ready_at is not None and now - w.ready_at >= STABLE_S
+        stable = {
+            w.pool
             for w in self._workers.values()
             if w.state is WorkerState.READY
-        )
-        failures = count_failures(self._before.failures, reasons=reasons, stable=stable, now=now)
+            and self._before.runs(w.pool, w.revision)
+            and w.ready_at is not None
+            and now - w.ready_at >= STABLE_S
+        }
+        pools = [pool.name for pool in self._before.spec.pools]
+        failures = counted(self._before.failures, pools=pools, reasons=reasons, stable=stable, now=now)
         if failures is not self._before.failures:
             self.change.endpoint = replace(self.endpoint, failures=failures)
 
@@ -351,7 +356,9 @@ class Pass:
         own = [pool for pool in pools if pool.name == worker.pool]
         if own and have[worker.pool] <= max(own[0].bounds.min, own[0].bounds.cold):
             return own
-        return [pool for pool in pools if pool in own or have[pool.name] < pool.bounds.max]
+        rests = resting(self.endpoint.failures, now=self._facts.now)
+        room = [p for p in pools if p.name not in rests and (p in own or have[p.name] < p.bounds.max)]
+        return room or own
 
     def _placed(self, worker: Worker, pool: PoolSpec, found: Placement) -> None:
         address = None if found.port is None else Address(host="127.0.0.1", port=found.port)
@@ -416,9 +423,7 @@ class Pass:
         endpoint, now = self.endpoint, self._facts.now
         ended = {operation.id for operation in self.change.operations}
         times = [operation.deadline_at for operation in self._operations if operation.id not in ended]
-        earliest = retry_at(endpoint.failures)
-        if earliest is not None:
-            times.append(earliest)
+        times += [at for each in endpoint.failures.values() if (at := retry_at(each)) is not None]
         if endpoint.override is not None and endpoint.override.until is not None:
             times.append(endpoint.override.until)
         for worker in (*self._workers.values(), *self._new.values()):
@@ -426,7 +431,7 @@ class Pass:
                 times.append(worker.drain_deadline)
             if worker.state is WorkerState.STARTING and worker.started_at is not None:
                 times.append(worker.started_at + self._start_timeout_s(worker))
-            if worker.state is WorkerState.READY and endpoint.failures.count and worker.ready_at is not None:
+            if worker.state is WorkerState.READY and worker.pool in endpoint.failures and worker.ready_at is not None:
                 times.append(worker.ready_at + STABLE_S)
             if worker.state is WorkerState.DRAINING and (worker.drain_deadline or 0.0) <= now:
                 # Drained only now, with no time to give: the next pass stops it.

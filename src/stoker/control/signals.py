@@ -46,11 +46,13 @@ class Gateway:
         attached: Callable[[EndpointId], Iterable[str]],
         used: Callable[[Iterable[str]], None],
         told: Callable[[Report, str], None],
+        shown: Callable[[tuple[str, ...]], None],
         hold: Callable[[Endpoint], Hold | None],
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
-        `told(report, incarnation)` what which gateway reports. `hold(endpoint)` is why no worker of it can start now.
+        `told(report, incarnation)` what which gateway reports, `shown(tickets)` with which reservations requests came.
+        `hold(endpoint)` is why no worker of it can start now.
         """
         self._hold = hold
         self.traffic = traffic
@@ -61,6 +63,7 @@ class Gateway:
         self._attached = attached
         self._used = used
         self._told = told
+        self._shown = shown
         self._link: LinkServer
         self._publisher: Publisher
         self._reconciler: Woken
@@ -87,6 +90,7 @@ class Gateway:
         windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
         self.traffic.update(report, now=now, windows=windows)
         self._used(report.keys_used)
+        self._shown(report.tickets_used)
         for endpoint in endpoints:
             draining = any(w.state is WorkerState.DRAINING for w in self._fleet.live(endpoint.id))
             if draining or self._wants_change(endpoint, now):
@@ -114,6 +118,7 @@ class Gateway:
         self.metrics.update(incarnation, report)
         # What a gateway that is being replaced still finishes counts like everything else.
         self._told(report, incarnation)
+        self._shown(report.tickets_used)
         self.traffic.leaving(incarnation, report)
         for entry in report.endpoints:
             self._reconciler.wake(EndpointId(entry.id))
@@ -135,6 +140,10 @@ class Gateway:
         """The endpoint's signals for its policy."""
         window_s = endpoint.spec.scaling.scale_down_delay_s
         return self.traffic.signals(endpoint.id, now=now, window_s=window_s)
+
+    def loads(self, endpoint: EndpointId) -> dict[WorkerId, int]:
+        """Requests in flight by worker, as last reported."""
+        return dict(self.traffic.loads(endpoint)) if self._link.connected else {}
 
     def drained(self, endpoint: EndpointId, workers: Sequence[Worker]) -> frozenset[WorkerId]:
         """The draining workers that the gateway has confirmed to have no request and to get none.

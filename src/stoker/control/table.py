@@ -13,8 +13,16 @@ from stoker.domain.routing import Affinity, Balance, InferenceAddress
 from stoker.domain.worker import Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry, KeyEntry, WorkerEntry
 from stoker.link.server import LinkServer
-from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL, retry_at
+from stoker.policy.backoff import standing_of
 
+# Of the reasons whose texts quote what is not Stoker's own.
+_SAID_TO_ANYBODY = {
+    "start_failed": "its workers do not start",
+    "model_failed": "its model cannot be had",
+    "model_downloading": "its model is being fetched",
+    "volume_unavailable": "a volume of it cannot be had",
+    "stopped": "the endpoint is stopped",
+}
 _ROUTABLE = (WorkerState.READY, WorkerState.DRAINING)
 
 
@@ -36,6 +44,9 @@ def entry_of(
     live = [w for w in workers if not w.gone]
     refusal, text, retry_after_s = _refusal(endpoint, live, closing=closing, now=now, hold=hold)
     spec = endpoint.spec
+    if spec.access is Access.OPEN and refusal is not None:
+        # Anybody may ask: output of workers and addresses of models are for those who may read the endpoint.
+        text = _SAID_TO_ANYBODY.get(refusal, text)
     return EndpointEntry(
         id=endpoint.id,
         number=endpoint.number,
@@ -92,7 +103,7 @@ def _refusal(
         return "stopped", f"the endpoint is stopped; `stoker start {endpoint.slug}` starts it", None
     if endpoint.phase is Phase.DELETING:
         return "deleting", "the endpoint is being deleted", None
-    earliest = retry_at(endpoint.failures)
+    starts = standing_of(endpoint)
     serving = any(w.state is WorkerState.READY for w in live)
     if hold is not None and hold.failed and hold.volume and not serving:
         return "volume_unavailable", hold.reason, None
@@ -101,10 +112,9 @@ def _refusal(
     if hold is not None and hold.left_s is not None and hold.left_s > endpoint.spec.waiting.wait_s_max and not serving:
         # Whoever waits now would wait in vain.
         return "model_downloading", hold.reason, float(math.ceil(hold.left_s))
-    if serving or endpoint.failures.count < FAILURES_BEFORE_REFUSAL or earliest is None or now >= earliest:
+    if serving or not starts.given_up or starts.earliest is None or now >= starts.earliest:
         return None, "", None
-    text = f"its workers do not start: {endpoint.failures.last_reason}"
-    return "start_failed", text, float(math.ceil(earliest - now))
+    return "start_failed", f"its workers do not start: {starts.reason}", float(math.ceil(starts.earliest - now))
 
 
 def key_entry_of(key: ApiKey) -> KeyEntry:

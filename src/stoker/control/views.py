@@ -77,10 +77,12 @@ class Views:
 
     # Endpoints
 
-    async def find(self, reference: str, principal: Principal) -> Endpoint:
-        """The project's endpoint with that id, slug, number or exact name. Raises `NotFound`."""
+    async def find(self, reference: str, principal: Principal, action: Action = Action.ENDPOINT_READ) -> Endpoint:
+        """The project's endpoint with that id, slug, number or exact name. Raises `NotFound` also for one to which
+        the principal may not do that.
+        """
         found = await self._fleet.store.read(lambda tx: endpoint_rows.find(tx, reference, project=principal.project))
-        if found is None or not _visible(principal, found):
+        if found is None or not _visible(principal, found, action):
             raise NotFound(f"no endpoint {reference[:64]!r}; `stoker ls` lists those there are")
         # The row may be a moment older than what control knows.
         return self._fleet.endpoint(found.id) or found
@@ -286,5 +288,5 @@ class Views:
         )
 
 
-def _visible(principal: Principal, endpoint: Endpoint) -> bool:
-    return visible(principal, Action.ENDPOINT_READ, project=endpoint.project, endpoint=endpoint.id)
+def _visible(principal: Principal, endpoint: Endpoint, action: Action = Action.ENDPOINT_READ) -> bool:
+    return visible(principal, action, project=endpoint.project, endpoint=endpoint.id)

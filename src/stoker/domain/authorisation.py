@@ -28,6 +28,10 @@ class Action(StrEnum):
     ENDPOINT_START = "endpoint.start"
     ENDPOINT_STOP = "endpoint.stop"
     ENDPOINT_DELETE = "endpoint.delete"
+    RESERVATION_CREATE = "reservation.create"
+    RESERVATION_LIST = "reservation.list"
+    RESERVATION_READ = "reservation.read"
+    RESERVATION_RELEASE = "reservation.release"
     SHELL_USE = "shell.use"
     PROJECT_CREATE = "project.create"
     PROJECT_LIST = "project.list"
@@ -115,6 +119,11 @@ TABLE: Mapping[Action, Row] = {
     Action.ENDPOINT_START: Row(Scope.DEPLOY, Reach.ENDPOINT),
     Action.ENDPOINT_STOP: Row(Scope.DEPLOY, Reach.ENDPOINT),
     Action.ENDPOINT_DELETE: Row(Scope.DEPLOY, Reach.ENDPOINT),
+    # Whoever may call an endpoint may say which of its workers takes the call.
+    Action.RESERVATION_CREATE: Row(Scope.INVOKE, Reach.ENDPOINT),
+    Action.RESERVATION_LIST: Row(Scope.INVOKE, Reach.ENDPOINT),
+    Action.RESERVATION_READ: Row(Scope.INVOKE, Reach.ENDPOINT),
+    Action.RESERVATION_RELEASE: Row(Scope.INVOKE, Reach.ENDPOINT),
     # To say what runs as Stoker's own user is a shell: it could read the installation's key.
     Action.SHELL_USE: Row(Scope.ADMIN, Reach.HOST),
     Action.PROJECT_CREATE: Row(Scope.ADMIN, Reach.INSTALLATION),

@@ -347,7 +347,9 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Workers of the present revision that ended before they were ready, in a row. A worker that gets ready ends it."""
+    """Workers of the present revision of one pool that ended before they were ready, in a row. One that is ready and
+    stays so ends it.
+    """
 
     count: int = 0
     last_at: float | None = None
@@ -397,7 +399,7 @@ class Endpoint:
     created_at: float
     updated_at: float
     override: Override | None = None
-    failures: Failures = field(default_factory=Failures)
+    failures: Mapping[str, Failures] = field(default_factory=dict)
 
     def as_revision(self) -> Revision:
         """The present revision."""

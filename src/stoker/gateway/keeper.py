@@ -47,7 +47,7 @@ class Keeper:
         self.quotas = Quotas()
         attempts = paths.attempts_socket(incarnation).name
         self.link = LinkClient(paths.link_socket, self, incarnation=incarnation, successor=successor, attempts=attempts)
-        self.reporter = Reporter(self.link, ledger, time(), self.table.keys_used)
+        self.reporter = Reporter(self.link, ledger, time(), self.table.keys_used, self.reservations.used)
         self.leaving = False
         self.heard = asyncio.Event()
         self._upstreams = upstreams

@@ -21,8 +21,11 @@ HEARTBEAT_S: Final = 1.0
 class Reporter:
     """Collects the endpoints that something happened to, and reports them when told to."""
 
-    def __init__(self, link: LinkClient, ledger: Ledger, started_at: float, keys_used: set[str]) -> None:
-        """`keys_used` is emptied with every report that tells of them."""
+    def __init__(
+        self, link: LinkClient, ledger: Ledger, started_at: float, keys_used: set[str], tickets_used: set[str]
+    ) -> None:
+        """`keys_used` and `tickets_used` are emptied with every report that tells of them."""
+        self._tickets_used = tickets_used
         self._link = link
         self._keys_used = keys_used
         self._ledger = ledger
@@ -85,8 +88,11 @@ class Reporter:
         self._reported_at = now
         used = tuple(self._keys_used)
         self._keys_used.clear()
+        tickets = tuple(self._tickets_used)
+        self._tickets_used.clear()
         usage, facts = self._ledger.take()
         measures = self._ledger.measures.take()
-        report = Report(seq, now - self._started_at, tuple(reports), usage, facts, self._ledger.dropped, measures, used)
+        dropped, uptime_s = self._ledger.dropped, now - self._started_at
+        report = Report(seq, uptime_s, tuple(reports), usage, facts, dropped, measures, used, tickets)
         if not self._link.send(report):
             self._ledger.unsaid(len(facts))

@@ -19,6 +19,8 @@ class Reservations:
 
     def __init__(self, admissions: Mapping[str, Admission]) -> None:
         self._admissions = admissions
+        # Those shown since they were last asked for; whoever tells control of them empties it.
+        self.used: set[str] = set()
         # In the order of arrival; with the time at which each is over.
         self._tickets: dict[str, tuple[ReservationEntry, float]] = {}
 
@@ -51,6 +53,7 @@ class Reservations:
         if known is None or known[0].endpoint != endpoint or known[1] <= now:
             return None
         self._unreserve(known[0])
+        self.used.add(id)
         return known[0].worker
 
     def sweep(self, now: float) -> None:

@@ -235,7 +235,7 @@ class Report(Message, tag="report", frozen=True):
 
     `seq` is the table that these numbers were taken under. `uptime_s` is the age of the gateway. `usage` has the sums
     that have grown. `facts` are said once; `facts_dropped` counts those that were not said, since the gateway's start.
-    `keys_used` are ids of keys that requests came with, of the last second or so.
+    `keys_used` and `tickets_used` are ids of keys and reservations that requests came with, of the last second or so.
     """
 
     seq: int
@@ -246,6 +246,7 @@ class Report(Message, tag="report", frozen=True):
     facts_dropped: int = 0
     measures: tuple[MeasureEntry, ...] = ()
     keys_used: tuple[str, ...] = ()
+    tickets_used: tuple[str, ...] = ()
 
 
 class Wake(Message, tag="wake", frozen=True):

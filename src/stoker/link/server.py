@@ -41,6 +41,8 @@ HELLO_TIMEOUT_S = 5.0
 LEAVE_WAIT_S = 3.0
 # A gateway that does not read: beyond this much unsent it is cut off, and gets a fresh snapshot when it comes back.
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
+# So many tickets may be kept before those that are over are looked for.
+_RESERVATIONS_MIN = 64
 
 
 class LinkListener(Protocol):
@@ -80,6 +82,7 @@ class LinkServer:
         self._keys: dict[str, KeyEntry] = {}
         # With the event loop's time at which each is over.
         self._reservations: dict[str, tuple[ReservationEntry, float]] = {}
+        self._reservations_swept_at = _RESERVATIONS_MIN
         self._seq = 1
         self._acked = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -185,7 +188,10 @@ class LinkServer:
     def put_reservation(self, entry: ReservationEntry) -> int:
         """Hand over a ticket. It is over by itself after `expires_s`."""
         now = asyncio.get_running_loop().time()
-        self._reservations = {id: kept for id, kept in self._reservations.items() if kept[1] > now}
+        if len(self._reservations) >= self._reservations_swept_at:
+            # Not at each: a look through all of them for every new one would be felt.
+            self._reservations = {id: kept for id, kept in self._reservations.items() if kept[1] > now}
+            self._reservations_swept_at = max(_RESERVATIONS_MIN, 2 * len(self._reservations))
         self._reservations[entry.id] = (entry, now + entry.expires_s)
         return self._send_delta(lambda seq: Delta(seq, reservations=(entry,)))
 

@@ -12,19 +12,29 @@ from stoker.domain.endpoint import PoolSpec
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 
 
-def distribute(count: int, pools: Sequence[PoolSpec], have: Mapping[str, int]) -> dict[str, int]:
-    """How many of `count` new workers go to each pool, which has `have` already.
+def distribute(
+    count: int, pools: Sequence[PoolSpec], have: Mapping[str, int], most: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """How many of `count` new workers go to each pool, which has `have` already and takes no more than `most`.
 
-    Minima first, then the first pool with room. What is above all maxima (a number set by hand) goes to the first pool.
+    Minima first, then the first pool with room. What is above all maxima (a number set by hand) goes to the first pool
+    that takes any number.
     """
+    most = most or {}
+    beyond = max(0, count + sum(have.get(pool.name, 0) for pool in pools) - sum(pool.bounds.max for pool in pools))
     given = dict.fromkeys((pool.name for pool in pools), 0)
     for limit in ("min", "max"):
         for pool in pools:
             room = getattr(pool.bounds, limit) - have.get(pool.name, 0) - given[pool.name]
-            taken = max(0, min(count, room))
+            limited = most[pool.name] - given[pool.name] if pool.name in most else count
+            taken = max(0, min(count, room, limited))
             given[pool.name] += taken
             count -= taken
-    given[pools[0].name] += count
+    first = next((pool.name for pool in pools if pool.name not in most), None)
+    if first is not None:
+        given[first] += min(count, beyond)
+    elif (probed := next((pool.name for pool in pools if most[pool.name] > given[pool.name]), None)) is not None:
+        given[probed] += min(count, beyond, most[probed] - given[probed])
     return given
 
 

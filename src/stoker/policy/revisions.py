@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from stoker.domain.endpoint import Endpoint, EndpointSpec, Failures, Launch, Revision
+from stoker.domain.endpoint import Endpoint, EndpointSpec, Launch, Revision
 
 
 def revise(
@@ -33,7 +33,7 @@ def revise(
     if all(endpoint.revision in numbers for numbers in alike.values()):
         return changed
     # Whatever failed before was something else.
-    return replace(changed, launched=number, failures=Failures())
+    return replace(changed, launched=number, failures={})
 
 
 def _runs(revision: Revision, pool: str) -> object:

@@ -10,16 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from stoker.domain.endpoint import Endpoint, Failures, Phase, Strategy
+from stoker.domain.endpoint import Endpoint, Phase, Strategy
 from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerId, WorkerState
+from stoker.policy.backoff import caps, trying
 from stoker.policy.pools import distribute, victims
-
-# One second after the first failed start, doubling: fast enough to ride out a port taken or a slow disk, slow enough
-# not to burn a machine on a command that cannot work.
-BACKOFF_FIRST_S = 1.0
-BACKOFF_MAX_S = 300.0
-# After this many failed starts in a row requests are refused instead of held.
-FAILURES_BEFORE_REFUSAL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +60,6 @@ _FEWER = "fewer workers wanted"
 _REPLACED = "replaced by a new revision"
 
 
-def retry_at(failures: Failures) -> float | None:
-    """When the next start may be tried after failed ones; `None` when at once."""
-    if failures.count == 0 or failures.last_at is None:
-        return None
-    return failures.last_at + min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures.count - 1, 32))
-
-
 def plan(
     endpoint: Endpoint,
     workers: Sequence[Worker],
@@ -112,13 +99,15 @@ def plan(
     actions += _surplus([w for w in cold if w not in warm], held, floors)
     room = wanted + endpoint.spec.rollout.surge - len(active) - len(warm) - len(old) if old else missing
     have = Counter(w.pool for w in (*active, *warm) if w not in leaving)
-    starts = distribute(max(0, min(missing - len(warm), room)), endpoint.spec.pools, have)
+    tried = trying(active)
+    most = {pool: 0 if pool in tried else n for pool, n in caps(endpoint.failures, now=now).items()}
+    starts = distribute(max(0, min(missing - len(warm), room)), endpoint.spec.pools, have, most)
     if not old:
         # What single pools lack though there are enough workers in all; during an update the surge is the limit.
         minima = {p.name: p.bounds.min if endpoint.spec.bounds.min <= wanted else 0 for p in endpoint.spec.pools}
         starts = {p: max(n, minima[p] - have[p], floors[p] - held[p]) for p, n in starts.items()}
     waits = recreate and any(not w.gone and not endpoint.runs(w.pool, w.revision) for w in workers)
-    return tuple(actions) if waits or not may_start else (*actions, *_starts(endpoint.failures, starts, now=now))
+    return tuple(actions) if waits or not may_start else (*actions, *_starts(starts, most))
 
 
 def _shrink(leaving: Sequence[Worker], held: Counter[str], floors: Mapping[str, int]) -> list[Action]:
@@ -148,18 +137,9 @@ def _surplus(resting: Sequence[Worker], held: Counter[str], floors: Mapping[str,
     return actions
 
 
-def _starts(failures: Failures, lacking: Mapping[str, int], *, now: float) -> list[Action]:
-    earliest = retry_at(failures)
-    if earliest is not None and now < earliest:
-        return []
-    # One probe of a launch that failed, not a whole pool of them.
-    allowed = sum(lacking.values()) if failures.count == 0 else 1
-    actions: list[Action] = []
-    for pool, count in lacking.items():
-        if min(count, allowed) > 0:
-            actions.append(Start(pool, min(count, allowed)))
-            allowed -= min(count, allowed)
-    return actions
+def _starts(lacking: Mapping[str, int], most: Mapping[str, int]) -> list[Action]:
+    counts = {pool: min(count, most.get(pool, count)) for pool, count in lacking.items()}
+    return [Start(pool, count) for pool, count in counts.items() if count > 0]
 
 
 def _replace(old: Sequence[Worker], loads: Mapping[WorkerId, int], *, keep: int, yield_hardware: bool) -> list[Action]:

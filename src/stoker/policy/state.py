@@ -9,7 +9,7 @@ from stoker.domain.models import Hold
 from stoker.domain.operation import Operation, OperationKind, OperationState
 from stoker.domain.views import Condition, EndpointState
 from stoker.domain.worker import WANTED, Worker, WorkerState
-from stoker.policy.rollout import FAILURES_BEFORE_REFUSAL
+from stoker.policy.backoff import out_of_reach, standing_of
 
 
 def condition_of(endpoint: Endpoint, workers: Sequence[Worker], *, hold: Hold | None = None) -> Condition:
@@ -29,11 +29,13 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker], *, hold: Hold | 
         blocked = hold.reason
     if hold is not None and hold.failed and not ready:
         return Condition(EndpointState.FAILING, blocked)
-    if not ready and endpoint.failures.count > 0:
-        state = EndpointState.FAILING
-        if endpoint.failures.count < FAILURES_BEFORE_REFUSAL:
-            state = EndpointState.STARTING
-        return Condition(state, f"{endpoint.failures.count} failed starts; last: {endpoint.failures.last_reason}")
+    starts = standing_of(endpoint)
+    if not ready and starts.failing:
+        state = EndpointState.FAILING if starts.given_up else EndpointState.STARTING
+        return Condition(state, f"{starts.count} failed starts; last: {starts.reason}")
+    if not (blocked or unready) and starts.reason:
+        # Some pool does not start, which the others make up for.
+        blocked = f"starts fail: {starts.reason}"
     if old_ready:
         return Condition(EndpointState.UPDATING, blocked)
     if ready:
@@ -69,8 +71,8 @@ def outcome_of(
         excess = sum(1 for w in live if w.state is not WorkerState.COLD) - wanted if exact else 0
         if len(ready) >= wanted and not old and excess <= 0:
             return OperationState.SUCCESS, f"{len(ready)} workers are ready" if wanted else "done"
-        if endpoint.failures.count >= FAILURES_BEFORE_REFUSAL:
-            return OperationState.FAILURE, f"the worker does not start: {endpoint.failures.last_reason}"
+        if out_of_reach(endpoint, wanted):
+            return OperationState.FAILURE, f"the worker does not start: {standing_of(endpoint).reason}"
         if hold is not None and hold.failed:
             return OperationState.FAILURE, f"no worker can start: {hold.reason}"
     if now >= operation.deadline_at:

@@ -24,7 +24,7 @@ _specs = msgspec.json.Decoder(EndpointSpec)
 _launches = msgspec.json.Decoder(dict[str, Launch])
 _alike = msgspec.json.Decoder(dict[str, tuple[int, ...]])
 _overrides = msgspec.json.Decoder(Override)
-_failures = msgspec.json.Decoder(Failures)
+_failures = msgspec.json.Decoder(dict[str, Failures])
 
 
 def _text(value: object) -> str:

@@ -29,9 +29,9 @@ class Context:
         """May the caller see what it could also set?"""
         return permits(self.principal, Action.ENDPOINT_REVEAL)
 
-    async def endpoint(self, reference: str) -> Endpoint:
-        """The endpoint that a path names. Raises `NotFound`."""
-        return await self.services.views.find(reference, self.principal)
+    async def endpoint(self, reference: str, action: Action = Action.ENDPOINT_READ) -> Endpoint:
+        """The endpoint that a path names, for that action. Raises `NotFound`."""
+        return await self.services.views.find(reference, self.principal, action)
 
 
 # Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse
 
+from stoker.api import schema
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Caller
 from stoker.api.wire.base import Page, iso
@@ -27,6 +29,12 @@ async def get_info(context: Caller) -> InfoOut:
         endpoints=info.endpoints,
         workers=info.workers,
     )
+
+
+@router.get("/schema", response_class=JSONResponse)
+async def get_schema(context: Caller) -> JSONResponse:
+    """The JSON Schema of the endpoint document."""
+    return JSONResponse(schema.document(), media_type=schema.MEDIA_TYPE)
 
 
 @router.get("/engines")

@@ -34,6 +34,8 @@ def below(pointer: str) -> Iterator[None]:
 # A number is a number: neither a text that looks like one nor true.
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
+# And a switch is true or false, not "yes" or 1.
+Switch = Annotated[bool, Strict()]
 
 
 class In(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from stoker.api.wire.base import In, Number, Whole, below, fields_of
+from stoker.api.wire.base import In, Number, Switch, Whole, below, fields_of
 from stoker.domain.endpoint import (
     Access,
     EndpointSpec,
@@ -207,7 +207,7 @@ class RoutingIn(In):
 
     balance: Balance = Balance.SPREAD
     session: Affinity = Field(default=Affinity.NONE, description="what `X-Stoker-Session` means")
-    session_idle_s: float = 3_600.0
+    session_idle_s: Number = 3_600.0
 
 
 class RolloutIn(In):
@@ -222,8 +222,8 @@ class RolloutIn(In):
 class LoggingIn(In):
     """How long output of ended workers is kept: for so long after their end, and so much of the whole endpoint."""
 
-    retention_s: float = 604_800.0
-    bytes_max: int = 268_435_456
+    retention_s: Number = 604_800.0
+    bytes_max: Whole = 268_435_456
 
 
 class VolumeMountIn(In):
@@ -231,7 +231,7 @@ class VolumeMountIn(In):
 
     volume: str = Field(min_length=1, max_length=63)
     path: str | None = Field(default=None, description="where workers see it; processes see it where it is")
-    read_only: bool = False
+    read_only: Switch = False
 
 
 class SpecIn(In):
