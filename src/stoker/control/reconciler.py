@@ -92,6 +92,11 @@ class Reconciler:
         for endpoint in self._fleet.endpoints():
             self.wake(endpoint.id)
 
+    @property
+    def idle(self) -> bool:
+        """Is no pass due or under way?"""
+        return not self._dirty and not self._running
+
     def _wake_worker(self, worker: WorkerId) -> None:
         known = self._fleet.worker(worker)
         if known is not None:
