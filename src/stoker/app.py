@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -384,9 +385,19 @@ def _write_secret(path: Path, secret: str) -> None:
     aside.replace(path)
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Workers and how they are spoken to, for those who have no machines."""
+
+    providers: Mapping[str, Provider]
+    network: Network
+
+
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
-    """Control on this store and the real providers and clock, not started yet. Closes the store."""
+async def opened(settings: Settings, store: Store, outside: Outside | None = None) -> AsyncIterator[Stoker]:
+    """Control on this store and the real clock, not started yet; with the real providers unless there is an `outside`.
+    Closes the store.
+    """
 
     def begin(tx: Connection) -> int:
         installation.add_default_project(tx, now=time.time())
@@ -394,7 +405,29 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
         return installation.next_term(tx)
 
     term = await store.write(begin)
-    providers = {
+    keyring = keyrings.opened(settings.paths.master_key, os.environ)
+    network = RealNetwork()
+    downloading = GuardedSession(settings.allow_private_urls)
+    stoker = Stoker(
+        settings,
+        store,
+        _providers(settings) if outside is None else outside.providers,
+        keyring=keyring,
+        fetcher=_fetcher(settings, downloading),
+        term=term,
+        clock=steady_clock(),
+        network=network.network if outside is None else outside.network,
+    )
+    try:
+        yield stoker
+    finally:
+        await stoker.close()
+        await network.close()
+        await downloading.close()
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    return {
         name: providers_base.load(
             name,
             ProviderOptions(
@@ -410,25 +443,6 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Stoker]:
         )
         for name in PROVIDERS
     }
-    keyring = keyrings.opened(settings.paths.master_key, os.environ)
-    network = RealNetwork()
-    downloading = GuardedSession(settings.allow_private_urls)
-    stoker = Stoker(
-        settings,
-        store,
-        providers,
-        keyring=keyring,
-        fetcher=_fetcher(settings, downloading),
-        term=term,
-        clock=steady_clock(),
-        network=network.network,
-    )
-    try:
-        yield stoker
-    finally:
-        await stoker.close()
-        await network.close()
-        await downloading.close()
 
 
 def _fetcher(settings: Settings, session: GuardedSession) -> Fetcher:
@@ -442,13 +456,15 @@ def _fetcher(settings: Settings, session: GuardedSession) -> Fetcher:
     )
 
 
-async def serve(settings: Settings, *, http: socket.socket, link: socket.socket, lifeline: Lifeline) -> None:
+async def serve(
+    settings: Settings, *, http: socket.socket, link: socket.socket, lifeline: Lifeline, outside: Outside | None = None
+) -> None:
     """The role: until the lifeline ends or says to drain, or the store is lost."""
     front = Front(http)
     order = asyncio.ensure_future(lifeline.next())
     try:
         store = await _store(settings, front, order)
-        async with opened(settings, store) as stoker:
+        async with opened(settings, store, outside) as stoker:
             await stoker.link.serve(link)
             await stoker.start()
             await admin_key(stoker, settings.paths)

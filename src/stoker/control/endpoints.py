@@ -42,7 +42,7 @@ from stoker.domain.operation import Operation, OperationId, OperationKind, Opera
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
 from stoker.link.server import LinkServer
-from stoker.policy.placement import Unplaceable, place
+from stoker.policy.placement import impossible
 from stoker.policy.revisions import revise
 from stoker.store import endpoints as rows
 from stoker.store import installation, revisions
@@ -392,9 +392,9 @@ class Endpoints:
         for index, pool in enumerate(spec.pools):
             managed = self._providers.check(pool.provider, f"/pools/{index}/provider")
             self._check_names(pool.hardware, managed, f"/pools/{index}/hardware")
-            found = place(pool.hardware, managed.offers, (), ports=1 + len(spec.launch.ports))
-            if isinstance(found, Unplaceable) and not found.ever:
-                raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {found.reason}")
+            why = impossible(pool.hardware, managed.offers, ports=1 + len(spec.launch.ports))
+            if why is not None:
+                raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {why}")
 
     def _check_names(self, hardware: HardwareRequest, managed: Managed, pointer: str) -> None:
         """Refuse families and regions that nobody knows, whatever the hosts have."""

@@ -7,18 +7,19 @@ Loaded once at the start. There is one control, so memory is as good as the stor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
+from stoker.control.places import Places
 from stoker.domain.endpoint import Endpoint, EndpointId, Revision
-from stoker.domain.hardware import Placement
+from stoker.domain.hardware import HardwareRequest, Offer, Placement, machine_of
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.project import AuditDraft
-from stoker.domain.worker import Worker, WorkerId
-from stoker.policy.placement import PORT_QUARANTINE_S
+from stoker.domain.worker import Worker, WorkerId, WorkerState
+from stoker.policy.placement import PORT_QUARANTINE_S, Unplaceable
 from stoker.store import audit as audit_rows
 from stoker.store import endpoints as endpoint_rows
 from stoker.store import installation, journal, revisions
@@ -76,6 +77,10 @@ class Fleet:
         self._locks: dict[EndpointId, asyncio.Lock] = {}
         self._reserved: dict[WorkerId, tuple[str, Placement]] = {}
         self._watchers: set[Watch] = set()
+        # By provider and machine, those with a placement there; and by provider, how its hosts were judged.
+        self._at: dict[tuple[str, str], dict[WorkerId, Worker]] = {}
+        self._places: dict[str, Places] = {}
+        self._draining: set[EndpointId] = set()
 
     async def load(self, *, now: float) -> None:
         """Read everything from the store."""
@@ -154,9 +159,40 @@ class Fleet:
                 held.append(placement.addresses)
         return held
 
+    def place(
+        self, provider: str, request: HardwareRequest, offers: Sequence[Offer], *, ports: int
+    ) -> Placement | Unplaceable:
+        """Where a worker goes beside all the others. Ports count as taken until their worker is forgotten."""
+        if provider not in self._places:
+            self._places[provider] = Places(lambda machine: self._held_at(provider, machine))
+        return self._places[provider].place(request, offers, ports)
+
+    def _held_at(self, provider: str, machine: str) -> list[Placement]:
+        there = self._at.get((provider, machine), {}).values()
+        return [
+            *(p for name, p in self._reserved.values() if name == provider and machine_of(p.host) == machine),
+            *((p.addresses if w.gone else p.held) for w in there if (p := w.placement) is not None),
+        ]
+
+    def _touched(self, provider: str, host: str) -> None:
+        if provider in self._places:
+            self._places[provider].touched(machine_of(host))
+
+    def draining(self) -> list[EndpointId]:
+        """The endpoints that have draining workers."""
+        there = [e for e in self._draining if any(w.state is WorkerState.DRAINING for w in self.live(e))]
+        self._draining = set(there)
+        return there
+
     def reserve(self, worker: WorkerId, provider: str, placement: Placement) -> None:
         """Hold a placement until the commit that records it."""
         self._reserved[worker] = (provider, placement)
+        self._touched(provider, placement.host)
+
+    def _unreserve(self, worker: WorkerId) -> None:
+        reserved = self._reserved.pop(worker, None)
+        if reserved is not None:
+            self._touched(reserved[0], reserved[1].host)
 
     def lock(self, endpoint: EndpointId) -> asyncio.Lock:
         """Held by whoever changes the endpoint or its workers."""
@@ -203,7 +239,7 @@ class Fleet:
             workers, operations = await self.store.write(write)
         finally:
             for worker in (*change.new_workers, *change.workers.values()):
-                self._reserved.pop(worker.id, None)
+                self._unreserve(worker.id)
         if change.revised:
             self._keep_revision(endpoint.id)
         for worker in (*workers, *change.workers.values()):
@@ -237,8 +273,24 @@ class Fleet:
             self._remember(worker)
 
     def _remember(self, worker: Worker) -> None:
+        self._put_away(self.worker(worker.id), but=worker)
         self._workers.setdefault(worker.endpoint, {})[worker.id] = worker
         self._endpoint_of[worker.id] = worker.endpoint
+        if worker.placement is not None:
+            self._at.setdefault((worker.provider, machine_of(worker.placement.host)), {})[worker.id] = worker
+        if worker.state is WorkerState.DRAINING:
+            self._draining.add(worker.endpoint)
+
+    def _put_away(self, before: Worker | None, *, but: Worker | None = None) -> None:
+        """Its placement, as it was, is held no more; `but` is what takes its place."""
+        for worker in (before, but):
+            if worker is not None and worker.placement is not None:
+                self._touched(worker.provider, worker.placement.host)
+        if before is not None and before.placement is not None:
+            at = (before.provider, machine_of(before.placement.host))
+            self._at.get(at, {}).pop(before.id, None)
+            if not self._at.get(at):
+                self._at.pop(at, None)
 
     def _forget(self, endpoint: EndpointId) -> None:
         self._endpoints.pop(endpoint, None)
@@ -252,6 +304,7 @@ class Fleet:
         for endpoint, workers in tuple(self._workers.items()):
             for worker in tuple(workers.values()):
                 if worker.gone and worker.released_at is not None and now - worker.released_at >= PORT_QUARANTINE_S:
+                    self._put_away(worker)
                     del workers[worker.id]
                     del self._endpoint_of[worker.id]
             if not workers and endpoint not in self._endpoints:

@@ -92,6 +92,11 @@ class Reconciler:
         for endpoint in self._fleet.endpoints():
             self.wake(endpoint.id)
 
+    @property
+    def idle(self) -> bool:
+        """Is no pass due or under way?"""
+        return not self._dirty and not self._running
+
     def _wake_worker(self, worker: WorkerId) -> None:
         known = self._fleet.worker(worker)
         if known is not None:
@@ -286,11 +291,13 @@ class Reconciler:
     def _place(
         self, endpoint: Endpoint, worker: WorkerId, pool: PoolSpec, without: frozenset[WorkerId]
     ) -> Placement | Unplaceable:
-        held = self._fleet.placements(pool.provider, now=self._clock(), without=without)
         launch = endpoint.launches[pool.name]
         offers = self._providers.get(pool.provider).offers_for(launch)
-        found = place(pool.hardware, offers, held, ports=launch.ports_wanted)
-        if isinstance(found, Placement) and not without:
+        if without:
+            held = self._fleet.placements(pool.provider, now=self._clock(), without=without)
+            return place(pool.hardware, offers, held, ports=launch.ports_wanted)
+        found = self._fleet.place(pool.provider, pool.hardware, offers, ports=launch.ports_wanted)
+        if isinstance(found, Placement):
             self._fleet.reserve(worker, pool.provider, found)
         return found
 

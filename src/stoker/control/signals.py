@@ -130,9 +130,8 @@ class Gateway:
 
     def acknowledged(self, seq: int) -> None:
         """The table has taken effect: perhaps a drain may go on, or a port is free."""
-        for endpoint in self._fleet.endpoints():
-            if any(w.state is WorkerState.DRAINING for w in self._fleet.live(endpoint.id)):
-                self._reconciler.wake(endpoint.id)
+        for endpoint in self._fleet.draining():
+            self._reconciler.wake(endpoint)
 
     # What passes ask
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, machine_of
 
@@ -88,6 +89,16 @@ class _Kind:
     price: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One host in the light of one request: the cards to take and how good that is, or all that is missing."""
+
+    room: Room
+    kind: _Kind | None = None
+    rank: tuple[Any, ...] = ()
+    lacks: tuple[Lack, ...] = ()
+
+
 def rooms(offers: Iterable[Offer], in_use: Iterable[Placement]) -> list[Room]:
     """What is left of every host, by name."""
     held: dict[str, list[Placement]] = {}
@@ -100,6 +111,13 @@ def rooms(offers: Iterable[Offer], in_use: Iterable[Placement]) -> list[Room]:
         _room(offer, held.get(offer.host, ()), frozenset(ports.get(offer.machine, ())))
         for offer in sorted(offers, key=lambda offer: offer.host)
     ]
+
+
+def room_of(offer: Offer, in_use: Iterable[Placement]) -> Room:
+    """What is left of one host. `in_use` has at least what is held of its machine."""
+    held = [placement for placement in in_use if machine_of(placement.host) == offer.machine]
+    ports = {port for p in held for port in (p.port, *p.ports) if port is not None}
+    return _room(offer, [placement for placement in held if placement.host == offer.host], frozenset(ports))
 
 
 def _room(offer: Offer, held: Sequence[Placement], ports: frozenset[int]) -> Room:
@@ -124,19 +142,41 @@ def place(
 
     `ports` are wanted of hosts whose workers share the host's addresses. All cards of a worker are of one kind.
     """
-    found: list[tuple[tuple[object, ...], Placement]] = []
-    lacks: list[tuple[str, tuple[Lack, ...]]] = []
-    for room in rooms(offers, in_use):
-        best = _fit(request, room, ports)
-        if isinstance(best, tuple):
-            lacks.append((room.offer.host, best))
-        else:
-            found.append((_rank(request, room, best), _placement(request, room, best, ports)))
-    if found:
-        return min(found, key=lambda pair: pair[0])[1]
-    lacks.sort(key=_distance)
-    ever = any(isinstance(_fit(request, room, ports), _Kind) for room in rooms(offers, ()))
-    return Unplaceable(_explained(lacks), ever, tuple(lacks))
+    return choose(request, [judge(request, room, ports) for room in rooms(offers, in_use)], offers, ports)
+
+
+def judge(request: HardwareRequest, room: Room, ports: int) -> Judged:
+    """How well the request fits into the room. Says the same as long as the room is the same."""
+    best = _fit(request, room, ports)
+    if isinstance(best, tuple):
+        return Judged(room=room, lacks=best)
+    return Judged(room=room, kind=best, rank=_rank(request, room, best))
+
+
+def choose(
+    request: HardwareRequest, judged: Iterable[Judged], offers: Sequence[Offer], ports: int
+) -> Placement | Unplaceable:
+    """What `place` answers, of all its hosts as they were judged."""
+    judged = tuple(judged)
+    best = min((each for each in judged if each.kind is not None), key=lambda each: each.rank, default=None)
+    if best is not None and best.kind is not None:
+        return _placement(request, best.room, best.kind, ports)
+    lacks = sorted(((each.room.offer.host, each.lacks) for each in judged), key=_distance)
+    return Unplaceable(_explained(lacks), not _never(request, offers, ports), tuple(lacks))
+
+
+def impossible(request: HardwareRequest, offers: Sequence[Offer], *, ports: int) -> str | None:
+    """Why no host could run this even when all are empty; `None` when one can."""
+    if not _never(request, offers, ports):
+        return None
+    found = place(request, offers, (), ports=ports)
+    assert isinstance(found, Unplaceable)
+    return found.reason
+
+
+def _never(request: HardwareRequest, offers: Sequence[Offer], ports: int) -> bool:
+    # The first host that does settles it; there may be thousands.
+    return not any(isinstance(_fit(request, _room(offer, (), frozenset()), ports), _Kind) for offer in offers)
 
 
 def _distance(lacking: tuple[str, tuple[Lack, ...]]) -> tuple[object, ...]:
