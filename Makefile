@@ -11,7 +11,7 @@ JOBS ?= 2
 demo: .venv/.demo
 	$(BIN)/stoker demo
 
-test: .venv/.test
+test: .venv/.test .venv/.clients
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: .venv/.test
@@ -36,6 +36,12 @@ docs: .venv/.test
 .venv/.demo: requirements/demo.txt requirements/model.txt requirements/uv.txt pyproject.toml
 	$(call install,$(if $(wildcard .venv/.test),test,demo))
 	@touch .venv/.demo
+
+# Other clouds' clients, each in an environment of its own. A new one is a file in requirements/clients/, made by
+# `echo NAME==VERSION | .venv/bin/uv pip compile --no-header --universal --generate-hashes --python-version 3.11 -`.
+.venv/.clients: .venv/.test $(wildcard requirements/clients/*.txt)
+	$(BIN)/python tests/clients/environments.py
+	@touch .venv/.clients
 
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
