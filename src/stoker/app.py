@@ -234,6 +234,7 @@ class Stoker:
             once=Once(store, clock=clock, kept_s=settings.idempotency_kept_s),
             clock=clock,
             url=settings.url,
+            zone=settings.zone,
         )
         self.retention = Retention(store, kept_of(settings), clock=clock)
         self._tasks: list[asyncio.Task[None]] = []

@@ -156,8 +156,8 @@ class Settings:
     `models_cache_gib` bounds what is kept of fetched models (none: the disk does); `downloads_at_once` are fetched side
     by side, together at `download_mib_per_s` at most; `hf_endpoint` is the hub, or a mirror of it, which in a private
     network needs `allow_private_urls`. Volumes are folders in `volumes_dir` (none: in the data folder).
-    `region` is this machine's, one of `regions`, which have numbers; `virtual_gpus` are pretended cards, `images`
-    what runs instead of container images.
+    `region` is this machine's, one of `regions`, which have numbers; `zone` is how Stoker calls itself where clients of
+    Exoscale ask for zones; `virtual_gpus` are pretended cards, `images` what runs instead of container images.
     An idle worker that has been ready for `eviction_residence_s` makes room for endpoints where requests wait (none:
     no worker ever does).
     `workers_kept` is how many ended workers' output is kept. `operation_timeout_s` bounds every asynchronous change.
@@ -188,6 +188,7 @@ class Settings:
     hf_endpoint: str = "https://huggingface.co"
     region: str = DEFAULT_REGION
     regions: Mapping[str, int] = field(default_factory=lambda: {DEFAULT_REGION: 1})
+    zone: str = "ch-dk-2"
     virtual_gpus: tuple[VirtualGpus, ...] = ()
     prices: Prices | None = None
     images: tuple[ImageRule, ...] = ()
@@ -424,6 +425,7 @@ _PARSERS: Mapping[str, Any] = {
     "hf_endpoint": _address,
     "region": _text,
     "regions": hardware.regions,
+    "zone": _text,
     "virtual_gpus": hardware.virtual_gpus,
     "prices": hardware.prices,
     "images": hardware.images,

@@ -6,9 +6,13 @@ what `Services` offers. A dialect is a face that speaks another cloud's API.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from stoker.control.credentials import Credentials
@@ -33,6 +37,7 @@ from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
 
 __all__ = [
+    "BODY_BYTES_MAX",
     "Answer",
     "Dialect",
     "MasterKeyState",
@@ -40,14 +45,22 @@ __all__ = [
     "Services",
     "Ticket",
     "bearer_or_api_key",
+    "check_characters",
     "principal_of",
+    "read_body",
     "services_of",
 ]
+
+BODY_BYTES_MAX = 4 * 1024 * 1024
+# Half of a character outside the basic plane, in JSON's spelling.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What faces may use. `clock` gives seconds since the epoch; `url` is the address that Stoker hands out."""
+    """What faces may use. `clock` gives seconds since the epoch; `url` is the address that Stoker hands out, `zone`
+    how it is called where a cloud's client asks for zones.
+    """
 
     endpoints: Endpoints
     keys: Keys
@@ -66,6 +79,7 @@ class Services:
     once: Once
     clock: Callable[[], float]
     url: str
+    zone: str
 
 
 def _none(_endpoint: Endpoint, _workers: Sequence[Worker]) -> Sequence[InferenceAddress]:
@@ -109,3 +123,30 @@ def principal_of(request: Request) -> Principal:
     services = services_of(request)
     caller = services.keys.principal(bearer_or_api_key(request))
     return services.projects.acting(caller, request.headers.get("x-stoker-project"))
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, which `Request.body` gives again. Raises `HTTPException` for one that is too long."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise HTTPException(413, f"a body has at most {BODY_BYTES_MAX} bytes")
+        chunks.append(chunk)
+    # Where `Request.body` keeps what it has read.
+    request._body = body = b"".join(chunks)
+    return body
+
+
+def check_characters(body: bytes) -> None:
+    """JSON can spell half a character alone, which can be neither stored nor shown. Raises `HTTPException`."""
+    if not _HALF.search(body):
+        return
+    with contextlib.suppress(ValueError, RecursionError):
+        # What is no JSON at all is told by whoever reads it.
+        value = json.loads(body)
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as exc:
+            raise HTTPException(400, "the body has half of a surrogate pair in it, which is no character") from exc

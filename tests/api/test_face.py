@@ -11,8 +11,8 @@ import pytest
 from api.client import Api, Exchange, run, spec
 from stoker.api.actions import ROUTES
 from stoker.api.face import POINTER_CHARS_MAX
-from stoker.api.once import BODY_BYTES_MAX
 from stoker.store.base import Store
+from stoker.web import BODY_BYTES_MAX
 
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/endpoints"): spec("another"),

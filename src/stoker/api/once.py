@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,12 +16,7 @@ from starlette.responses import Response
 from stoker.api.actions import action_of
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import admit
-from stoker.web import Answer, principal_of, services_of
-
-BODY_BYTES_MAX = 4 * 1024 * 1024
-# Half of a character outside the basic plane, in JSON's spelling.
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-
+from stoker.web import Answer, check_characters, principal_of, read_body, services_of
 
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -63,35 +56,15 @@ class OnceRoute(APIRoute):
 async def _bound_body(request: Request) -> None:
     if request.method not in ("POST", "PUT", "PATCH"):
         return
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise HTTPException(413, f"a body has at most {BODY_BYTES_MAX} bytes")
-        chunks.append(chunk)
-    # Where `Request.body` keeps what it has read.
-    request._body = body = b"".join(chunks)
+    body = await read_body(request)
     if body and not _says_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "a body is JSON: send it with `Content-Type: application/json`")
-    if _HALF.search(body):
-        _check_halves(body)
+    check_characters(body)
 
 
 def _says_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
-
-
-def _check_halves(body: bytes) -> None:
-    """JSON can spell half a character alone, which can be neither stored nor shown."""
-    with contextlib.suppress(ValueError, RecursionError):
-        # What is no JSON at all is told by whoever reads it.
-        value = json.loads(body)
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as exc:
-            raise HTTPException(400, "the body has half of a surrogate pair in it, which is no character") from exc
 
 
 async def _once(

@@ -6,6 +6,7 @@ every request to control.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -14,9 +15,9 @@ from sqlalchemy import Connection
 from stoker.control import audit, ids
 from stoker.control.table import key_entry_of
 from stoker.control.vault import Vault
-from stoker.domain.access import ApiKey, KeyDraft, KeyId, KeyPatch, Principal, Scope, digest_of, reach
+from stoker.domain.access import OWN_NAME, ApiKey, KeyDraft, KeyId, KeyPatch, Principal, Scope, digest_of, reach
 from stoker.domain.authorisation import Action, admit, authorise, visible
-from stoker.domain.endpoint import EndpointId, ProjectId
+from stoker.domain.endpoint import Endpoint, EndpointId, ProjectId
 from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from stoker.link.server import LinkServer
 from stoker.policy.grants import check_expiry, check_grant, check_name, check_reach, patched
@@ -52,6 +53,7 @@ class Keys:
         self._usable: dict[str, ApiKey] = {}
         self._signing: dict[str, ApiKey] = {}
         self._used: dict[KeyId, float] = {}
+        self._owning = asyncio.Lock()
 
     async def load(self) -> None:
         """Read the usable keys and put them into the gateway's table."""
@@ -224,6 +226,37 @@ class Keys:
         key = await self._store.write(show)
         assert key.sealed is not None
         return key, self._vault.open("key", key.id, key.sealed)
+
+    async def own(self, by: Principal, endpoint: Endpoint) -> tuple[ApiKey, str]:
+        """The key that an endpoint has for itself, and its secret: made when it is first asked for, shown again after
+        that, revoked by `disown`. It calls this endpoint and does nothing else, so whoever may change the endpoint may
+        have it. Raises `NotFound`, `Forbidden`, `Conflict`.
+        """
+        authorise(by, Action.ENDPOINT_REVEAL, project=endpoint.project, endpoint=endpoint.id, what="such endpoint")
+        async with self._owning:
+            key = self._own_of(endpoint.id)
+            if key is None:
+                draft = KeyDraft(
+                    name=OWN_NAME,
+                    scopes=frozenset({Scope.INVOKE}),
+                    endpoints=frozenset({endpoint.id}),
+                    revealable=True,
+                )
+                return await self.make(draft, project=endpoint.project, by=None)
+        assert key.sealed is not None
+        found, sealed = key, key.sealed
+        await self._store.write(lambda tx: self._audit(tx, by, Action.KEY_REVEAL, found))
+        return key, self._vault.open("key", key.id, sealed)
+
+    async def disown(self, endpoint: Endpoint) -> None:
+        """Revoke the key that the endpoint has for itself, if it has one. For an endpoint that is being deleted."""
+        key = self._own_of(endpoint.id)
+        if key is not None:
+            await self.revoke(key.id, project=endpoint.project)
+
+    def _own_of(self, endpoint: EndpointId) -> ApiKey | None:
+        owners = frozenset({endpoint})
+        return next((key for key in self._usable.values() if key.endpoints == owners and key.owned), None)
 
     # Changing
 

@@ -5,9 +5,11 @@ Beside the project's own there are those of the settings and the built-in one, w
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 from sqlalchemy import Connection
@@ -152,6 +154,29 @@ class Models:
         admit(by, Action.MODEL_CREATE)
         check_model(name, aliases, sha256)
         self._check_source(by, source, token_secret)
+        return await self._create(
+            by,
+            name=name,
+            source=source,
+            aliases=aliases,
+            sha256=sha256,
+            token_secret=token_secret,
+            pinned=pinned,
+            pull=pull,
+        )
+
+    async def _create(
+        self,
+        by: Principal,
+        *,
+        name: str,
+        source: ModelSource,
+        aliases: tuple[str, ...] = (),
+        sha256: str | None = None,
+        token_secret: str | None = None,
+        pinned: bool = False,
+        pull: bool = False,
+    ) -> ModelView:
         key, now = _key(source, sha256, by.project if token_secret else None, token_secret), self._clock()
         model = Model(
             id=ModelId(self._new_id()),
@@ -194,6 +219,28 @@ class Models:
         if pull or source.local:
             await self._downloads.pull(key)
         return self._view(made)
+
+    def offers(self, name: str) -> bool:
+        """Has the installation a model of that name, so that `adopt` would find it?"""
+        return self._offered(name) is not None
+
+    def _offered(self, name: str) -> ModelView | None:
+        found = (view for view in self._installed() if name in (view.name, *view.aliases))
+        return next((view for view in found if view.available and view.path is not None), None)
+
+    async def adopt(self, by: Principal, name: str, *, as_name: str) -> ModelView | None:
+        """A model of the installation (built in, or of the settings) as one of the project's own, called `as_name` with
+        `name` as an alias; `None` when the installation has none of that name.
+        """
+        admit(by, Action.MODEL_CREATE)
+        known = self._offered(name)
+        if known is None or known.path is None:
+            return None
+        # Whoever wrote the settings has allowed this file, so that nobody needs to be trusted with the machine.
+        source = await asyncio.to_thread(_own_file, known.path)
+        aliases = () if name == as_name else (name,)
+        check_model(as_name, aliases, None)
+        return await self._create(by, name=as_name, source=source, aliases=aliases)
 
     def _check_source(self, by: Principal, source: ModelSource, token_secret: str | None) -> None:
         if source.kind is SourceKind.PATH:
@@ -329,6 +376,10 @@ class Models:
                 after=None if after is None else audit.model_facts(after),
             ),
         )
+
+
+def _own_file(path: str) -> ModelSource:
+    return ModelSource(kind=SourceKind.PATH, location=str(Path(path).expanduser().absolute()))
 
 
 def check_launches(tx: Connection, launches: Mapping[str, Launch]) -> None:

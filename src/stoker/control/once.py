@@ -1,4 +1,6 @@
-"""Requests that carry an Idempotency-Key: run once, answered again. Kept per project, route and key, for 24 hours."""
+"""Answers that are given again: to requests that carry an Idempotency-Key, which run once, and to those who ask later
+how something went that is no operation of an endpoint. Kept per project, route and key, for 24 hours.
+"""
 
 from __future__ import annotations
 
@@ -80,3 +82,16 @@ class Once:
                 tx, project=ticket.project, route=ticket.route, key=ticket.key, status=None, body=None
             )
         )
+
+    async def keep(self, project: ProjectId, route: str, key: str, body: str) -> None:
+        """An answer to give to those who ask for `key`, which is new, in the time to come."""
+        if isinstance(ticket := await self.begin(project, route, key, b""), Ticket):
+            await self.finish(ticket, 200, body)
+
+    async def kept(self, project: ProjectId, route: str, key: str) -> str | None:
+        """What was kept; `None` for nothing, or no longer."""
+        forget_before = self._clock() - self._kept_s
+        known = await self._store.read(
+            lambda tx: rows.answered(tx, project=project, route=route, key=key, forget_before=forget_before)
+        )
+        return None if known is None else known.body

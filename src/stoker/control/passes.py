@@ -403,13 +403,14 @@ class Pass:
     def _conclude(self) -> None:
         workers = (*self._workers.values(), *self._new.values())
         for operation in self._operations:
-            state, message = outcome_of(operation, self.endpoint, workers, now=self._facts.now, hold=self._facts.hold)
-            if state is OperationState.PENDING:
+            out = outcome_of(operation, self.endpoint, workers, now=self._facts.now, hold=self._facts.hold)
+            if out.state is OperationState.PENDING:
                 continue
-            ended = replace(operation, state=state, message=message, ended_at=self._facts.now)
-            self.change.operations.append(ended)
-            level = Level.INFO if state is OperationState.SUCCESS else Level.ERROR
-            self._event(f"{operation.kind}_{state}", f"{operation.kind}: {message}", level=level)
+            self.change.operations.append(
+                replace(operation, state=out.state, message=out.message, cause=out.cause, ended_at=self._facts.now)
+            )
+            level = Level.INFO if out.state is OperationState.SUCCESS else Level.ERROR
+            self._event(f"{operation.kind}_{out.state}", f"{operation.kind}: {out.message}", level=level)
         if self.endpoint.phase is Phase.DELETING and all(w.gone for w in workers):
             self.change.removed = True
 

@@ -12,6 +12,8 @@ from stoker.domain.errors import Invalid
 
 KeyId = NewType("KeyId", str)
 KEY_PREFIX = "sk-"
+# How the key that an endpoint has for itself is called.
+OWN_NAME = "key of the endpoint"
 
 
 class Scope(StrEnum):
@@ -99,6 +101,11 @@ class ApiKey:
     def revealable(self) -> bool:
         """Can its secret be shown again?"""
         return self.sealed is not None
+
+    @property
+    def owned(self) -> bool:
+        """Is it the one that an endpoint has for itself?"""
+        return self.name == OWN_NAME and self.revealable and self.endpoints is not None and len(self.endpoints) == 1
 
     def usable(self, now: float) -> bool:
         """Neither revoked nor expired at `now`."""

@@ -29,9 +29,27 @@ class OperationState(StrEnum):
     TIMEOUT = "timeout"
 
 
+class Cause(StrEnum):
+    """Why an operation did not succeed. OVERTAKEN: by a later change. ENDED: the endpoint was stopped or deleted.
+    START_FAILED: its workers do not start. NO_MODEL, NO_VOLUME: what they need could not be had. When the time is over:
+    SOME: fewer workers are ready than were wanted; NO_ROOM: no machine had room; SLOW: none was ready yet.
+    """
+
+    OVERTAKEN = "overtaken"
+    ENDED = "ended"
+    START_FAILED = "start_failed"
+    NO_MODEL = "no_model"
+    NO_VOLUME = "no_volume"
+    SOME = "some"
+    NO_ROOM = "no_room"
+    SLOW = "slow"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One asynchronous change of an endpoint. `revision` and `workers` are what must be reached."""
+    """One asynchronous change of an endpoint. `revision` and `workers` are what must be reached. `cause` is there when
+    it was not.
+    """
 
     id: OperationId
     number: int
@@ -44,6 +62,7 @@ class Operation:
     workers: int | None = None
     message: str = ""
     ended_at: float | None = None
+    cause: Cause | None = None
 
 
 class Level(StrEnum):

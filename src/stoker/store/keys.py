@@ -138,6 +138,13 @@ def begin_once(
     return None
 
 
+def answered(tx: Connection, *, project: ProjectId, route: str, key: str, forget_before: float) -> Remembered | None:
+    """What is kept under that key since then; `None` when nothing is."""
+    where = (idempotency.c.project == project, idempotency.c.route == route, idempotency.c.key == key)
+    row = tx.execute(select(idempotency).where(*where, idempotency.c.created_at >= forget_before)).first()
+    return None if row is None else Remembered(row.digest, row.status, row.body)
+
+
 def finish_once(
     tx: Connection, *, project: ProjectId, route: str, key: str, status: int | None, body: str | None
 ) -> None:

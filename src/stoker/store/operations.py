@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from stoker.domain.endpoint import ProjectId
-from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
+from stoker.domain.operation import Cause, Operation, OperationId, OperationKind, OperationState
 from stoker.store.tables import operations
 
 
@@ -24,6 +24,7 @@ def _operation(row: Row[Any]) -> Operation:
         workers=row.workers,
         message=row.message,
         ended_at=row.ended_at,
+        cause=None if row.cause is None else Cause(row.cause),
     )
 
 
@@ -43,6 +44,7 @@ def add(tx: Connection, operation: Operation, *, project: ProjectId) -> None:
             workers=operation.workers,
             message=operation.message,
             ended_at=operation.ended_at,
+            cause=operation.cause,
         )
     )
 
@@ -52,7 +54,12 @@ def save(tx: Connection, operation: Operation) -> None:
     tx.execute(
         update(operations)
         .where(operations.c.id == operation.id)
-        .values(state=operation.state.value, message=operation.message, ended_at=operation.ended_at)
+        .values(
+            state=operation.state.value,
+            message=operation.message,
+            ended_at=operation.ended_at,
+            cause=operation.cause,
+        )
     )
 
 

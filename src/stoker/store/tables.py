@@ -122,6 +122,7 @@ operations = Table(
     Column("workers", Integer),
     Column("message", Text, nullable=False),
     Column("ended_at", Float),
+    Column("cause", String(16)),
 )
 
 events = Table(

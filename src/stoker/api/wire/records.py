@@ -20,6 +20,7 @@ class OperationOut(BaseModel):
     endpoint: str
     state: str
     message: str
+    cause: str | None
     created_at: str | None
     ended_at: str | None
 
@@ -32,6 +33,7 @@ class OperationOut(BaseModel):
             endpoint=operation.endpoint,
             state=operation.state,
             message=operation.message,
+            cause=operation.cause,
             created_at=iso(operation.created_at),
             ended_at=iso(operation.ended_at),
         )

@@ -1,0 +1,117 @@
+"""Who calls: a signing pair of id and secret as Exoscale's clients use it, or a bearer key for Stoker's own tools.
+
+The table says which action of `domain.authorisation` each operation is; one without a row is an error when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.dialects.exoscale import signature
+from stoker.domain.access import Principal
+from stoker.domain.authorisation import Action, admit
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.errors import NotFound, Unauthenticated
+from stoker.web import Services, bearer_or_api_key, check_characters, read_body, services_of
+
+# By operation id. `None`: for everybody, signed or not.
+ACTIONS: Mapping[str, Action | None] = {
+    "list-deployments": Action.ENDPOINT_LIST,
+    "create-deployment": Action.ENDPOINT_CREATE,
+    "get-deployment": Action.ENDPOINT_READ,
+    "update-deployment": Action.ENDPOINT_UPDATE,
+    "delete-deployment": Action.ENDPOINT_DELETE,
+    "scale-deployment": Action.ENDPOINT_SCALE,
+    "reveal-deployment-api-key": Action.ENDPOINT_REVEAL,
+    "get-deployment-logs": Action.ENDPOINT_READ,
+    "get-inference-engine-help": Action.INSTALLATION_READ,
+    "list-ai-instance-types": Action.INSTALLATION_READ,
+    "list-models": Action.MODEL_LIST,
+    "create-model": Action.MODEL_CREATE,
+    "get-model": Action.MODEL_READ,
+    "delete-model": Action.MODEL_DELETE,
+    "get-operation": Action.ENDPOINT_READ,
+    "list-zones": None,
+    "list-ai-api-keys": Action.KEY_LIST,
+    "create-ai-api-key": Action.KEY_CREATE,
+    "get-ai-api-key": Action.KEY_READ,
+    "delete-ai-api-key": Action.KEY_REVOKE,
+    "get-user-org-consumption-quota": Action.INSTALLATION_READ,
+}
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class SignedRoute(APIRoute):
+    """A route that asks who calls before anything else of the request is looked at."""
+
+    def get_route_handler(self) -> Handle:
+        handle = super().get_route_handler()
+        action = ACTIONS[self.operation_id or ""]
+
+        async def signed(request: Request) -> Response:
+            body = await read_body(request)
+            if action is not None:
+                caller = _principal(request, body)
+                admit(caller, action)
+                request.state.principal = caller
+            check_characters(body)
+            return await handle(request)
+
+        return signed
+
+
+def _principal(request: Request, body: bytes) -> Principal:
+    services = services_of(request)
+    header = request.headers.get("authorization", "")
+    if header.partition(" ")[0] != signature.SCHEME:
+        return services.keys.principal(bearer_or_api_key(request))
+    given = signature.parse(header)
+    principal, secret = services.keys.signing(given.credential)
+    path = request.scope["raw_path"].decode("latin-1")
+    query = request.scope["query_string"].decode("latin-1")
+    text = signature.signed_text(given, method=request.method, path=path, query=query, body=body)
+    signature.verify(given, text, secret, now=services.clock())
+    return principal
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request's caller and what it may use."""
+
+    principal: Principal
+    services: Services
+
+    async def endpoint(self, id: str) -> Endpoint:
+        """The endpoint of that id, and no other name of one. Raises `NotFound`."""
+        wanted = checked_id(id, "deployment")
+        found = await self.services.views.find(wanted, self.principal)
+        if found.id != wanted:
+            raise NotFound(f"no deployment {wanted}")
+        return found
+
+
+def checked_id(id: str, what: str) -> str:
+    """A UUID in its usual form. Raises `NotFound` for anything else, which is no id of anything."""
+    try:
+        return str(UUID(id))
+    except ValueError:
+        raise NotFound(f"no {what} {id[:64]!r}") from None
+
+
+# Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
+async def _context(request: Request) -> Context:
+    principal = request.state.principal
+    if not isinstance(principal, Principal):
+        raise Unauthenticated("a key is needed")
+    return Context(principal, services_of(request))
+
+
+Caller = Annotated[Context, Depends(_context)]
