@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import runpy
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -23,6 +24,10 @@ from stoker.domain.hardware import PortRange
 from stoker.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
+DIALECTS = Path(__file__).parent / "dialects"
+CLIENTS = Path(__file__).parent.parent / "tests" / "clients"
+TABLE_BEGIN = "<!-- Written by docs/generate.py from the list beside the tests; `make docs` writes it anew. -->"
+TABLE_END = "<!-- Until here. -->"
 NOTE = "<!-- Written by docs/generate.py; `make docs` writes it anew. -->"
 
 
@@ -35,6 +40,21 @@ def pages() -> dict[str, str]:
         "endpoint.schema.json": json.dumps(schema.document(), indent=2) + "\n",
         "api.md": _api(),
     }
+
+
+def tables() -> dict[str, str]:
+    """The page of each dialect by file name, with its table as the list beside its clients' tests has it."""
+    return {f"{path.parent.name}.md": _with_table(path) for path in sorted(CLIENTS.glob("*/conformance.py"))}
+
+
+def _with_table(path: Path) -> str:
+    rows = runpy.run_path(str(path))["ROWS"]
+    lines = ["| Operation | Call | Last passed with |", "| --- | --- | --- |"]
+    lines += [f"| {row.operation} | `{row.call}` | {', '.join(row.clients)} |" for row in rows]
+    text = (DIALECTS / f"{path.parent.name}.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(f"{TABLE_BEGIN}\n")
+    _, _, after = rest.partition(TABLE_END)
+    return "\n".join((f"{before}{TABLE_BEGIN}", *lines, f"{TABLE_END}{after}"))
 
 
 # Command line
@@ -206,6 +226,9 @@ def main() -> None:
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")
         sys.stdout.write(f"docs/reference/{name}\n")
+    for name, text in tables().items():
+        (DIALECTS / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"docs/dialects/{name}\n")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,12 @@ def test_reference_pages_are_as_the_code_is() -> None:
         assert written == text, f"docs/reference/{name} is out of date: make docs"
 
 
+def test_tables_of_dialects_are_as_their_tests_are() -> None:
+    for name, text in generator().tables().items():
+        written = (ROOT / "docs" / "dialects" / name).read_text(encoding="utf-8")
+        assert written == text, f"docs/dialects/{name} is out of date: make docs"
+
+
 def test_every_route_is_in_the_reference_with_its_scope() -> None:
     text = (ROOT / "docs" / "reference" / "api.md").read_text()
     paths = generator().api().openapi()["paths"]

@@ -103,6 +103,8 @@ def _refusal(
         return "stopped", f"the endpoint is stopped; `stoker start {endpoint.slug}` starts it", None
     if endpoint.phase is Phase.DELETING:
         return "deleting", "the endpoint is being deleted", None
+    if endpoint.spec.bounds.max == 0 and not live and not (endpoint.override and endpoint.override.workers):
+        return "no_workers", "the endpoint is set to no workers at all", None
     starts = standing_of(endpoint)
     serving = any(w.state is WorkerState.READY for w in live)
     if hold is not None and hold.failed and hold.volume and not serving:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -42,16 +42,16 @@ class Cloud:
     credential: str
     secret: str
 
-    async def send(self, method: str, target: str, body: bytes = b"", **headers: str) -> Answer:
+    async def send(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] = {}) -> Answer:
         """A request as it is. `target` begins at the root of the server."""
-        sent = {"host": "127.0.0.1:7878"} | ({"content-type": "application/json"} if body else {}) | headers
+        sent = {"host": "127.0.0.1:7878"} | ({"content-type": "application/json"} if body else {}) | dict(headers)
         return await Exchange(self.api.app, method, target, sent, body).answer()
 
     async def call(self, method: str, path: str, value: object = None) -> Answer:
         """A signed call of `path` below the API's address."""
         body, target = b"" if value is None else json.dumps(value).encode(), ROOT + path
         signed = authorization(self.credential, self.secret, method=method, target=target, body=body)
-        return await self.send(method, target, body, authorization=signed)
+        return await self.send(method, target, body, {"authorization": signed})
 
     async def ok(self, method: str, path: str, value: object = None) -> Any:
         """The same, which must succeed."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-import pytest
-
 from api.client import spec
-from dialects.exoscale.client import SMOL, Cloud, deployment, play, told
+from dialects.exoscale.client import ROOT, SMOL, Cloud, authorization, deployment, play, told
 
 
 def test_a_deployment_from_create_to_gone() -> None:
@@ -88,8 +86,10 @@ def test_an_update_changes_what_it_names_and_an_empty_one_nothing() -> None:
         got = await cloud.ok("GET", path)
         assert {name: got[name] for name in values} == values
         assert [each["name"] for each in (await cloud.ok("GET", "/ai/deployment"))["deployments"]] == ["new"]
-        for nothing in (None, {}):
-            same = await cloud.ok("PATCH", path, nothing)
+        for nothing in (b"", b"{}"):
+            target = f"{ROOT}{path}"
+            signed = authorization(cloud.credential, cloud.secret, method="PATCH", target=target, body=nothing)
+            same = (await cloud.send("PATCH", target, nothing, {"authorization": signed})).json
             assert (same["state"], same["reference"]["id"]) == ("success", id)
             assert await cloud.ok("GET", f"/operation/{same['id']}") == same
         await cloud.wait(await cloud.ok("PATCH", path, {"inference-engine-parameters": []}))
@@ -139,52 +139,50 @@ def test_logs_are_the_last_lines_of_all_replicas() -> None:
     play(main)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "status", "where", "text"),
-    [
-        pytest.param({"name": ""}, 400, "name", "at least 1 character", id="no name"),
-        pytest.param(
-            {"replicas": 0}, 400, "replicas", "greater than or equal to 1", id="what exo sends without --replicas"
-        ),
-        pytest.param({"replicas": "1"}, 400, "replicas", "valid integer", id="a text for a number"),
-        pytest.param({"gpu_count": 9}, 400, "gpu-count", "less than or equal to 8", id="too many cards"),
-        pytest.param({"gpu_count": 0}, 400, "gpu-count", "greater than or equal to 1", id="no card"),
-        pytest.param({"gpu_type": None}, 400, "gpu-type", "required", id="no type"),
-        pytest.param({"model": {}}, 400, "model", "id or its name", id="no model"),
-        pytest.param({"gpu_type": "gpu9999"}, 400, "gpu-type", "no family", id="an unknown card"),
-        pytest.param(
-            {"inference_engine_version": "0.16.0"},
-            400,
-            "inference-engine-version",
-            'does not have a value in the enumeration ["0.12.0", "0.15.1"]',
-            id="another version",
-        ),
-        pytest.param(
-            {"inference_engine_parameters": ["--max-model-len", "512", "--no-such"]},
-            400,
-            "inference-engine-parameters",
-            "--no-such",
-            id="an unknown parameter",
-        ),
-        pytest.param({"gpu_type": "gpua5000"}, 412, None, "not enough GPUs", id="a card that is not here"),
-        pytest.param({"gpu_type": "gpuh100", "replicas": 2}, 412, None, "not enough GPUs", id="more than there are"),
-        pytest.param({"model": {"name": "owner/unknown"}}, 412, None, "create it first", id="an unknown model"),
-        pytest.param({"model": {"id": str(uuid4())}}, 412, None, "create it first", id="an unknown model by id"),
-    ],
-)
-def test_a_create_that_cannot_be_is_told_why_and_changes_nothing(
-    wrong: dict[str, Any], status: int, where: str | None, text: str
-) -> None:
+WRONG: list[tuple[dict[str, Any], int, str | None, str]] = [
+    ({"name": ""}, 400, "name", "at least 1 character"),
+    # What `exo` sends without --replicas.
+    ({"replicas": 0}, 400, "replicas", "greater than or equal to 1"),
+    ({"replicas": "1"}, 400, "replicas", "valid integer"),
+    ({"replicas": True}, 400, "replicas", "valid integer"),
+    ({"gpu_count": 9}, 400, "gpu-count", "less than or equal to 8"),
+    ({"gpu_count": 0}, 400, "gpu-count", "greater than or equal to 1"),
+    ({"gpu_type": None}, 400, "gpu-type", "required"),
+    ({"model": {}}, 400, "model", "id or its name"),
+    ({"model": "smollm2"}, 400, "model", "must be an object"),
+    ({"gpu_type": "gpu9999"}, 400, "gpu-type", "no family"),
+    (
+        {"inference_engine_version": "0.16.0"},
+        400,
+        "inference-engine-version",
+        'does not have a value in the enumeration ["0.12.0", "0.15.1"]',
+    ),
+    (
+        {"inference_engine_parameters": ["--max-model-len", "512", "--no-such"]},
+        400,
+        "inference-engine-parameters",
+        "--no-such",
+    ),
+    ({"gpu_type": "gpua5000"}, 412, None, "not enough GPUs"),
+    ({"gpu_type": "gpuh100", "replicas": 2}, 412, None, "not enough GPUs"),
+    ({"gpu_type": "gpuh100", "gpu_count": 2}, 412, None, "not enough GPUs"),
+    ({"model": {"name": "owner/unknown"}}, 412, None, "create it first"),
+    ({"model": {"id": str(uuid4())}}, 412, None, "create it first"),
+]
+
+
+def test_a_create_that_cannot_be_is_told_why_and_changes_nothing() -> None:
     async def main(cloud: Cloud) -> None:
         before = await cloud.api.dump()
-        answer = await cloud.call("POST", "/ai/deployment", deployment(**wrong))
-        detail = told(answer, status)
-        if where is not None:
-            [error] = answer.json["errors"]
-            assert error["location"].startswith(f"$['{where}']"), error
-            assert error["pointer"].startswith(f"/{where}")
-            detail += error["detail"]
-        assert text in detail
+        for wrong, status, where, text in WRONG:
+            answer = await cloud.call("POST", "/ai/deployment", deployment(**wrong))
+            detail = told(answer, status)
+            if where is not None:
+                [error] = answer.json["errors"]
+                assert error["location"].startswith(f"$['{where}']"), error
+                assert error["pointer"].startswith(f"/{where}")
+                detail += error["detail"]
+            assert text in detail, wrong
         assert await cloud.api.dump() == before
 
     play(main)
@@ -204,8 +202,9 @@ def test_a_name_that_is_taken_and_unknown_ids_are_refused() -> None:
                 ("GET", "/logs", None),
             ):
                 told(await cloud.call(method, f"/ai/deployment/{name}{rest}", value), 404)
-        for value in ({}, {"replicas": -1}, {"replicas": 1.5}, {"replicas": 10_000}, []):
-            told(await cloud.call("POST", f"/ai/deployment/{id}/scale", value), 400)
+        bodies: list[object] = [{}, {"replicas": -1}, {"replicas": 1.5}, {"replicas": 10_000}, []]
+        for body in bodies:
+            told(await cloud.call("POST", f"/ai/deployment/{id}/scale", body), 400)
 
     play(main)
 

@@ -18,7 +18,7 @@ def test_a_signed_request_is_let_in_and_any_other_is_403() -> None:
 
         async def send(credential: str, secret: str, sent: bytes = body, **more: Any) -> Any:
             signed = authorization(credential, secret, method="POST", target=target, body=body, **more)
-            return await cloud.send("POST", target, sent, authorization=signed)
+            return await cloud.send("POST", target, sent, headers={"authorization": signed})
 
         told(await send(cloud.credential, cloud.secret), 400)
         told(await send(cloud.credential, cloud.secret), 400)
@@ -27,10 +27,10 @@ def test_a_signed_request_is_let_in_and_any_other_is_403() -> None:
         assert "not known" in told(await send("EXO" + "0" * 24, cloud.secret), 403)
         assert "expired" in told(await send(cloud.credential, cloud.secret, expires=int(wall())), 403)
         told(await cloud.send("POST", target, body), 403)
-        told(await cloud.send("POST", target, body, authorization="EXO2-HMAC-SHA256 nonsense"), 403)
-        told(await cloud.send("POST", target, body, authorization="Bearer sk-nobody"), 403)
+        told(await cloud.send("POST", target, body, headers={"authorization": "EXO2-HMAC-SHA256 nonsense"}), 403)
+        told(await cloud.send("POST", target, body, headers={"authorization": "Bearer sk-nobody"}), 403)
         bearer = f"Bearer {cloud.api.secret}"
-        assert (await cloud.send("GET", target, authorization=bearer)).json == {"models": []}
+        assert (await cloud.send("GET", target, headers={"authorization": bearer})).json == {"models": []}
 
     play(main)
 
@@ -39,9 +39,9 @@ def test_the_query_is_signed_too() -> None:
     async def main(cloud: Cloud) -> None:
         target = f"{ROOT}/ai/deployment?visibility=private"
         signed = authorization(cloud.credential, cloud.secret, method="GET", target=target)
-        assert (await cloud.send("GET", target, authorization=signed)).status == 200
+        assert (await cloud.send("GET", target, headers={"authorization": signed})).status == 200
         for other in ("?visibility=public", "?visibility=private&visibility=public", ""):
-            told(await cloud.send("GET", f"{ROOT}/ai/deployment{other}", authorization=signed), 403)
+            told(await cloud.send("GET", f"{ROOT}/ai/deployment{other}", headers={"authorization": signed}), 403)
 
     play(main)
 
@@ -66,12 +66,12 @@ def test_a_pair_may_do_what_its_scopes_say() -> None:
 def test_at_the_clouds_own_host_the_api_begins_at_the_root_and_its_zone_is_there() -> None:
     async def main(cloud: Cloud) -> None:
         host = {"host": "api-ch-dk-2.exoscale.com"}
-        zones = (await cloud.send("GET", "/v2/zone", **host)).json["zones"]
+        zones = (await cloud.send("GET", "/v2/zone", headers=host)).json["zones"]
         assert zones == [{"name": "ch-dk-2", "api-endpoint": "http://api-ch-dk-2.exoscale.com/v2"}]
         signed = authorization(cloud.credential, cloud.secret, method="GET", target="/v2/ai/model")
-        assert (await cloud.send("GET", "/v2/ai/model", authorization=signed, **host)).status == 200
+        assert (await cloud.send("GET", "/v2/ai/model", headers={**host, "authorization": signed})).status == 200
         signed = authorization(cloud.credential, cloud.secret, method="GET", target=f"{ROOT}/ai/model")
-        told(await cloud.send("GET", "/v2/ai/model", authorization=signed, **host), 403)
+        told(await cloud.send("GET", "/v2/ai/model", headers={**host, "authorization": signed}), 403)
 
     play(main)
 
@@ -85,8 +85,8 @@ def test_at_the_clouds_own_host_the_api_begins_at_the_root_and_its_zone_is_there
 )
 def test_the_only_zone_is_where_it_was_asked_signed_or_not(host: str, url: str) -> None:
     async def main(cloud: Cloud) -> None:
-        for headers in ({}, {"authorization": "EXO2-HMAC-SHA256 nonsense"}):
-            answer = await cloud.send("GET", f"{ROOT}/zone", host=host, **headers)
+        for headers in (dict[str, str](), {"authorization": "EXO2-HMAC-SHA256 nonsense"}):
+            answer = await cloud.send("GET", f"{ROOT}/zone", headers={"host": host, **headers})
             assert answer.json == {"zones": [{"name": "ch-dk-2", "api-endpoint": url}]}
 
     play(main)
@@ -100,7 +100,7 @@ def test_everything_that_fails_comes_in_the_same_envelope() -> None:
         target = f"{ROOT}/ai/model"
         for body in (b"{", b"[]", b'"x"', b'{"name": "\\ud800"}', b"x" * (4 * 1024 * 1024 + 1), b'{"name": 1}', b""):
             signed = authorization(cloud.credential, cloud.secret, method="POST", target=target, body=body)
-            told(await cloud.send("POST", target, body, authorization=signed), 400)
+            told(await cloud.send("POST", target, body, headers={"authorization": signed}), 400)
         for id in ("x", "00000000-0000-4000-8000-000000000000"):
             told(await cloud.call("GET", f"/operation/{id}"), 404)
 

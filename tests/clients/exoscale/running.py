@@ -1,0 +1,84 @@
+"""A real Stoker as Exoscale's clients find it, and their Python client in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from acceptance.installation import Installation
+
+DRIVER = Path(__file__).parent / "driver.py"
+REPO = "owner/tiny"
+
+
+class Raised(Exception):
+    """What the client raised: the name of its class, its text and the status that it saw."""
+
+    def __init__(self, kind: str, text: str, status: int | None) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind, self.text, self.status = kind, text, status
+
+
+class Client:
+    """Exoscale's own client in its own environment. What it has called is in `driven`, by the ids of operations."""
+
+    def __init__(self, python: Path, url: str, key: str, secret: str) -> None:
+        self.driven: set[str] = set()
+        self._process = subprocess.Popen(
+            [python, "-I", DRIVER, url, key, secret], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, method: str, /, **arguments: Any) -> Any:
+        """Call it; returns what it returns, raises `Raised` for what it raises."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([method, arguments]) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        if "raised" in answer:
+            raise Raised(answer["raised"], answer["text"], answer["status"])
+        self.driven.add("get-operation" if method == "wait" else method.replace("_", "-"))
+        return answer["is"]
+
+    def ended(self, operation: Any) -> Any:
+        """The operation when it has ended, without the client's own pauses."""
+        while operation["state"] == "pending":
+            operation = self("get_operation", id=operation["id"])
+        return operation
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+class Stoker(Installation):
+    """One that speaks to Exoscale's clients."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/exoscale/v2"
+
+    def pair(self) -> tuple[str, str]:
+        """Id and secret of a new signing key."""
+        made = self.run("keys", "create", "exo", "--exoscale", "--scope", "admin")
+        assert made.returncode == 0, made.stderr
+        id, secret = made.stdout.split()
+        return id, secret
+
+
+@contextmanager
+def opened(python: Path, stoker: Stoker, *, key: str | None = None, secret: str | None = None) -> Iterator[Client]:
+    """A client with a pair of its own, or with what is given instead."""
+    id, own = stoker.pair()
+    made = Client(python, stoker.url, key or id, secret or own)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,48 @@
+"""Requests made up from the API's own description, sent to a real Stoker: whatever they are, they meet no fault of ours
+and are answered as described.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from clients.exoscale import conformance
+from clients.exoscale.running import Stoker
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+EXAMPLES = 20
+
+
+def test_no_request_is_a_fault_or_answered_otherwise_than_described(stoker: Stoker) -> None:
+    _, text = stoker.get("/exoscale/v2/openapi.json")
+    schema = schemathesis.openapi.from_dict(json.loads(text))
+    seen, statuses = set(), set()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        seen.add(operation.definition.raw["operationId"])
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def play(case: schemathesis.Case) -> None:
+            answer = case.call_and_validate(
+                base_url=f"http://127.0.0.1:{stoker.port}/exoscale",
+                headers={"Authorization": f"Bearer {stoker.key}"},
+                checks=[not_a_server_error, status_code_conformance, response_schema_conformance],
+            )
+            statuses.add(answer.status_code)
+
+        play()
+    assert {200, 400, 404} <= statuses
+    assert seen == {row.operation for row in conformance.ROWS}
