@@ -240,3 +240,26 @@ def test_a_principal_is_who_the_key_says() -> None:
         assert principal.key != KeyId("k")
 
     run(body)
+
+
+def test_an_endpoint_has_one_key_of_its_own_for_those_who_may_change_it() -> None:
+    async def body(w: World) -> None:
+        keys, endpoint = w.stoker.keys, await w.create(spec())
+        (first, secret), (second, again) = await asyncio.gather(keys.own(ADMIN, endpoint), keys.own(ADMIN, endpoint))
+        assert (first.id, secret) == (second.id, again), "at the same time too"
+        assert first.owned
+        assert keys.principal(secret).scopes == frozenset({Scope.INVOKE})
+        assert keys.principal(secret).endpoints == frozenset({endpoint.id})
+        with pytest.raises(Forbidden):
+            await keys.own(replace(ADMIN, scopes=frozenset({Scope.READ})), endpoint)
+        with pytest.raises(NotFound):
+            await keys.own(replace(ADMIN, endpoints=frozenset({EndpointId("other")})), endpoint)
+        events, _ = await w.stoker.services.views.audit(ADMIN, before=None, limit=10, action="key", target=first.id)
+        assert [event.action for event in events] == ["key.reveal", "key.create"]
+        await keys.disown(endpoint)
+        await keys.disown(endpoint)
+        with pytest.raises(Unauthenticated):
+            keys.principal(secret)
+        assert (await keys.own(ADMIN, endpoint))[1] != secret
+
+    run(body)

@@ -106,3 +106,18 @@ def test_a_key_has_between_1_and_255_characters(key: str) -> None:
             await once.begin(ONE, "/r", key, b"")
 
     run(body)
+
+
+def test_what_is_kept_is_told_to_its_project_for_a_day_and_is_not_overwritten() -> None:
+    async def body(once: Once, clock: Clock, store: InlineSqliteStore) -> None:
+        await once.keep(ONE, "/r", "k", "first")
+        await once.keep(ONE, "/r", "k", "second")
+        assert await once.kept(ONE, "/r", "k") == "first"
+        assert await once.kept(TWO, "/r", "k") is None
+        assert await once.kept(ONE, "/other", "k") is None
+        clock.now += KEPT_S
+        assert await once.kept(ONE, "/r", "k") == "first"
+        clock.now += 1
+        assert await once.kept(ONE, "/r", "k") is None
+
+    run(body)

@@ -10,7 +10,7 @@ import pytest
 from builders import endpoint, worker
 from stoker.control.table import _SAID_TO_ANYBODY, Publisher, entry_of, key_entry_of
 from stoker.domain.access import ApiKey, KeyId, Scope
-from stoker.domain.endpoint import Access, Endpoint, EndpointId, Failures, Phase, ProjectId
+from stoker.domain.endpoint import Access, Endpoint, EndpointId, Failures, Override, Phase, ProjectId, ScaleBounds
 from stoker.domain.models import Hold
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Address, Worker, WorkerState
@@ -21,6 +21,9 @@ from stoker.policy.backoff import FAILURES_BEFORE_REFUSAL
 S = WorkerState
 AT = Address(host="127.0.0.1", port=20_000)
 FAILING = Failures(count=FAILURES_BEFORE_REFUSAL, last_at=100.0, last_reason="exit 1")
+
+_SPEC = endpoint().spec
+NO_WORKERS = replace(endpoint(), spec=replace(_SPEC, pools=(replace(_SPEC.pools[0], bounds=ScaleBounds(max=0)),)))
 
 
 def entry(
@@ -61,6 +64,8 @@ def test_it_has_more_addresses_where_others_give_it_some() -> None:
         pytest.param(endpoint(), False, 100.0, None, id="active"),
         pytest.param(endpoint(), True, 100.0, "stopping", id="all of Stoker is being stopped"),
         pytest.param(endpoint(phase=Phase.STOPPED), False, 100.0, "stopped", id="stopped"),
+        pytest.param(NO_WORKERS, False, 100.0, "no_workers", id="it may have no worker"),
+        pytest.param(replace(NO_WORKERS, override=Override(workers=1)), False, 100.0, None, id="but has one by hand"),
         pytest.param(endpoint(phase=Phase.DELETING), False, 100.0, "deleting", id="being deleted"),
         pytest.param(endpoint(failures=FAILING), False, 100.0, "start_failed", id="starts keep failing"),
         pytest.param(endpoint(failures=FAILING), False, 104.0, None, id="the next try is under way"),

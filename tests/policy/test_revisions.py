@@ -29,13 +29,17 @@ def test_a_change_that_no_worker_depends_on_keeps_all_of_them_and_what_is_known_
     for other in (
         replace(spec, name="other"),
         replace(spec, labels={"a": "b"}),
-        replace(spec, pools=(PoolSpec(bounds=ScaleBounds(min=1, max=9)),)),
-        replace(spec, pools=(PoolSpec(hardware=HardwareRequest(price_max=1.0)),)),
+        replace(spec, pools=(replace(spec.pools[0], hardware=HardwareRequest(price_max=1.0)),)),
     ):
         after = changed(other)
         assert (after.revision, after.launched, after.updated_at) == (2, 1, 9.0)
         assert after.runs("default", 1)
         assert after.failures == {"default": FAILED}
+
+
+def test_other_bounds_keep_workers_and_are_another_try() -> None:
+    after = changed(replace(endpoint().spec, pools=(PoolSpec(bounds=ScaleBounds(min=1, max=9)),)))
+    assert (after.launched, after.runs("default", 1), after.failures) == (1, True, Failures())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from builders import endpoint, worker
 from stoker.domain.endpoint import Endpoint, EndpointId, Failures, Phase
 from stoker.domain.models import Hold
-from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
+from stoker.domain.operation import Cause, Operation, OperationId, OperationKind, OperationState
 from stoker.domain.views import EndpointState
 from stoker.domain.worker import Worker, WorkerState
 from stoker.policy.backoff import FAILURES_BEFORE_REFUSAL
@@ -92,7 +92,7 @@ def operation(kind: OperationKind, *, workers: int | None = None, revision: int 
 def test_an_operation_is_done_when_what_it_asked_for_is_so(
     asked: Operation, which: Endpoint, workers: list[Worker], state: OperationState
 ) -> None:
-    assert outcome_of(asked, which, workers, now=1.0)[0] is state
+    assert outcome_of(asked, which, workers, now=1.0).state is state
 
 
 crowds = st.lists(
@@ -113,9 +113,49 @@ def test_every_operation_ends_by_its_deadline_in_one_way_that_is_said(
 ) -> None:
     which = endpoint(desired=desired, revision=2, phase=phase)
     asked = operation(kind, workers=workers, revision=revision)
-    early, _ = outcome_of(asked, which, crowd, now=1.0)
-    late, said = outcome_of(asked, which, crowd, now=100.0)
-    assert late is not R.PENDING
-    assert said
-    assert early is late or (early, late) == (R.PENDING, R.TIMEOUT)
+    early, late = (outcome_of(asked, which, crowd, now=now) for now in (1.0, 100.0))
+    assert late.state is not R.PENDING
+    assert late.message
+    assert (late.cause is None) == (late.state is R.SUCCESS), "why it is no success"
+    assert early.state is late.state or (early.state, late.state) == (R.PENDING, R.TIMEOUT)
     assert condition_of(which, crowd).state in E
+
+
+@pytest.mark.parametrize(
+    ("asked", "which", "crowd", "hold", "cause"),
+    [
+        (operation(K.UPDATE, workers=1), endpoint(desired=1, revision=2), [], None, Cause.OVERTAKEN),
+        (operation(K.CREATE, workers=2), endpoint(desired=1), [], None, Cause.OVERTAKEN),
+        (operation(K.START, workers=1), endpoint(phase=Phase.STOPPED), [], None, Cause.ENDED),
+        (operation(K.START, workers=1), endpoint(phase=Phase.DELETING), [], None, Cause.ENDED),
+        (operation(K.START, workers=1), endpoint(desired=1), [], Hold("no", failed=True), Cause.NO_MODEL),
+        (operation(K.START, workers=1), endpoint(desired=1), [], Hold("no", failed=True, volume=True), Cause.NO_VOLUME),
+        (operation(K.START, workers=2), endpoint(desired=2), [worker(1, S.READY)], None, Cause.SOME),
+        (operation(K.START, workers=1), endpoint(desired=1), [worker(1, S.STARTING)], None, Cause.SLOW),
+        (
+            operation(K.START, workers=1),
+            endpoint(desired=1),
+            [worker(1, S.PENDING)],
+            Hold("soon"),
+            Cause.NO_MODEL,
+        ),
+        (
+            operation(K.START, workers=1),
+            endpoint(desired=1),
+            [replace(worker(1, S.PENDING), reason="no room")],
+            None,
+            Cause.NO_ROOM,
+        ),
+        (
+            operation(K.START, workers=1),
+            endpoint(desired=1, failures=FAILING),
+            [],
+            None,
+            Cause.START_FAILED,
+        ),
+    ],
+)
+def test_what_did_not_come_to_be_says_why(
+    asked: Operation, which: Endpoint, crowd: list[Worker], hold: Hold | None, cause: Cause
+) -> None:
+    assert outcome_of(asked, which, crowd, now=100.0, hold=hold).cause is cause

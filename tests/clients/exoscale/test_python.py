@@ -99,10 +99,14 @@ def _changes(call: Client, id: str, name: str, key: str) -> None:
         got = call("get_deployment", id=id)
         assert (got["replicas"], got["state"]) == (replicas, "ready")
         if replicas == 0:
-            until(lambda: chat(got["deployment-url"], key, REPO)[0] == 503, what="the refusal at no replicas")
+            _refused(got["deployment-url"], key)
     with pytest.raises(Raised) as much:
         call("scale_deployment", id=id, replicas=3)
     assert much.value.status == 412
+
+
+def _refused(url: str, key: str) -> None:
+    until(lambda: chat(url, key, REPO)[0] == 503, what="the refusal at no replicas")
 
 
 def _logs_and_help(call: Client, id: str) -> None:

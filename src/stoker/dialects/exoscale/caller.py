@@ -20,7 +20,7 @@ from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import NotFound, Unauthenticated
-from stoker.web import Services, bearer_or_api_key, check_characters, read_body, services_of
+from stoker.web import Services, check_characters, principal_of, read_body, services_of
 
 # By operation id. `None`: for everybody, signed or not.
 ACTIONS: Mapping[str, Action | None] = {
@@ -72,7 +72,7 @@ def _principal(request: Request, body: bytes) -> Principal:
     services = services_of(request)
     header = request.headers.get("authorization", "")
     if header.partition(" ")[0] != signature.SCHEME:
-        return services.keys.principal(bearer_or_api_key(request))
+        return principal_of(request)
     given = signature.parse(header)
     principal, secret = services.keys.signing(given.credential)
     path = request.scope["raw_path"].decode("latin-1")
