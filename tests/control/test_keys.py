@@ -15,7 +15,7 @@ from simulation.world import ADMIN, World, spec, world
 from stoker.control import keyring
 from stoker.control.keys import Keys
 from stoker.control.vault import Vault
-from stoker.domain.access import KeyId, Principal, Scope, digest_of
+from stoker.domain.access import OWN_NAME, KeyDraft, KeyId, Principal, Scope, digest_of
 from stoker.domain.endpoint import Access, EndpointId
 from stoker.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from stoker.link.server import LinkServer
@@ -256,6 +256,11 @@ def test_an_endpoint_has_one_key_of_its_own_for_those_who_may_change_it() -> Non
             await keys.own(replace(ADMIN, endpoints=frozenset({EndpointId("other")})), endpoint)
         events, _ = await w.stoker.services.views.audit(ADMIN, before=None, limit=10, action="key", target=first.id)
         assert [event.action for event in events] == ["key.reveal", "key.create"]
+        pretender = KeyDraft(
+            name=OWN_NAME, scopes=frozenset({Scope.ADMIN}), endpoints=frozenset({endpoint.id}), revealable=True
+        )
+        await keys.make(pretender, project=DEFAULT_PROJECT, by=ADMIN)
+        assert (await keys.own(ADMIN, endpoint))[1] == secret, "a wider key is none, whatever its name"
         await keys.disown(endpoint)
         await keys.disown(endpoint)
         with pytest.raises(Unauthenticated):

@@ -104,8 +104,9 @@ class ApiKey:
 
     @property
     def owned(self) -> bool:
-        """Is it the one that an endpoint has for itself?"""
-        return self.name == OWN_NAME and self.revealable and self.endpoints is not None and len(self.endpoints) == 1
+        """Is it the one that an endpoint has for itself? It can do nothing but call that endpoint."""
+        alone = self.endpoints is not None and len(self.endpoints) == 1
+        return self.name == OWN_NAME and self.revealable and alone and self.scopes == frozenset({Scope.INVOKE})
 
     def usable(self, now: float) -> bool:
         """Neither revoked nor expired at `now`."""

@@ -14,12 +14,16 @@ from clients.exoscale.running import Client, Stoker, opened
 
 @pytest.fixture(scope="session")
 def stoker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoker]:
-    """Running, with two pretended A5000 and a hub that has the real model as `owner/tiny`."""
-    made = Stoker(tmp_path_factory.mktemp("exoscale") / "stoker")
+    """Running, with two pretended A5000, the real model at a hub as `owner/tiny`, and a model `broken`, which is none."""
+    folder = tmp_path_factory.mktemp("exoscale")
+    broken = folder / "broken.gguf"
+    broken.write_bytes(b"GGUF, but nothing behind it")
+    made = Stoker(folder / "stoker")
     with serving({"tiny.gguf": model()}) as hub:
         made.environ |= {
             "STOKER_HF_ENDPOINT": hub.url,
             "STOKER_ALLOW_PRIVATE_URLS": "[127.0.0.0/8]",
+            "STOKER_MODELS": f"{{broken: {broken}}}",
             "STOKER_VIRTUAL_GPUS": "[{family: a5000, count: 2}]",
         }
         try:

@@ -169,3 +169,18 @@ def test_waiting_for_what_fails_says_why(stoker: Stoker, client: tuple[str, Clie
     assert "404" in ended["message"]
     until(lambda: call("get_model", id=operation["reference"]["id"])["state"] == "error", what="the failure")
     assert call("delete_model", id=operation["reference"]["id"])["state"] == "success"
+
+
+def test_a_deployment_that_does_not_start_says_why(stoker: Stoker, client_python: Callable[[str], Path]) -> None:
+    with opened(client_python(conformance.NEWEST[0]), stoker) as call:
+        made = call(
+            "create_deployment", name="broken", gpu_type="cpu", gpu_count=1, replicas=1, model={"name": "broken"}
+        )
+        ended = call.ended(made)
+        assert (ended["state"], ended["reason"]) == ("failure", "fault")
+        assert ended["message"].startswith("the worker does not start")
+        got = call("get_deployment", id=made["reference"]["id"])
+        assert got["state"] == "error"
+        assert "failed starts" in got["state-details"]
+        assert call("get_deployment_logs", id=got["id"])["logs"], "what it said is there"
+        assert call.ended(call("delete_deployment", id=got["id"]))["state"] == "success"

@@ -5,6 +5,7 @@ and are answered as described.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from clients.exoscale import conformance
 from clients.exoscale.running import Stoker
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
-EXAMPLES = 20
+# For each operation; a longer run is `STOKER_SCHEMA_EXAMPLES=1000 pytest tests/clients/exoscale/test_schema.py`.
+EXAMPLES = int(os.environ.get("STOKER_SCHEMA_EXAMPLES", "20"))
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120 + EXAMPLES)]
 
 
 def test_no_request_is_a_fault_or_answered_otherwise_than_described(stoker: Stoker) -> None:

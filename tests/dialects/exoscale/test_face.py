@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from api.client import Api
 from dialects.exoscale.client import ROOT, Cloud, authorization, deployment, pair, play, told
 from simulation.virtual import wall
 from stoker.dialects.exoscale.caller import ACTIONS
@@ -126,5 +128,21 @@ def test_every_operation_has_an_action_and_a_description_with_its_errors() -> No
         assert {each["operationId"] for each in operations} == set(ACTIONS)
         for each in operations:
             assert set(each["responses"]) == {"200", "400", "403", "404", "409", "412", "500"}, each["operationId"]
+
+    play(main)
+
+
+def test_a_proxys_prefix_is_signed_though_it_is_taken_away_on_the_way() -> None:
+    async def main(cloud: Cloud) -> None:
+        stoker = cloud.api.world.stoker
+        stoker.services = replace(stoker.services, url="https://x.test/lab1")
+        behind = replace(cloud, api=Api(cloud.api.world, cloud.api.secret))
+        for prefix, status in (("/lab1", 200), ("", 200), ("/lab2", 403)):
+            target = f"{ROOT}/ai/model"
+            signed = authorization(cloud.credential, cloud.secret, method="GET", target=prefix + target)
+            headers = {"authorization": signed, "host": "x.test"}
+            assert (await behind.send("GET", target, headers=headers)).status == status
+        zones = (await behind.send("GET", f"{ROOT}/zone", headers={"host": "x.test"})).json["zones"]
+        assert zones[0]["api-endpoint"] == "https://x.test/lab1/exoscale/v2"
 
     play(main)

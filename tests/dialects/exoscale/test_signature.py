@@ -45,7 +45,7 @@ def check(
     header: str, method: str, path: str, query: str = "", body: bytes = b"", *, secret: str = SECRET, now: float = 0.0
 ) -> None:
     found = parse(header)
-    verify(found, signed_text(found, method=method, path=path, query=query, body=body), secret, now=now)
+    verify(found, [signed_text(found, method=method, path=path, query=query, body=body)], secret, now=now)
 
 
 @pytest.mark.parametrize(("method", "path", "query", "body", "arguments", "signature"), VECTORS)

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import hmac
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -76,11 +77,11 @@ def _arguments(query: str) -> list[tuple[str, str]]:
         raise Unauthenticated(f"a query has at most {ARGUMENTS_MAX} arguments") from None
 
 
-def verify(signature: Signature, text: bytes, secret: str, *, now: float) -> None:
-    """Raises `Unauthenticated` when it is no signature of `text` by this secret, or has expired at `now`. One that was
-    seen before is good: clients send the same request again, unchanged, when they had no answer.
+def verify(signature: Signature, texts: Sequence[bytes], secret: str, *, now: float) -> None:
+    """Raises `Unauthenticated` when it is no signature of one of `texts` by this secret, or has expired at `now`. One
+    that was seen before is good: clients send the same request again, unchanged, when they had no answer.
     """
-    if not hmac.compare_digest(digest_of(text, secret), signature.digest):
+    if not any(hmac.compare_digest(digest_of(text, secret), signature.digest) for text in texts):
         raise Unauthenticated("the signature does not match the request")
     if now >= signature.expires:
         raise Unauthenticated("the signature has expired; check the clocks on both sides")
