@@ -7,6 +7,7 @@ import struct
 
 from gateway.loopback import answer, run, until
 from stoker.gateway.pools import Pool, Upstreams
+from stoker.gateway.response import ResponseHead
 from stoker.gateway.upstream import Upstream
 from stoker.link.messages import WorkerEntry
 
@@ -36,9 +37,12 @@ class Recorder:
     def switched(self, early: bytes) -> None:
         """Never."""
 
-    def answer_began(self, status: int, headers: object) -> bool:
+    def answer_began(self, status: int, headers: object) -> ResponseHead:
         self.status = status
-        return False
+        return ResponseHead(status, ())
+
+    def answer_again(self, head: ResponseHead, body: bytes) -> None:
+        self.status, self.body = head.status, body
 
     def answer_data(self, data: bytes) -> None:
         self.body += data

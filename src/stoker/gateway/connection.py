@@ -18,6 +18,8 @@ from stoker.gateway.response import CONTINUE, ResponseHead, interim_head
 
 HEAD_S_MAX: Final = 30.0
 IDLE_S_MAX: Final = 75.0
+# A connection that has been idle for so long keeps nothing of its last request.
+FORGET_S: Final = 5.0
 # After the last answer of a connection whose request was not read to its end: time for the client to read the answer
 # before the unread rest resets the connection.
 LINGER_S: Final = 2.0
@@ -272,8 +274,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         if not request.complete or self._close_after or (self._router.draining and not self._requests):
             self._linger(unread=not request.complete or request.error is not None)
         else:
-            self._unpause(_BODY if len(self._requests) > 1 else _BODY | _PIPELINE)
-            self._run()
+            if self._pauses:
+                self._unpause(_BODY if len(self._requests) > 1 else _BODY | _PIPELINE)
+            if self._requests:
+                self._run()
 
     def answer(self, answer: Answer) -> None:
         """The gateway's own answer to the present request, which ends it."""
@@ -364,6 +368,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._run()
             elif now - self._since > IDLE_S_MAX:
                 self.close()
+            elif now - self._since > FORGET_S:
+                self._reader.forget()
 
     def _drained(self) -> bool:
         return self._transport is None or self._transport.get_write_buffer_size() == 0

@@ -17,7 +17,7 @@ from stoker.gateway.ledger import CLIENT_LEFT, Trace
 from stoker.gateway.parties import Downstream, Hub, Limits
 from stoker.gateway.pools import Pool
 from stoker.gateway.quotas import Quota
-from stoker.gateway.response import read_response, switching_head, trailer_line
+from stoker.gateway.response import ResponseHead, read_response, switching_head, trailer_line
 from stoker.gateway.tunnel import Tunnel
 from stoker.gateway.upload import first_piece, next_piece
 from stoker.gateway.upstream import READ_BYTES, Upstream
@@ -211,7 +211,7 @@ class Exchange:
         self._upstream = upstream
         self._state = _SENDING
         self._active_at = self._gateway.now
-        upstream.begin(self, head_request=request.method == b"HEAD")
+        upstream.begin(self, head_request=request.method == b"HEAD", sandboxed=self._sandboxed)
         if request.expects_continue:
             request.expects_continue = False
             if not request.complete:
@@ -266,19 +266,28 @@ class Exchange:
         if status > 101:
             self.downstream.interim(status, headers)
 
-    def answer_began(self, status: int, headers: Headers) -> bool:
-        """The head of the answer is there. True when its body lasts until the connection ends."""
+    def answer_began(self, status: int, headers: Headers) -> ResponseHead:
+        """The head of the answer is there. How it is passed on, but for what this request alone has asked for."""
         head = read_response(status, headers, head_request=self.request.method == b"HEAD", sandboxed=self._sandboxed)
+        self._answer(head)
+        return head
+
+    def answer_again(self, head: ResponseHead, body: bytes) -> None:
+        """The answer is there as a whole, with a head that is known."""
+        self._answer(head)
+        if body:
+            self.answer_data(body)
+
+    def _answer(self, head: ResponseHead) -> None:
         self._state = _ANSWERING
-        self._trace.began(status, self._gateway.time())
+        self._trace.began(head.status, self._gateway.time())
         self._sent = None
         self._active_at = self._gateway.now
         if head.keep_alive_s is not None and self._upstream is not None:
             self._upstream.keep_alive_s = head.keep_alive_s
         if self.request.session is not None or self.request.reservation is not None:
-            head.lines = [*head.lines, self._worker_line()]
+            head = head.with_line(self._worker_line())
         self.downstream.begin(head)
-        return head.until_close
 
     def _worker_line(self) -> bytes:
         worker = self.worker

@@ -6,7 +6,7 @@ Values arrive from llhttp, which has refused line breaks, NUL and folded lines, 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
 from stoker.gateway.forwarded import Peer
 
@@ -84,13 +84,19 @@ class BadHead(Exception):
         self.detail = detail
 
 
+class Known(Protocol):
+    """A head that came before. `way` is what the router remembers of where it leads."""
+
+    way: object
+
+
 class Request:
     """One request: its head as read, and the part of its body that arrived and was not taken yet.
 
     `target` is what follows the method, in origin form, byte for byte. `length` is the declared length of the body;
     `None` with `chunked` is unknown, without it there is none. `complete`: the last byte of it has arrived.
     `upgrade`: it asks for a WebSocket. `forwarded` is what it says of hops before, `trailers` are complete lines.
-    `session`, `reservation` and `worker` say which worker it belongs to.
+    `session`, `reservation` and `worker` say which worker it belongs to. `known`: its head was read before.
     """
 
     __slots__ = (
@@ -106,6 +112,7 @@ class Request:
         "hold_s",
         "host",
         "keep_alive",
+        "known",
         "length",
         "lines",
         "method",
@@ -149,6 +156,34 @@ class Request:
         self.te = False
         self.trailers: list[bytes] | None = None
         self.error: BadHead | None = None
+        self.known: Known | None = None
+
+    def again(self, body: bytes) -> Request:
+        """A complete request with this head, as it was read, and this body."""
+        it = Request.__new__(Request)
+        it.method = self.method
+        it.target = self.target
+        it.persistent = self.persistent
+        it.keep_alive = self.keep_alive
+        it.host = self.host
+        it.length = None if self.length is None else len(body)
+        it.chunked = it.expects_continue = it.upgrade = it.te = False
+        it.authorization = self.authorization
+        it.api_key = self.api_key
+        it.cookies = self.cookies
+        it.forwarded = self.forwarded
+        it.endpoint = self.endpoint
+        it.hold_s = self.hold_s
+        it.project = self.project
+        it.session = self.session
+        it.reservation = self.reservation
+        it.worker = self.worker
+        it.lines = self.lines
+        it.pending = [body] if body else []
+        it.pending_bytes = len(body)
+        it.complete = True
+        it.trailers = it.error = it.known = None
+        return it
 
     @property
     def has_body(self) -> bool:

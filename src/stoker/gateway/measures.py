@@ -41,7 +41,7 @@ class Measures:
         self._grown: set[str] = set()
 
     def add(
-        self, endpoint: str, *, service_s: float, first_byte_s: float | None, prompt: int | None, completion: int | None
+        self, endpoint: str, service_s: float, first_byte_s: float | None, prompt: int | None, completion: int | None
     ) -> None:
         """A request that had a slot has ended. The first byte's time counts from its arrival, waiting included."""
         measure = self._measures.get(endpoint)

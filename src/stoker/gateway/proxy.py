@@ -33,6 +33,7 @@ from stoker.gateway.quotas import Quota
 from stoker.gateway.results import Spool
 from stoker.gateway.table import Address, host_of
 from stoker.gateway.upstream import READ_BYTES
+from stoker.gateway.way import Way
 from stoker.link.messages import EndpointEntry
 from stoker.settings import Settings
 
@@ -184,6 +185,10 @@ class Gateway:
 
     def handle(self, client: ClientConnection, request: Request) -> None:
         """Find out whose request this is, and pass it on."""
+        way = self._known_way(request)
+        if way is not None and not way.in_v1:
+            self._go(client, request, way)
+            return
         path = request.target.partition(b"?")[0]
         host = host_of(request.host)
         table = self.table
@@ -241,37 +246,27 @@ class Gateway:
             target = target[address.strip_chars :]
             if not target.startswith(b"/"):
                 target = b"/" + target
-        self._start(
-            client, request, caller, admission, target, pin=address.pin, sandboxed=not address.hosted, in_v1=False
-        )
+        way = self._way(client, request, caller, admission, target)
+        way.pin = address.pin
+        way.sandboxed = not address.hosted
+        self._go(client, request, way)
 
-    def _start(
-        self,
-        client: ClientConnection,
-        request: Request,
-        caller: Caller,
-        admission: Admission,
-        target: bytes,
-        *,
-        pin: str | None,
-        sandboxed: bool,
-        in_v1: bool,
-    ) -> None:
-        entry = admission.entry
-        if request.reservation is not None:
-            ticket = request.reservation.decode("latin-1")
-            pin = self.keeper.reservations.worker_of(ticket, entry.id, self.time())
-            if pin is None:
-                detail = "this reservation is not known for this endpoint, or has expired"
-                client.answer(answers.failure(410, "reservation_gone", detail, openai=in_v1))
-                return
-        quota: Quota | None = None
-        if caller.key is not None and caller.key.limited:
-            quota = self.keeper.quotas.of(caller.key, self.time())
-            if quota is not None and (over := quota.enter(self.time())) is not None:
-                client.answer(answers.refused(over, openai=in_v1))
-                return
-        request.lines = caller.lines
+    def _known_way(self, request: Request) -> Way | None:
+        """Where the same head led before, if that still holds."""
+        known = request.known
+        if known is None or not isinstance(way := known.way, Way) or way.changes != self.table.changes:
+            return None
+        key = way.caller.key
+        if key is not None:
+            if key.expires_at is not None and self.wall() >= key.expires_at:
+                return None
+            self.table.keys_used.add(key.id)
+        return way
+
+    def _way(
+        self, client: ClientConnection, request: Request, caller: Caller, admission: Admission, target: bytes
+    ) -> Way:
+        lines, request.lines = request.lines, caller.lines
         head = upstream_head(
             request,
             target,
@@ -280,18 +275,41 @@ class Gateway:
             keep_api_key=not caller.api_key_verified,
             keep_own_cookies=False,
         )
+        request.lines = lines
+        way = Way(self.table.changes, caller, admission, head)
+        if request.known is not None:
+            request.known.way = way
+        return way
+
+    def _go(self, client: ClientConnection, request: Request, way: Way) -> None:
+        entry = way.admission.entry
+        pin = way.pin
+        key = way.caller.key
+        if request.reservation is not None:
+            ticket = request.reservation.decode("latin-1")
+            pin = self.keeper.reservations.worker_of(ticket, entry.id, self.time())
+            if pin is None:
+                detail = "this reservation is not known for this endpoint, or has expired"
+                client.answer(answers.failure(410, "reservation_gone", detail, openai=way.in_v1))
+                return
+        quota: Quota | None = None
+        if key is not None and key.limited:
+            quota = self.keeper.quotas.of(key, self.time())
+            if quota is not None and (over := quota.enter(self.time())) is not None:
+                client.answer(answers.refused(over, openai=way.in_v1))
+                return
         exchange = Exchange(
             self,
             request,
             client,
-            head,
+            way.head,
             entry,
-            admission=admission,
+            admission=way.admission,
             quota=quota,
-            key=None if caller.key is None else caller.key.id,
+            key=None if key is None else key.id,
             pin=pin,
-            sandboxed=sandboxed,
-            openai=in_v1,
+            sandboxed=way.sandboxed,
+            openai=way.in_v1,
         )
         client.converse(exchange)
         exchange.start()
@@ -319,7 +337,8 @@ class Gateway:
         if not table.present:
             client.answer(_starting(openai=True))
             return
-        caller = Caller(request, table, self.wall)
+        way = self._known_way(request)
+        caller = Caller(request, table, self.wall) if way is None else way.caller
         if path == b"/v1/models" and request.method in (b"GET", b"HEAD"):
             client.answer(openai.list_models(table, caller))
         elif path.startswith(b"/v1/models/") and request.method in (b"GET", b"HEAD"):
@@ -361,16 +380,12 @@ class Gateway:
         if isinstance(found, Answer):
             client.answer(found)
             return
-        self._start(
-            client,
-            request,
-            caller,
-            self.admissions[found.id],
-            request.target,
-            pin=None,
-            sandboxed=True,
-            in_v1=True,
-        )
+        admission = self.admissions[found.id]
+        way = self._known_way(request)
+        if way is None or way.admission is not admission:
+            way = self._way(client, request, caller, admission, request.target)
+            way.in_v1 = True
+        self._go(client, request, way)
 
 
 def _starting(*, openai: bool) -> Answer:

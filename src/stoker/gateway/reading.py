@@ -11,6 +11,7 @@ import httptools
 import structlog
 
 from stoker.gateway.head import HEAD_BYTES_MAX, HEADERS_MAX, BadHead, Headers, Request, read_request, trailer_line
+from stoker.gateway.repeats import REPEAT_BYTES_MAX, VAIN_MAX, KnownRequest
 
 log = structlog.get_logger(__name__)
 
@@ -27,12 +28,14 @@ class RequestReader:
     __slots__ = (
         "_headers",
         "_in_head",
+        "_known",
         "_parser",
         "_reading",
         "_silent_bytes",
         "_spanning",
         "_target",
         "_upgrade",
+        "_vain",
         "ended",
         "held",
         "requests",
@@ -51,6 +54,9 @@ class RequestReader:
         # Bytes since the parser last reported progress: of a head, of trailers or of the framing of chunks.
         self._silent_bytes = 0
         self._spanning = False
+        self._known: KnownRequest | None = None
+        # Heads that were remembered and did not come again; below zero before the first request: it may be the only.
+        self._vain = -1
 
     @property
     def partial(self) -> bool:
@@ -62,6 +68,34 @@ class RequestReader:
         if self.held is not None:
             self.held += bytes(data)
             return
+        if not (self._silent_bytes or self._reading or self.ended) and len(data) <= REPEAT_BYTES_MAX:
+            self._feed_message(data)
+        else:
+            self._feed(data)
+
+    def _feed_message(self, data: memoryview) -> None:
+        """This begins a request, and most times it is one, with the head of the one before."""
+        known = self._known
+        if known is not None:
+            request = known.read(bytes(data))
+            if request is not None:
+                self._vain = 0
+                self.requests.append(request)
+                return
+        count = len(self.requests)
+        self._feed(data)
+        if self._vain < VAIN_MAX:
+            self._vain += 1
+            if self._vain == VAIN_MAX:
+                self._known = None
+            elif self._vain and len(self.requests) == count + 1:
+                self._known = KnownRequest.of(bytes(data), self.requests[-1])
+
+    def forget(self) -> None:
+        """The connection is idle: what is remembered of its last request is not worth its memory."""
+        self._known = None
+
+    def _feed(self, data: memoryview) -> None:
         self._silent_bytes += len(data)
         self._parse(data)
         if self._target:

@@ -61,6 +61,21 @@ class ResponseHead:
         self.until_close = until_close
         self.keep_alive_s = keep_alive_s
 
+    def again(self, length: int) -> ResponseHead:
+        """The same head for a body of another length."""
+        return ResponseHead(self.status, self.lines, length=length, keep_alive_s=self.keep_alive_s)
+
+    def with_line(self, line: bytes) -> ResponseHead:
+        """The same head with one line more."""
+        return ResponseHead(
+            self.status,
+            [*self.lines, line],
+            length=self.length,
+            bodyless=self.bodyless,
+            until_close=self.until_close,
+            keep_alive_s=self.keep_alive_s,
+        )
+
     def to_bytes(self, *, chunked: bool, connection: bytes | None) -> bytes:
         """The head as it goes to a client. `connection` is the value of that header, `None` for none."""
         parts = [_STATUS_LINES.get(self.status) or b"HTTP/1.1 %d Unknown\r\n" % self.status, *self.lines]

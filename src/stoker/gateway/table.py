@@ -88,11 +88,12 @@ class _Rows:
 
 
 class Table:
-    """The table at `seq`. `present` is False until a snapshot or a saved table was taken."""
+    """The table at `seq`. `present` is False until a snapshot or a saved table was taken; `changes` counts them."""
 
     def __init__(self) -> None:
         self.present = False
         self.seq = 0
+        self.changes = 0
         self.endpoints: dict[str, EndpointEntry] = {}
         self.keys: dict[str, KeyEntry] = {}
         # Ids of those that requests came with since this was last reported.
@@ -106,6 +107,7 @@ class Table:
 
     def replace(self, snapshot: Snapshot) -> None:
         """Take the snapshot for all there is."""
+        self.changes += 1
         for endpoint in [*self.endpoints]:
             self._drop(endpoint)
         self.keys = {key.digest: key for key in snapshot.keys}
@@ -117,6 +119,7 @@ class Table:
 
     def change(self, delta: Delta) -> None:
         """Take over what a delta says."""
+        self.changes += 1
         for endpoint in delta.endpoints_gone:
             self._drop(endpoint)
         for entry in delta.endpoints:

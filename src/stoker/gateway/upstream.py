@@ -13,7 +13,8 @@ import httptools
 import structlog
 
 from stoker.gateway.head import HEAD_BYTES_MAX, Headers
-from stoker.gateway.response import BadAnswer
+from stoker.gateway.repeats import REPEAT_BYTES_MAX, VAIN_MAX, KnownAnswer
+from stoker.gateway.response import BadAnswer, ResponseHead
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +34,11 @@ class UpstreamUser(Protocol):
 
     def interim(self, status: int, headers: Headers) -> None: ...
 
-    def answer_began(self, status: int, headers: Headers) -> bool:
-        """The head of the answer. True when its body lasts until the connection ends. Raises `BadAnswer`."""
+    def answer_began(self, status: int, headers: Headers) -> ResponseHead:
+        """The head of the answer; as it is to be passed on. Raises `BadAnswer`."""
+
+    def answer_again(self, head: ResponseHead, body: bytes) -> None:
+        """A head as `answer_began` made it before, and all of a body. Called instead of it, before `answer_ended`."""
 
     def switches(self, headers: Headers) -> bool:
         """A 101. True when the request asked for that; then `switched` follows, with what came after it."""
@@ -72,17 +76,21 @@ class Upstream(asyncio.BufferedProtocol):
     __slots__ = (
         "_complete",
         "_dirty",
+        "_head",
         "_head_bytes",
         "_head_request",
         "_headers",
         "_in_head",
         "_interim",
         "_keep_alive",
+        "_known",
         "_parser",
         "_paused",
+        "_sandboxed",
         "_switched",
         "_transport",
         "_until_close",
+        "_vain",
         "_view",
         "answered",
         "fresh",
@@ -104,10 +112,15 @@ class Upstream(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._parser = httptools.HttpResponseParser(self)
-        self._reset(head_request=False)
+        self._known: KnownAnswer | None = None
+        # Heads that were remembered and did not come again.
+        self._vain = 0
+        self._reset(head_request=False, sandboxed=False)
 
-    def _reset(self, *, head_request: bool) -> None:
+    def _reset(self, *, head_request: bool, sandboxed: bool) -> None:
         self.answered = False
+        self._sandboxed = sandboxed
+        self._head: ResponseHead | None = None
         self._headers: Headers = []
         self._head_bytes = 0
         self._head_request = head_request
@@ -120,10 +133,10 @@ class Upstream(asyncio.BufferedProtocol):
 
     # --- for the exchange ---
 
-    def begin(self, user: UpstreamUser, *, head_request: bool) -> None:
+    def begin(self, user: UpstreamUser, *, head_request: bool, sandboxed: bool = False) -> None:
         """The connection now serves this user, who will `write` one request."""
         self.user = user
-        self._reset(head_request=head_request)
+        self._reset(head_request=head_request, sandboxed=sandboxed)
 
     def write(self, data: bytes) -> None:
         """Send; when too much is unsent, `upstream_blocked` is called."""
@@ -152,8 +165,9 @@ class Upstream(asyncio.BufferedProtocol):
         """The exchange is over and the connection can serve another."""
         self.user = None
         self.fresh = False
-        # The last of the answer may have come together with the client's falling behind.
-        self.resume_reading()
+        if self._paused:
+            # The last of the answer may have come together with the client's falling behind.
+            self.resume_reading()
         self.idle_since = now
         self.pool.keep(self)
 
@@ -183,7 +197,17 @@ class Upstream(asyncio.BufferedProtocol):
             # Nobody asked for anything: whatever this is, it must not become the answer to the next request.
             self.abort()
             return
+        first = not self.answered
         self.answered = True
+        whole = first and nbytes <= REPEAT_BYTES_MAX and not self._head_request
+        if whole and self._known is not None:
+            known = self._known.read(bytes(self._view[:nbytes]), sandboxed=self._sandboxed)
+            if known is not None:
+                self._vain = 0
+                self._complete = True
+                user.answer_again(*known)
+                user.answer_ended(reusable=True)
+                return
         try:
             self._parser.feed_data(self._view[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
@@ -197,6 +221,8 @@ class Upstream(asyncio.BufferedProtocol):
         if self.user is not user:
             return
         if self._complete:
+            if whole and self._vain < VAIN_MAX and self._keep_alive and not self._dirty:
+                self._remember(bytes(self._view[:nbytes]))
             self._end(user)
         elif self._in_head:
             self._head_bytes += nbytes
@@ -204,6 +230,11 @@ class Upstream(asyncio.BufferedProtocol):
                 self._fail("the head of its answer is too long")
         else:
             user.flush()
+
+    def _remember(self, message: bytes) -> None:
+        self._vain += 1
+        known = None if self._head is None else KnownAnswer.of(message, self._head, sandboxed=self._sandboxed)
+        self._known = known if self._vain < VAIN_MAX else None
 
     def eof_received(self) -> bool:
         return False
@@ -271,7 +302,8 @@ class Upstream(asyncio.BufferedProtocol):
                 user.interim(status, headers)
             return
         self._in_head = False
-        self._until_close = user.answer_began(status, headers)
+        self._head = user.answer_began(status, headers)
+        self._until_close = self._head.until_close
         if self._head_request:
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()

@@ -196,7 +196,7 @@ class UsageEntry(msgspec.Struct, array_like=True, frozen=True):
     completion_tokens: int
 
 
-class FactEntry(msgspec.Struct, array_like=True, frozen=True):
+class FactEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One request that has ended. `offset_s`: when it arrived, as the age of the gateway at that moment."""
 
     endpoint: str
