@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from simulation.virtual import wall
-from simulation.world import ADMIN, World, spec
-from stoker.domain.endpoint import Endpoint, EndpointSpec, Phase, Rollout
-from stoker.domain.errors import Conflict, NotFound, Unavailable
+from simulation.world import ADMIN, READY_PATH, World, spec
+from stoker.domain.endpoint import Endpoint, EndpointSpec, Phase, PoolSpec, Rollout, ScaleBounds
+from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
+from stoker.domain.probe import Probe, Probes
 from stoker.domain.worker import Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.providers.fake import FakeProvider
 from stoker.store import installation
@@ -19,11 +20,15 @@ from stoker.store.sqlite import InlineSqliteStore
 
 CARDS = 3
 CALM_S_MAX = 2_000
+# Three endpoints of at most three and two workers, with what is cold, old, on its way or on its way out beside them.
+WORKERS_MAX = 60
+WAITING_MAX = 3 * 1_000
 
 
-def _host(cards: int) -> Offer:
+def _host(number: int, cards: int) -> Offer:
     gpus = tuple(GpuDevice(index=i, id=f"GPU-{i}", family="h100", vram_gib=80) for i in range(cards))
-    return Offer(host="h", vcpu=1_000, ram_gib=1_000, gpus=gpus, ports=PortRange(20_000, 20_999))
+    first = 20_000 + 1_000 * number
+    return Offer(host=f"h{number}", vcpu=1_000, ram_gib=1_000, gpus=gpus, ports=PortRange(first, first + 999))
 
 
 class Machines(FakeProvider):
@@ -32,8 +37,9 @@ class Machines(FakeProvider):
     `start_s` is how long a start takes before and after it is done; with `deaf` the caller never hears of it.
     """
 
-    def __init__(self) -> None:
-        super().__init__(clock=wall, offers=(_host(CARDS),))
+    def __init__(self, number: int = 0) -> None:
+        super().__init__(clock=wall, offers=(_host(number, CARDS),))
+        self.number = number
         self.start_s = 0.0
         self.deaf = False
         self.lagged = False
@@ -62,7 +68,11 @@ class Machines(FakeProvider):
 
     def more_cards(self, cards: int) -> None:
         """New hardware arrives."""
-        self._offers = (_host(cards),)
+        self._offers = (_host(self.number, cards),)
+
+    def cordon(self) -> None:
+        """Nothing more fits; what runs goes on."""
+        self._offers = ()
 
     def _check_cards(self) -> None:
         held = [gpu for found in self.workers.values() if found.exit is None for gpu in found.spec.gpus]
@@ -83,6 +93,15 @@ class Machines(FakeProvider):
 
 
 @dataclass(frozen=True)
+class Second:
+    """A pool beside the first, on other machines."""
+
+    low: int = 0
+    high: int = 1
+    cold: int = 0
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What an endpoint of the test looks like."""
 
@@ -91,9 +110,12 @@ class Wanted:
     slots: int = 1
     gpus: int = 0
     command: int = 1
+    cold: int = 0
+    second: Second | None = None
 
     def spec(self, name: str) -> EndpointSpec:
-        return spec(
+        probe = Probe(path="/health", period_s=5, failures_max=3)
+        plain = spec(
             name,
             low=self.low,
             high=max(self.low, self.high),
@@ -101,15 +123,24 @@ class Wanted:
             hardware=HardwareRequest(gpu_count=self.gpus),
             command=f"serve{self.command}",
             rollout=Rollout(drain_timeout_s=60),
+            probes=Probes(startup=probe, liveness=probe, readiness=replace(probe, path=READY_PATH)),
         )
+        [first] = plain.pools
+        pools = [replace(first, bounds=replace(first.bounds, cold=min(self.cold, first.bounds.max)))]
+        if self.second is not None:
+            high = max(self.second.low, self.second.high)
+            bounds = ScaleBounds(min=self.second.low, max=high, cold=min(self.second.cold, high))
+            pools.append(PoolSpec(name="second", provider="other", bounds=bounds))
+        return replace(plain, pools=tuple(pools))
 
 
 class Chaos:
     """Everything that may happen to a world. Endpoints and workers are chosen by index, as far as there are any."""
 
-    def __init__(self, world: World, machines: Machines) -> None:
+    def __init__(self, world: World, machines: Machines, others: Machines) -> None:
         self.world = world
         self.machines = machines
+        self.all_machines = (machines, others)
         self.up = True
         self._made = 0
 
@@ -122,7 +153,7 @@ class Chaos:
     async def create(self, wanted: Wanted) -> None:
         if self.up and len(self.world.stoker.fleet.endpoints()) < 3:
             self._made += 1
-            await self.world.create(wanted.spec(f"e{self._made}"))
+            await _perhaps(self.world.create(wanted.spec(f"e{self._made}")))
 
     async def update(self, index: int, wanted: Wanted) -> None:
         if endpoint := self._endpoint(index):
@@ -146,28 +177,50 @@ class Chaos:
 
     # By machines
 
-    def _worker(self, index: int) -> WorkerId | None:
-        running = [worker for worker, found in self.machines.workers.items() if found.exit is None]
+    def _worker(self, index: int) -> tuple[Machines, WorkerId] | None:
+        running = [
+            (machines, worker)
+            for machines in self.all_machines
+            for worker, found in machines.workers.items()
+            if found.exit is None
+        ]
         return running[index % len(running)] if running else None
 
+    def _port(self, index: int) -> int | None:
+        found = self._worker(index)
+        return None if found is None else found[0].workers[found[1]].spec.port
+
     async def crash(self, index: int) -> None:
-        if worker := self._worker(index):
-            self.machines.crash(worker)
+        if found := self._worker(index):
+            machines, worker = found
+            machines.crash(worker)
             self.world.gateway.cut(worker)
 
     async def vanish(self, index: int) -> None:
-        if worker := self._worker(index):
-            self.machines.vanish(worker)
+        if found := self._worker(index):
+            machines, worker = found
+            machines.vanish(worker)
             self.world.gateway.cut(worker)
 
     async def sicken(self, index: int) -> None:
-        worker = self._worker(index)
-        port = None if worker is None else self.machines.workers[worker].spec.port
-        if port is not None:
+        if port := self._port(index):
             self.world.sick.add(port)
 
-    async def machine(self, knob: str, value: object) -> None:
-        setattr(self.machines, knob, value)
+    async def flap(self, index: int) -> None:
+        """A worker takes no requests for now, or takes them again."""
+        if port := self._port(index):
+            self.world.unready ^= {port}
+
+    async def cordon(self, which: int) -> None:
+        """These machines take nothing new."""
+        self.all_machines[which].cordon()
+
+    async def uncordon(self, which: int) -> None:
+        """They do again."""
+        self.all_machines[which].more_cards(CARDS)
+
+    async def machine(self, which: int, knob: str, value: object) -> None:
+        setattr(self.all_machines[which], knob, value)
 
     # By processes
 
@@ -193,12 +246,13 @@ class Chaos:
 
     async def calm(self) -> None:
         """Nothing happens any more: wait until everything has come to rest."""
-        machines = self.machines
-        machines.list_error = machines.start_error = machines.exit_code = None
-        machines.start_s = machines.list_lag_s = machines.stop_s = 0.0
-        machines.deaf = False
-        machines.more_cards(64)
+        for machines in self.all_machines:
+            machines.list_error = machines.start_error = machines.exit_code = None
+            machines.start_s = machines.list_lag_s = machines.stop_s = 0.0
+            machines.deaf = False
+            machines.more_cards(64)
         self.world.sick.clear()
+        self.world.unready.clear()
         await self.speak()
         for endpoint in self.world.stoker.fleet.endpoints():
             # None by hand means that requests wait until somebody says otherwise.
@@ -213,13 +267,16 @@ class Chaos:
 
     def unrest(self) -> list[str]:
         """What is not as it should be in the end."""
-        fleet, said = self.world.stoker.fleet, list(self.machines.wrongs)
+        fleet, said = self.world.stoker.fleet, self._wrongs()
         said += [f"a request to {r.worker} has not ended" for r in self.world.gateway.requests if r.outcome is None]
         known = {worker.id for worker in fleet.all_workers() if not worker.gone}
-        if known != set(self.machines.workers):
-            said.append(f"control knows {known}, there are {set(self.machines.workers)}")
+        there = {worker for machines in self.all_machines for worker in machines.workers}
+        if known != there:
+            said.append(f"control knows {known}, there are {there}")
         # One that vanished before anybody heard of its start may be started again.
-        starts = [worker for worker in self.machines.starts if worker not in self.machines.vanished]
+        starts = [
+            worker for machines in self.all_machines for worker in machines.starts if worker not in machines.vanished
+        ]
         if len(starts) != len(set(starts)):
             said.append("a worker was started twice")
         for endpoint in fleet.endpoints():
@@ -231,32 +288,52 @@ class Chaos:
 
     def wrongs_now(self) -> list[str]:
         """What may not be even for a moment."""
-        said = list(self.machines.wrongs)
+        said = self._wrongs()
         live = [worker for worker in self.world.stoker.fleet.all_workers() if not worker.gone]
         ports = [worker.address.port for worker in live if worker.address is not None]
-        cards = [gpu for worker in live if worker.placement is not None for gpu in worker.placement.gpus]
+        placed = [worker.placement for worker in live if worker.placement is not None]
+        cards = [(placement.host, gpu) for placement in placed for gpu in placement.gpus]
         if len(ports) != len(set(ports)):
             said.append(f"a port is given to two workers: {ports}")
         if len(cards) != len(set(cards)):
             said.append(f"a card is given to two workers: {cards}")
+        waiting = sum(request.outcome is None and request.worker is None for request in self.world.gateway.requests)
+        if len(live) > WORKERS_MAX or waiting > WAITING_MAX:
+            said.append(f"{len(live)} workers, {waiting} requests wait: something grows without a bound")
         return said
+
+    def _wrongs(self) -> list[str]:
+        return [wrong for machines in self.all_machines for wrong in machines.wrongs]
 
 
 def _unrest_of(endpoint: Endpoint, live: tuple[Worker, ...]) -> list[str]:
     wanted = endpoint.desired if endpoint.phase is Phase.ACTIVE else 0
+    said = []
     states = [(worker.state.value, endpoint.runs(worker.pool, worker.revision)) for worker in live]
-    if states == [(WorkerState.READY.value, True)] * wanted:
-        return []
-    return [f"{endpoint.slug} wants {wanted} workers of revision {endpoint.launched} or later, has {states}"]
+    warm = [state for state in states if state != (WorkerState.COLD.value, True)]
+    if warm != [(WorkerState.READY.value, True)] * wanted:
+        said.append(f"{endpoint.slug} wants {wanted} workers of revision {endpoint.launched} or later, has {states}")
+    for pool in endpoint.spec.pools:
+        ready = sum(w.pool == pool.name and w.state is WorkerState.READY for w in live)
+        cold = sum(w.pool == pool.name and w.state is WorkerState.COLD for w in live)
+        floor = pool.bounds.cold if endpoint.phase is Phase.ACTIVE else 0
+        if cold > floor or ready + cold < floor:
+            said.append(f"{endpoint.slug} keeps {cold} cold beside {ready} in {pool.name}, whose floor is {floor}")
+        if ready > pool.bounds.max and endpoint.override is None:
+            said.append(f"{endpoint.slug} has {ready} workers in {pool.name}, which may have {pool.bounds.max}")
+    return said
 
 
 async def _perhaps(change: object) -> None:
-    """A change that may be refused because of another one."""
+    """A change that may be refused because of another one, or because there is no machine for it now."""
     assert asyncio.iscoroutine(change)
     try:
         await change
     except (Conflict, NotFound):
         return
+    except Invalid as exc:
+        if "no host can ever run this" not in str(exc):
+            raise
 
 
 @asynccontextmanager
@@ -264,13 +341,13 @@ async def chaos() -> AsyncIterator[Chaos]:
     """One of these, booted."""
     store = InlineSqliteStore()
     await store.write(lambda tx: installation.add_default_project(tx, now=wall()))
-    machines = Machines()
-    world = World(store, machines, {})
+    machines, others = Machines(), Machines(1)
+    world = World(store, machines, {"other": others})
     world.settings = replace(world.settings, operation_timeout_s=300)
-    machines.world = world
+    machines.world = others.world = world
     await world.boot()
     try:
-        yield Chaos(world, machines)
+        yield Chaos(world, machines, others)
     finally:
         await world.crash()
         await store.close()

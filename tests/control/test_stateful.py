@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from control.chaos import Chaos, Wanted, chaos
+from control.chaos import Chaos, Second, Wanted, chaos
 from simulation import virtual
 from stoker.domain.errors import Invalid, Unavailable
 
@@ -34,7 +34,10 @@ wanted = st.builds(
     slots=st.integers(1, 2),
     gpus=st.integers(0, 1),
     command=st.integers(1, 3),
+    cold=st.sampled_from([0, 0, 1, 2]),
+    second=st.none() | st.builds(Second, low=st.integers(0, 1), high=st.integers(0, 2), cold=st.integers(0, 1)),
 )
+which = st.integers(0, 1)
 knobs = st.one_of(
     st.tuples(st.just("list_error"), st.sampled_from([None, Unavailable("no list")])),
     st.tuples(
@@ -62,7 +65,11 @@ what = st.one_of(
     _what("crash", index),
     _what("vanish", index),
     _what("sicken", index),
-    knobs.map(lambda knob: ("machine", knob)),
+    st.tuples(which, knobs).map(lambda given: ("machine", (given[0], *given[1]))),
+    _what("flap", index),
+    _what("flap", index),
+    _what("cordon", which),
+    _what("uncordon", which),
     _what("kill_control", st.sampled_from([0.0, 0.3, 10.0])),
     _what("silence"),
     _what("speak"),

@@ -45,6 +45,7 @@ assert "fake" not in SHELLS
 
 NOWHERE = Path("/nonexistent")
 PROBE = Probe(start_timeout_s=120, period_s=5, failures_max=2)
+READY_PATH = "/ready"
 
 
 def spec(
@@ -83,6 +84,8 @@ class World:
         self.settings = replace(Settings(data_dir=data_dir), operation_timeout_s=600)
         self.load_s = 2.0
         self.sick: set[int] = set()
+        # Ports of workers that take no requests for now: their readiness fails, not their liveness.
+        self.unready: set[int] = set()
         self.keyring = keyring.fresh()
         # Metrics pages by port.
         self.pages: dict[int, str] = {}
@@ -137,6 +140,8 @@ class World:
     async def _check(self, address: Address, probe: Probe) -> str | None:
         if address.port in self.sick:
             return "HTTP 500"
+        if probe.path == READY_PATH and address.port in self.unready:
+            return "HTTP 503"
         fakes = [each for each in self.providers.values() if isinstance(each, FakeProvider)]
         for worker in (worker for fake in fakes for worker in fake.workers.values()):
             if worker.spec.port == address.port and worker.exit is None:

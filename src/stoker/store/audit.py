@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.project import AUDITED_CHARS_MAX, AuditDraft, AuditEvent, Outcome
@@ -49,7 +49,8 @@ def page(
     if before is not None:
         query = query.where(audit.c.number < before)
     if action is not None:
-        query = query.where(audit.c.action.startswith(action, autoescape=True))
+        # Not LIKE, for which SQLite takes capitals and small letters as the same.
+        query = query.where(func.substr(audit.c.action, 1, len(action)) == action)
     if target is not None:
         query = query.where((audit.c.target == target) | (audit.c.name == target))
     return tuple(
