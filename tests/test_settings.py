@@ -36,6 +36,7 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "hf_endpoint": ("https://hub.test/", "https://hub.test", "https://hub.test"),
     "region": ("eu", "eu", "eu"),
     "regions": ("{eu: 7, local: 1}", "{eu: 7, local: 1}", {"eu": 7, "local": 1}),
+    "zone": ("lab-1", "lab-1", "lab-1"),
     "virtual_gpus": (
         "[{family: a5000, count: 4, vram_gib: 24, vcpu: 8, ram_gib: 32, region: local}, 2xA100-40GB:2]",
         "[{family: gpua5000, count: 4, vram_gib: 24, vcpu: 8, ram_gib: 32}, a100:2:40]",

@@ -162,7 +162,7 @@ class Api:
 
     def routes(self) -> Iterator[tuple[str, str]]:
         """Method and path of everything below the native API."""
-        [mount] = [route for route in self.app.routes if isinstance(route, Mount)]
+        [mount] = [each for each in self.app.routes if isinstance(each, Mount) and each.path == "/api/v1"]
         yield from _routes(mount.routes)
 
 

@@ -14,7 +14,7 @@ from clients.exoscale.running import Client, Stoker, opened
 
 @pytest.fixture(scope="session")
 def stoker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoker]:
-    """Running, with two pretended A5000, the real model at a hub as `owner/tiny`, and a model `broken`, which is none."""
+    """Running, with two pretended A5000, the real model at a hub as `owner/tiny`, and `broken`, which is no model."""
     folder = tmp_path_factory.mktemp("exoscale")
     broken = folder / "broken.gguf"
     broken.write_bytes(b"GGUF, but nothing behind it")
