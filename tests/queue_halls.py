@@ -81,7 +81,7 @@ class FakeGateways:
         if task.lease not in self.attempts:
             if len(self.running()) >= self.slots:
                 self.busy += 1
-                return Sight(seen=Seen.REFUSED, reason="busy")
+                return Sight(seen=Seen.REFUSED, reason="busy", kept=False)
             other = [held[1] for lease, held in self.attempts.items() if lease in self.running()]
             assert task.number not in [each.number for each in other], "a task runs twice at the same time"
             self.attempts[task.lease] = (holder, task, wall() + self.takes_s)

@@ -48,6 +48,19 @@ def test_a_refusal_is_no_attempt_and_the_task_goes_later(tmp_path: Path) -> None
     run(tmp_path, body)
 
 
+def test_an_attempt_that_found_its_worker_gone_is_none_and_the_next_one_has_another_id(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        gone = Sight(seen=Seen.REFUSED, reason="worker_unavailable")
+        hall.gateways.script = lambda task: gone if task.deliveries < 3 else DONE
+        await hall.submit("t")
+        ended = await hall.ended("t")
+        assert (ended.state, ended.attempts) == (TaskState.SUCCEEDED, 1)
+        assert [task.lease for task in hall.gateways.begun] == [f"t{ended.number}-{n}" for n in (1, 2, 3)]
+        assert hall.gateways.attempts == {}, "all are acknowledged"
+
+    run(tmp_path, body)
+
+
 def test_failed_attempts_are_made_again_after_a_pause_until_there_were_enough(tmp_path: Path) -> None:
     async def body(hall: Hall) -> None:
         hall.gateways.script = lambda task: answered(503 if task.id == "bad" else 422)

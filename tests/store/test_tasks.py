@@ -166,6 +166,10 @@ def test_what_was_given_back_is_as_if_it_had_never_been_leased(place: Place) -> 
         assert len(await store.read(tasks.running)) == 1
         await store.write(lambda tx: tasks.give_back(tx, [(task.number, task.lease or "")]))
         assert await store.read(lambda tx: tasks.find(tx, E, "t")) == before
+        [task] = await store.write(lambda tx: tasks.lease(tx, lease()))
+        await store.write(lambda tx: tasks.give_back(tx, [(task.number, task.lease or "")], begun=True))
+        [again] = await store.write(lambda tx: tasks.lease(tx, lease()))
+        assert (task.lease, again.lease) == (f"t{task.number}-1", f"t{task.number}-2")
 
     place.run(body)
 

@@ -45,9 +45,12 @@ class Seen(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """An attempt as it was seen. `status`, `content_type` and `body` are the worker's, of an answer."""
+    """An attempt as it was seen. `status`, `content_type` and `body` are the worker's, of an answer. `kept`: its
+    gateway remembers it until it is acknowledged, so that its id stands for nothing else until then.
+    """
 
     seen: Seen
+    kept: bool = True
     reason: str = ""
     worker: str | None = None
     status: int | None = None
@@ -147,7 +150,7 @@ class SocketAttempts:
                 return Sight(seen=Seen(said.get("state", "running")), worker=_text(said.get("worker")))
             reason = response.headers.get("X-Stoker-Reason") or f"status {response.status}"
             # What makes no sense to this gateway makes none to the next either.
-            return Sight(seen=Seen.FAILED if response.status == 400 else Seen.REFUSED, reason=reason)
+            return Sight(seen=Seen.FAILED if response.status == 400 else Seen.REFUSED, reason=reason, kept=False)
 
     async def look(self, holder: str, lease: str, *, wait_s: float) -> Sight:
         path = f"/attempts/{lease}?wait_s={wait_s:g}"

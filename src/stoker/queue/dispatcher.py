@@ -212,11 +212,12 @@ class Dispatcher:
         try:
             sight = await self._attempted(running, began=began)
             if sight.seen is Seen.REFUSED:
-                await self._give_back(running)
+                log.debug("task_not_taken", task=task.number, reason=sight.reason)
+                await self._give_back(running, begun=sight.kept)
                 queued_again = Verdict(state=TaskState.QUEUED)
             else:
                 queued_again = await self._record(running, sight)
-            if sight.seen in (Seen.ANSWERED, Seen.FAILED):
+            if sight.kept and sight.seen is not Seen.UNKNOWN:
                 await self._acknowledge(task)
         except Exception as exc:
             # Its lease runs out, and it is taken up again.
@@ -232,12 +233,12 @@ class Dispatcher:
         elif running.cancelling:
             await self._ends.end(task, TaskState.CANCELLED, "cancelled")
 
-    async def _give_back(self, running: _Running) -> None:
+    async def _give_back(self, running: _Running, *, begun: bool) -> None:
         task = running.task
         self._free[task.endpoint] = 0
         assert task.lease is not None
         given = [(int(task.number), task.lease)]
-        await self._store.write(lambda tx: rows.give_back(tx, given))
+        await self._store.write(lambda tx: rows.give_back(tx, given, begun=begun))
 
     async def _acknowledge(self, task: Task) -> None:
         assert task.holder is not None

@@ -111,8 +111,10 @@ def lease(tx: Connection, wanted: hot.Lease) -> list[Task]:
     return [_task(dict(zip(LEASED, row, strict=True))) for row in hot.lease_tasks(tx, wanted)]
 
 
-def give_back(tx: Connection, leases: Sequence[tuple[int, str]]) -> None:
-    """No worker had them: as if they had never been leased."""
+def give_back(tx: Connection, leases: Sequence[tuple[int, str]], *, begun: bool = False) -> None:
+    """No worker had them: as if they had never been leased. `begun`: but a gateway knows the leases, so that the next
+    ones must have other ids.
+    """
     first = and_(tasks.c.deliveries == 1, tasks.c.attempts == 0)
     for start in range(0, len(leases), 500):
         some = leases[start : start + 500]
@@ -123,7 +125,7 @@ def give_back(tx: Connection, leases: Sequence[tuple[int, str]]) -> None:
         )
         values = {
             "state": _QUEUED,
-            "deliveries": tasks.c.deliveries - 1,
+            "deliveries": tasks.c.deliveries - (0 if begun else 1),
             "lease": None,
             "holder": None,
             "lease_until": None,
