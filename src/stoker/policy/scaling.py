@@ -29,6 +29,11 @@ class Signals:
     queued: int = 0
     running: int = 0
 
+    @property
+    def held_up(self) -> int:
+        """What waits for a slot: requests, and tasks that could go now."""
+        return self.waiting + self.queued
+
 
 def decide(
     policy: ScalingPolicy,
