@@ -64,6 +64,8 @@ from stoker.models.transfer import Pace
 from stoker.net import GuardedSession
 from stoker.providers import base as providers_base
 from stoker.providers.base import Provider, ProviderOptions
+from stoker.queue.attempts import SocketAttempts
+from stoker.queue.room import Queue
 from stoker.roles import REFUSED, Lifeline, Order, hold
 from stoker.serving import Front
 from stoker.settings import Paths, Settings
@@ -122,6 +124,7 @@ class Stoker:
             told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
             shown=lambda tickets: self.reservations.used(tickets),
             hold=lambda endpoint: self.provisions.hold(endpoint),
+            tasks=lambda endpoint, now: self.queue.demand(endpoint, now),
         )
         self._dialects = faces.found()
         self.link = LinkServer(
@@ -150,6 +153,20 @@ class Stoker:
         )
         self.volumes = Volumes(self.fleet, settings.volumes_folder, clock=clock, new_id=new_id, told=self._tell_waiting)
         self.provisions = Provisions(self.downloads, self.volumes)
+        self.queue = Queue(
+            self.fleet,
+            self.vault,
+            settings.paths.tasks,
+            attempts=lambda spool: SocketAttempts(settings.paths.run, spool),
+            gateways=lambda: self.link.attempts,
+            slots=self._slots,
+            changed=self.gateway.demand_changed,
+            rules=settings.allow_private_urls,
+            url=settings.url,
+            clock=clock,
+            new_id=new_id,
+        )
+        self.gateway.freed_listeners.append(self.queue.dispatcher.freed)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -217,6 +234,7 @@ class Stoker:
             models=self.models,
             volumes=self.volumes,
             reservations=self.reservations,
+            tasks=self.queue.tasks,
             templates=Templates(store, clock=clock, new_id=new_id),
             views=Views(
                 self.fleet,
@@ -255,6 +273,7 @@ class Stoker:
             await managed.observer.observe()
         await self.downloads.load()
         await self.volumes.load()
+        await self.queue.start()
         await self.reconciler.resume()
         self.link.open()
         loops = [
@@ -266,6 +285,7 @@ class Stoker:
             *self.books.loops(),
             self.downloads.loop,
             self.volumes.loop,
+            *self.queue.loops(),
             Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
             *(managed.observer.loop for managed in self.providers.all()),
             *(managed.inventory for managed in self.providers.all()),
@@ -275,6 +295,11 @@ class Stoker:
         self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
+
+    def _slots(self, endpoint: EndpointId) -> int:
+        """How many requests its workers take at once, as the gateway knows them."""
+        entry = self.link.endpoint(endpoint)
+        return 0 if entry is None else sum(worker.slots for worker in entry.workers if not worker.draining)
 
     def _tell_waiting(self, endpoint: EndpointId) -> None:
         self.gateway.publish_again(endpoint)
@@ -320,6 +345,7 @@ class Stoker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.queue.close()
         await self.downloads.close()
         await self.prober.close()
         await self.reconciler.close()

@@ -107,6 +107,11 @@ class Paths:
         """Answers to attempts of tasks that are not acknowledged yet, a folder for each gateway."""
         return self.data_dir / "attempts"
 
+    @property
+    def tasks(self) -> Path:
+        """Bodies of tasks that are too large for the database."""
+        return self.data_dir / "tasks"
+
     def attempts_socket(self, incarnation: str) -> Path:
         """The internal listener of one gateway."""
         return self.run / f"a-{incarnation[:6]}.sock"

@@ -35,6 +35,7 @@ from stoker.domain.access import Principal
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
+from stoker.queue.tasks import Submitted, Tasks
 
 __all__ = [
     "BODY_BYTES_MAX",
@@ -43,6 +44,7 @@ __all__ = [
     "MasterKeyState",
     "Pruned",
     "Services",
+    "Submitted",
     "Ticket",
     "bearer_or_api_key",
     "check_characters",
@@ -72,6 +74,7 @@ class Services:
     templates: Templates
     volumes: Volumes
     reservations: Reservations
+    tasks: Tasks
     views: Views
     logs: Logs
     usage: Usage
@@ -125,14 +128,14 @@ def principal_of(request: Request) -> Principal:
     return services.projects.acting(caller, request.headers.get("x-stoker-project"))
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, *, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     """The whole body, which `Request.body` gives again. Raises `HTTPException` for one that is too long."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise HTTPException(413, f"a body has at most {BODY_BYTES_MAX} bytes")
+        if size > bytes_max:
+            raise HTTPException(413, f"a body has at most {bytes_max} bytes")
         chunks.append(chunk)
     # Where `Request.body` keeps what it has read.
     request._body = body = b"".join(chunks)

@@ -382,3 +382,15 @@ def test_a_gateway_on_its_way_out_finishes_what_waits_and_takes_no_workers_that_
             await asyncio.wait_for(s.gateway.finished(), 10)
 
     run(main)
+
+
+def test_an_endpoint_for_tasks_alone_refuses_requests(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker() as w, site(tmp_path, endpoint(w.entry(), tasks_only=True)) as s:
+            reply = await s.ask("GET", "/e/chat/")
+            assert (reply.status, reply.header("X-Stoker-Reason")) == (409, "tasks_only")
+            began = await s.inside("POST", "/attempts/t1?endpoint=id-chat&method=GET&target=%2F")
+            assert began.status == 202
+            await until(lambda: w.asked)
+
+    run(main)

@@ -83,3 +83,20 @@ def test_decisions_stay_within_bounds_and_never_below_demand(
     assert decision.workers >= min(needed, bounds.max)
     again = decide(POLICY, bounds, seen, slots=slots, current=decision.workers, now=NOW)
     assert again.workers == decision.workers, "the same facts lead to the same number"
+
+
+@given(
+    in_flight=st.integers(0, 100),
+    waiting=st.integers(0, 100),
+    queued=st.integers(0, 1_000),
+    running=st.integers(0, 100),
+)
+def test_each_task_counts_once_whether_it_waits_or_the_gateway_has_it(
+    in_flight: int, waiting: int, queued: int, running: int
+) -> None:
+    bounds, policy = ScaleBounds(min=0, max=1_000), ScalingPolicy(target=1.0)
+    seen = Signals(in_flight=in_flight, waiting=waiting, demand_peak=0.0, busy_at=NOW, queued=queued, running=running)
+    wanted = decide(policy, bounds, seen, slots=1, current=0, now=NOW).workers
+    # A task that runs is a request in flight, as soon as the gateway has reported it.
+    assert wanted == min(1_000, max(in_flight, running) + waiting + queued)
+    assert seen.held_up == waiting + queued

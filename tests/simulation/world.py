@@ -130,6 +130,7 @@ class World:
         for task in stoker._tasks:
             task.cancel()
         await asyncio.gather(*stoker._tasks, return_exceptions=True)
+        await stoker.queue.close()
         await stoker.downloads.close()
         await stoker.prober.close()
         await stoker.reconciler.close()

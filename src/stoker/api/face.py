@@ -26,6 +26,7 @@ from stoker.api.routes import (
     records,
     reservations,
     secrets,
+    tasks,
     templates,
     usage,
     volumes,
@@ -143,6 +144,7 @@ def make(services: Services) -> FastAPI:
     app.add_exception_handler(Exception, server_error)
     for module in (
         endpoints,
+        tasks,
         records,
         reservations,
         usage,

@@ -16,13 +16,18 @@ from starlette.responses import Response
 from stoker.api.actions import action_of
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import admit
-from stoker.web import Answer, check_characters, principal_of, read_body, services_of
+from stoker.web import BODY_BYTES_MAX, Answer, check_characters, principal_of, read_body, services_of
 
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class OnceRoute(APIRoute):
-    """A route that asks who calls before anything else, bounds its body and honours `Idempotency-Key` on POST."""
+    """A route that asks who calls before anything else, bounds its body and honours `Idempotency-Key` on POST. Bodies
+    are JSON of up to `bytes_max`, or anything with `raw`.
+    """
+
+    bytes_max = BODY_BYTES_MAX
+    raw = False
 
     def get_route_handler(self) -> Handle:
         handle = self._prepared(super().get_route_handler())
@@ -34,7 +39,7 @@ class OnceRoute(APIRoute):
             caller = principal_of(request)
             admit(caller, action)
             request.state.principal = caller
-            await _bound_body(request)
+            await _bound_body(request, self.bytes_max, raw=self.raw)
             key = request.headers.get("idempotency-key")
             if key is None or request.method != "POST":
                 return await handle(request)
@@ -53,10 +58,12 @@ class OnceRoute(APIRoute):
         """What a kind of route does with a request before it is read. Its body is there."""
 
 
-async def _bound_body(request: Request) -> None:
+async def _bound_body(request: Request, bytes_max: int, *, raw: bool) -> None:
     if request.method not in ("POST", "PUT", "PATCH"):
         return
-    body = await read_body(request)
+    body = await read_body(request, bytes_max=bytes_max)
+    if raw:
+        return
     if body and not _says_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "a body is JSON: send it with `Content-Type: application/json`")
     check_characters(body)

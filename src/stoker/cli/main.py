@@ -24,6 +24,7 @@ from stoker.cli import (
     projects,
     secrets,
     server,
+    tasks,
     templates,
     usage,
     volumes,
@@ -80,6 +81,22 @@ def application() -> typer.Typer:
 
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "task": (
+        "Work that is kept until a worker has answered it.",
+        {
+            "submit": tasks.submit,
+            "ls": tasks.ls,
+            "show": tasks.show,
+            "wait": tasks.wait,
+            "cancel": tasks.cancel,
+            "retry": tasks.retry,
+            "purge": tasks.purge,
+            "pause": tasks.pause,
+            "resume": tasks.resume,
+            "webhooks": tasks.webhooks,
+            "redeliver": tasks.redeliver,
+        },
+    ),
     "projects": (
         "Make, list, rename and delete projects.",
         {

@@ -381,13 +381,13 @@ class Pass:
     def _room_wanted(self) -> bool:
         """Do requests wait for a worker that nothing has room for, and may that be changed?"""
         signals, may = self._facts.signals, self._facts.residence_s is not None
-        return may and self.blocked is not None and signals is not None and signals.waiting > 0
+        return may and self.blocked is not None and signals is not None and signals.held_up > 0
 
     def _make_room(self) -> None:
         """Idle workers of other endpoints are to go."""
         assert self.blocked is not None
         assert self._facts.signals is not None
-        waiting = self._facts.signals.waiting
+        waiting = self._facts.signals.held_up
         for pool in self._pools_for(self.blocked):
             chosen = self._ground.make_room(pool)
             if not chosen:

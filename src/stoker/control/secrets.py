@@ -105,7 +105,10 @@ class Secrets:
         def remove(tx: Connection) -> None:
             secret = _found(tx, reference, by)
             users = rows.users(
-                tx, lambda spec: secret.name in spec.launch.secrets, project=by.project, mentioning=secret.name
+                tx,
+                lambda spec: secret.name in {*spec.launch.secrets, spec.webhooks.secret},
+                project=by.project,
+                mentioning=secret.name,
             )
             if users:
                 raise Conflict(f"the secret {secret.name!r} is used by {_listed(users)}; change them first")
@@ -169,6 +172,11 @@ def check_references(tx: Connection, spec: EndpointSpec, *, project: ProjectId) 
         if found is None or found.name != name:
             detail = f"there is no secret {name[:64]!r}: stoker secrets set NAME"
             raise Invalid.at(f"/launch/env/{variable}/secret", detail)
+    signing = spec.webhooks.secret
+    if signing is not None:
+        found = rows.find_secret(tx, signing, project=project)
+        if found is None or found.name != signing:
+            raise Invalid.at("/webhooks/secret", f"there is no secret {signing[:64]!r}: stoker secrets set NAME")
     credential = spec.launch.credential
     if credential is not None:
         login = rows.find_credential(tx, credential, project=project)

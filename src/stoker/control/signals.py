@@ -6,6 +6,7 @@ A wake or a report that changes what should run leads to a pass at once; nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -48,12 +49,15 @@ class Gateway:
         told: Callable[[Report, str], None],
         shown: Callable[[tuple[str, ...]], None],
         hold: Callable[[Endpoint], Hold | None],
+        tasks: Callable[[EndpointId, float], tuple[int, int]],
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
         `told(report, incarnation)` what which gateway reports, `shown(tickets)` with which reservations requests came.
         `hold(endpoint)` is why no worker of it can start now.
+        `tasks(endpoint, now)` is how many tasks could go now, and how many run.
         """
+        self._tasks = tasks
         self._hold = hold
         self.traffic = traffic
         self.metrics = metrics or Metrics()
@@ -138,7 +142,11 @@ class Gateway:
     def signals(self, endpoint: Endpoint, *, now: float) -> Signals | None:
         """The endpoint's signals for its policy."""
         window_s = endpoint.spec.scaling.scale_down_delay_s
-        return self.traffic.signals(endpoint.id, now=now, window_s=window_s)
+        signals = self.traffic.signals(endpoint.id, now=now, window_s=window_s)
+        queued, running = self._tasks(endpoint.id, now)
+        if signals is None or not (queued or running):
+            return signals
+        return replace(signals, queued=queued, running=running, busy_at=now)
 
     def loads(self, endpoint: EndpointId) -> dict[WorkerId, int]:
         """Requests in flight by worker, as last reported."""
@@ -193,6 +201,12 @@ class Gateway:
         attached = frozenset(self._attached(endpoint.id))
         hold = self._hold(endpoint)
         return self._publisher.publish(endpoint, workers, attached=attached, now=self._clock(), hold=hold)
+
+    def demand_changed(self, endpoint_id: EndpointId) -> None:
+        """Tasks of it have come, begun or ended."""
+        endpoint = self._fleet.endpoint(endpoint_id)
+        if endpoint is not None and self._wants_change(endpoint, self._clock()):
+            self._reconciler.wake(endpoint_id)
 
     def publish_again(self, endpoint_id: EndpointId) -> None:
         """The same by id, when something beside the endpoint has changed; unknown ones change nothing."""

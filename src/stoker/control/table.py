@@ -9,6 +9,7 @@ from dataclasses import asdict
 from stoker.domain.access import ApiKey, Scope, reach
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Phase
 from stoker.domain.models import Hold
+from stoker.domain.queueing import Mode
 from stoker.domain.routing import Affinity, Balance, InferenceAddress
 from stoker.domain.worker import Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry, KeyEntry, WorkerEntry
@@ -83,6 +84,8 @@ def entry_of(
         retry_after_s=retry_after_s,
         expected_start_s=expected_start_s,
         attached=tuple(sorted(attached)) if spec.access is Access.ATTACHED else (),
+        backlog=spec.mode is not Mode.HTTP,
+        tasks_only=spec.mode is Mode.QUEUE,
     )
 
 

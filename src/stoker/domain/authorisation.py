@@ -74,6 +74,12 @@ class Action(StrEnum):
     VOLUME_READ = "volume.read"
     VOLUME_UPDATE = "volume.update"
     VOLUME_DELETE = "volume.delete"
+    TASK_SUBMIT = "task.submit"
+    TASK_READ = "task.read"
+    TASK_CANCEL = "task.cancel"
+    QUEUE_CHANGE = "queue.change"
+    DELIVERY_READ = "delivery.read"
+    DELIVERY_CHANGE = "delivery.change"
     AUDIT_READ = "audit.read"
     USAGE_READ = "usage.read"
     INSTALLATION_READ = "installation.read"
@@ -171,6 +177,13 @@ TABLE: Mapping[Action, Row] = {
     Action.VOLUME_READ: Row(Scope.READ, Reach.PROJECT),
     Action.VOLUME_UPDATE: Row(Scope.DEPLOY, Reach.PROJECT),
     Action.VOLUME_DELETE: Row(Scope.DEPLOY, Reach.PROJECT),
+    # Tasks are calls: whoever may call the endpoint has them, with their results.
+    Action.TASK_SUBMIT: Row(Scope.INVOKE, Reach.ENDPOINT),
+    Action.TASK_READ: Row(Scope.INVOKE, Reach.ENDPOINT),
+    Action.TASK_CANCEL: Row(Scope.INVOKE, Reach.ENDPOINT),
+    Action.QUEUE_CHANGE: Row(Scope.DEPLOY, Reach.ENDPOINT),
+    Action.DELIVERY_READ: Row(Scope.READ, Reach.ENDPOINT),
+    Action.DELIVERY_CHANGE: Row(Scope.DEPLOY, Reach.ENDPOINT),
     Action.AUDIT_READ: Row(Scope.ADMIN, Reach.PROJECT),
     Action.INSTALLATION_READ: Row(Scope.READ, Reach.ANYWHERE),
 }

@@ -16,6 +16,7 @@ from stoker.domain.hardware import HardwareRequest, Placement
 from stoker.domain.limits import check_arguments, within
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
+from stoker.domain.queueing import Mode, QueueSpec, WebhooksSpec
 from stoker.domain.routing import Routing
 from stoker.domain.volumes import VolumeMount, check_mounts
 
@@ -294,6 +295,9 @@ class EndpointSpec:
     waiting: WaitingRoom = field(default_factory=WaitingRoom)
     routing: Routing = field(default_factory=Routing)
     rollout: Rollout = field(default_factory=Rollout)
+    mode: Mode = Mode.HTTP
+    queue: QueueSpec = field(default_factory=QueueSpec)
+    webhooks: WebhooksSpec = field(default_factory=WebhooksSpec)
     logging: Logging = field(default_factory=Logging)
     slots: int | None = None
     template: str | None = None

@@ -1,6 +1,7 @@
 """The internal listener: control's way to have attempts of tasks made. A Unix socket for its owner alone, HTTP/1.1.
 
     POST   /attempts/{id}?endpoint=ID&method=POST&target=%2Fpath[&total_s=N]   headers and body are the task's
+           `task`, `attempt` and `delivery` are told to the worker, as X-Stoker-Task-Id, -Attempt and -Delivery
            202 it runs; 200 there is one with this id already; 409, 404, 429 or 503 with a reason: it was not begun
     GET    /attempts                        200 {"attempts": [state, ...]}
     GET    /attempts/{id}[?wait_s=N]        200 the answer, once it is there; else, after N seconds, the state
@@ -38,7 +39,13 @@ from stoker.link.messages import EndpointEntry
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 WAIT_S_MAX: Final = 600.0
 CLIENTS_MAX: Final = 1_000
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+# What workers are told of the task, so that they can recognise one that they have had before.
+_TOLD: Final = {
+    "task": b"X-Stoker-Task-Id",
+    "attempt": b"X-Stoker-Task-Attempt",
+    "delivery": b"X-Stoker-Task-Delivery",
+}
 _METHOD: Final = re.compile(r"[A-Z]{1,20}\Z")
 
 
@@ -238,6 +245,8 @@ class Attached:
             return
         lines = [*attempt.head.lines, _state_line(attempt)]
         lines.append(b"X-Stoker-Attempt-Status: %d\r\n" % attempt.head.status)
+        if attempt.worker is not None:
+            lines.append(b"X-Stoker-Attempt-Worker: %b\r\n" % attempt.worker.encode())
         self._begun = True
         self._client.begin(ResponseHead(200, lines, length=attempt.body.size))
         self._go_on()
@@ -318,6 +327,10 @@ def _request_of(request: Request, values: dict[str, str]) -> Request:
     task.host, task.lines, task.cookies = request.host, request.lines, request.cookies
     task.authorization, task.api_key = request.authorization, request.api_key
     task.session, task.worker = request.session, request.worker
+    for name, header in _TOLD.items():
+        value = values.get(name, "")
+        if _ID.match(value):
+            task.lines = [*task.lines, b"%b: %b\r\n" % (header, value.encode())]
     task.pending = request.take()
     task.pending_bytes = sum(map(len, task.pending))
     task.complete = True

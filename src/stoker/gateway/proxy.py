@@ -285,6 +285,10 @@ class Gateway:
         entry = way.admission.entry
         pin = way.pin
         key = way.caller.key
+        if entry.tasks_only:
+            detail = "this endpoint takes tasks, not requests: its mode is queue"
+            client.answer(answers.failure(409, "tasks_only", detail, openai=way.in_v1))
+            return
         if request.reservation is not None:
             ticket = request.reservation.decode("latin-1")
             pin = self.keeper.reservations.worker_of(ticket, entry.id, self.time())

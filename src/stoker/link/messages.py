@@ -61,7 +61,8 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     `expected_start_s`: how long a worker takes to be ready, when that is known.
     `attached` lists digests of keys for access `attached`; `access` is `project`, `attached` or `open`.
     Timeouts are in seconds; `None` is no limit. `pack` prefers the oldest among equally loaded workers. `session` is
-    empty, `soft` or `strict`. `backlog`: tasks wait for slots, so that the gateway says when one comes free.
+    empty, `soft` or `strict`. `backlog`: tasks may wait for slots, so that the gateway says when one comes free;
+    `tasks_only`: requests of users are refused.
     """
 
     id: str
@@ -89,6 +90,7 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     session: str = ""
     session_idle_s: float = 3_600.0
     backlog: bool = False
+    tasks_only: bool = False
 
 
 class KeyEntry(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -47,7 +47,7 @@ def spare(
     None while a number of workers is set by hand, requests wait, or nothing is known of the requests.
     """
     by_hand = endpoint.override is not None and endpoint.override.holds(now)
-    if endpoint.phase is not Phase.ACTIVE or by_hand or signals is None or signals.waiting:
+    if endpoint.phase is not Phase.ACTIVE or by_hand or signals is None or signals.held_up:
         return []
     running = [w for w in workers if endpoint.runs(w.pool, w.revision)]
     ready = Counter(w.pool for w in running if w.state is WorkerState.READY)

@@ -18,13 +18,21 @@ class Signals:
     """What was measured of one endpoint.
 
     `in_flight` and `waiting` are requests now; `demand_peak` is the highest sum of both within the policy's
-    `scale_down_delay_s`; `busy_at` is when there last was any, in the same seconds as `now`.
+    `scale_down_delay_s`; `busy_at` is when there last was any, in the same seconds as `now`. `queued` are tasks that
+    could go now; `running` are those that run, which the gateway counts among those in flight as soon as it reports.
     """
 
     in_flight: int
     waiting: int
     demand_peak: float
     busy_at: float
+    queued: int = 0
+    running: int = 0
+
+    @property
+    def held_up(self) -> int:
+        """What waits for a slot: requests, and tasks that could go now."""
+        return self.waiting + self.queued
 
 
 def decide(
@@ -47,10 +55,12 @@ def decide(
         workers, limit = bounded(current, bounds)
         return Decision(at=now, current=current, workers=workers, reason=f"no signal: keeping what is wanted{limit}")
     target = policy.target if policy.target is not None else float(slots)
-    demand = signals.in_flight + signals.waiting
+    # Each unit of demand counts in one place: a task is queued, or in flight.
+    demand = max(signals.in_flight, signals.running) + signals.waiting + signals.queued
     inputs = {
         "in_flight": signals.in_flight,
         "waiting": signals.waiting,
+        "queued": signals.queued,
         "demand_peak": signals.demand_peak,
         "target": target,
         "idle_s": max(0.0, now - signals.busy_at),

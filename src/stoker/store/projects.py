@@ -8,7 +8,20 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.project import Project
-from stoker.store.tables import credentials, endpoints, idempotency, keys, models, projects, secrets, templates, volumes
+from stoker.store.tables import (
+    attempts,
+    credentials,
+    deliveries,
+    endpoints,
+    idempotency,
+    keys,
+    models,
+    projects,
+    secrets,
+    tasks,
+    templates,
+    volumes,
+)
 
 
 def _project(row: Row[Any]) -> Project:
@@ -45,6 +58,9 @@ def contents(tx: Connection, project: ProjectId) -> dict[str, int]:
         "secrets": select(func.count()).select_from(secrets).where(secrets.c.project == project),
         "volumes": select(func.count()).select_from(volumes).where(volumes.c.project == project),
         "templates": select(func.count()).select_from(templates).where(templates.c.project == project),
+        "tasks": select(func.count())
+        .select_from(tasks)
+        .where(tasks.c.project == project, tasks.c.state.in_(["queued", "running"])),
         "models": select(func.count()).select_from(models).where(models.c.project == project),
         "registry credentials": select(func.count()).select_from(credentials).where(credentials.c.project == project),
     }
@@ -53,7 +69,11 @@ def contents(tx: Connection, project: ProjectId) -> dict[str, int]:
 
 
 def remove(tx: Connection, project: ProjectId) -> None:
-    """Forget an empty project with its revoked keys. Its audit events stay."""
+    """Forget an empty project with its revoked keys and ended tasks. Its audit events stay."""
     tx.execute(delete(keys).where(keys.c.project == project))
     tx.execute(delete(idempotency).where(idempotency.c.project == project))
+    of_project = select(tasks.c.number).where(tasks.c.project == project)
+    tx.execute(delete(attempts).where(attempts.c.task.in_(of_project)))
+    tx.execute(delete(deliveries).where(deliveries.c.project == project))
+    tx.execute(delete(tasks).where(tasks.c.project == project))
     tx.execute(delete(projects).where(projects.c.id == project))

@@ -34,6 +34,7 @@ from stoker.domain.gpus import recognise
 from stoker.domain.hardware import FAMILIES_MAX, HardwareRequest
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
+from stoker.domain.queueing import EVENTS, Mode, QueueSpec, RetryPolicy, WebhooksSpec
 from stoker.domain.routing import Affinity, Balance, Routing
 from stoker.domain.volumes import VolumeMount
 
@@ -219,6 +220,46 @@ class RolloutIn(In):
     grace_s: Number = 10.0
 
 
+class RetriesIn(In):
+    """When a task is tried again: `retry_on` has statuses, classes of them, `connection` and `timeout`."""
+
+    attempts_max: Whole = 3
+    backoff_s: Number = Field(default=2.0, description="before the second attempt; then twice as long each time")
+    backoff_s_max: Number = 300.0
+    retry_on: Annotated[tuple[str, ...], Field(max_length=32)] = ("408", "425", "429", "5xx", "connection")
+
+    def to_domain(self, pointer: str) -> RetryPolicy:
+        with below(pointer):
+            return RetryPolicy(**self.model_dump())
+
+
+class QueueIn(In):
+    """What holds for tasks that do not say otherwise."""
+
+    path: str = Field(default="/", description="where tasks are posted to")
+    backlog_max: Whole = Field(default=100_000, description="more are refused with 429")
+    ttl_s: Number | None = Field(default=86_400.0, description="one that has not started by then expires")
+    execution_timeout_s: Number = Field(default=600.0, description="longest time of one attempt")
+    retention_s: Number = Field(default=86_400.0, description="how long a record stays after its end")
+    retries: RetriesIn = RetriesIn()
+
+    def to_domain(self) -> QueueSpec:
+        fields = self.model_dump(exclude={"retries"})
+        return QueueSpec(**fields, retries=self.retries.to_domain("/queue/retries"))
+
+    @classmethod
+    def of(cls, spec: QueueSpec) -> Self:
+        return cls(**{**fields_of(spec), "retries": RetriesIn(**fields_of(spec.retries))})
+
+
+class WebhooksIn(In):
+    """Where the end of tasks is told, and the project's secret that signs it."""
+
+    url: str | None = None
+    secret: str | None = Field(default=None, min_length=1, max_length=63, description="a secret's name")
+    events: Annotated[tuple[str, ...], Field(max_length=8)] = EVENTS
+
+
 class LoggingIn(In):
     """How long output of ended workers is kept: for so long after their end, and so much of the whole endpoint."""
 
@@ -250,6 +291,9 @@ class SpecIn(In):
     waiting: Waiting = Waiting()
     routing: RoutingIn = RoutingIn()
     rollout: RolloutIn = RolloutIn()
+    mode: Mode = Field(default=Mode.HTTP, description="called by requests, by tasks, or by both")
+    queue: QueueIn = QueueIn()
+    webhooks: WebhooksIn = WebhooksIn()
     logging: LoggingIn = LoggingIn()
     slots: Whole | None = Field(
         default=None, description="requests that one worker takes at once; default: what its engine says"
@@ -273,6 +317,9 @@ class SpecIn(In):
             waiting=WaitingRoom(**self.waiting.model_dump()),
             routing=Routing(**self.routing.model_dump()),
             rollout=Rollout(**self.rollout.model_dump()),
+            mode=self.mode,
+            queue=self.queue.to_domain(),
+            webhooks=WebhooksSpec(**self.webhooks.model_dump()),
             logging=Logging(**self.logging.model_dump()),
             slots=self.slots,
             labels=self.labels,
@@ -307,6 +354,9 @@ class SpecIn(In):
             waiting=Waiting(**fields_of(spec.waiting)),
             routing=RoutingIn(**fields_of(spec.routing)),
             rollout=RolloutIn(**fields_of(spec.rollout)),
+            mode=spec.mode,
+            queue=QueueIn.of(spec.queue),
+            webhooks=WebhooksIn(**fields_of(spec.webhooks)),
             logging=LoggingIn(**fields_of(spec.logging)),
             slots=spec.slots,
             labels=dict(spec.labels),

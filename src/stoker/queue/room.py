@@ -1,0 +1,87 @@
+"""All of the queue, wired: what `stoker.app` starts, runs and closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stoker.control.fleet import Fleet
+from stoker.control.loop import Loop
+from stoker.control.vault import Vault
+from stoker.domain.addresses import UrlRules
+from stoker.domain.endpoint import EndpointId
+from stoker.domain.task import Task
+from stoker.net import GuardedSession
+from stoker.queue.attempts import Attempts
+from stoker.queue.backlog import Backlog
+from stoker.queue.dispatcher import Dispatcher
+from stoker.queue.ends import Ends
+from stoker.queue.spool import Spool
+from stoker.queue.tasks import Tasks
+from stoker.queue.tidying import Tidying
+from stoker.queue.webhooks import Outbox
+
+
+class Queue:
+    """One of each. `start` it before its `loops` run."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        vault: Vault,
+        folder: Path,
+        *,
+        attempts: Callable[[Spool], Attempts],
+        gateways: Callable[[], tuple[str, ...]],
+        slots: Callable[[EndpointId], int],
+        changed: Callable[[EndpointId], None],
+        rules: UrlRules,
+        url: str,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        """`folder` is for bodies that are too large for the database; the rest is as in `Dispatcher`."""
+        store, spool = fleet.store, Spool(folder)
+        self.backlog = Backlog()
+        self._session = GuardedSession(rules)
+
+        def link(task: Task) -> str:
+            return f"{url}/api/v1/endpoints/{task.endpoint}/tasks/{task.id}/result"
+
+        ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link)
+        self.dispatcher = Dispatcher(
+            store,
+            fleet,
+            self.backlog,
+            attempts(spool),
+            spool,
+            ends,
+            gateways=gateways,
+            slots=slots,
+            changed=changed,
+            clock=clock,
+        )
+        self.tasks = Tasks(
+            store, fleet, self.backlog, self.dispatcher, spool, ends, rules=rules, clock=clock, new_id=new_id
+        )
+        self._tidying = Tidying(store, fleet, self.backlog, spool, ends, clock=clock)
+        self._outbox = Outbox(store, self._session, vault.secret, clock=clock)
+        ends.told = self._outbox.wake
+
+    async def start(self) -> None:
+        """Read what waits, and go on with what runs."""
+        await self.dispatcher.start()
+
+    def loops(self) -> tuple[Loop, ...]:
+        """What is to be done again and again."""
+        return (*self.dispatcher.loops(), *self._tidying.loops(), self._outbox.loop)
+
+    def demand(self, endpoint: EndpointId, now: float) -> tuple[int, int]:
+        """How many tasks could go now, and how many run."""
+        return self.backlog.ready(endpoint, now), self.backlog.running(endpoint)
+
+    async def close(self) -> None:
+        """Stop; attempts go on at their gateways."""
+        await self._outbox.close()
+        await self.dispatcher.close()
+        await self._session.close()

@@ -1,0 +1,434 @@
+"""The one door through which tasks change: submit, cancel, retry, purge, pause, resume; and what is asked about them.
+
+What is answered is on disk. Faces call this; the dispatcher does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from stoker.control import audit
+from stoker.control.fleet import Fleet
+from stoker.domain.access import Principal
+from stoker.domain.addresses import UrlRefused, UrlRules
+from stoker.domain.authorisation import Action, admit, authorise
+from stoker.domain.endpoint import Endpoint, EndpointId, Phase
+from stoker.domain.errors import Conflict, Invalid, NotFound, Problem, Saturated
+from stoker.domain.queueing import Mode
+from stoker.domain.task import (
+    BATCH_MAX,
+    INPUT_BYTES_MAX,
+    Attempt,
+    Body,
+    Delivery,
+    DeliveryState,
+    OnDuplicate,
+    QueueView,
+    Task,
+    TaskDraft,
+    TaskNumber,
+    TaskState,
+    WebhookSpec,
+)
+from stoker.queue.backlog import Backlog
+from stoker.queue.dispatcher import Dispatcher
+from stoker.queue.ends import Ends
+from stoker.queue.spool import Spool
+from stoker.store import audit as audit_rows
+from stoker.store import deliveries
+from stoker.store import secrets as secret_rows
+from stoker.store import tasks as rows
+from stoker.store.base import Store
+
+WAIT_S_MAX = 55.0
+PURGE_STEP = 500
+CANCEL_TRIES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A task, and whether this submission made it."""
+
+    task: Task
+    created: bool
+
+
+class Tasks:
+    """See the module. Methods raise `NotFound`, `Forbidden`, `Invalid`, `Conflict` or `Saturated` before they change
+    anything.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        backlog: Backlog,
+        dispatcher: Dispatcher,
+        spool: Spool,
+        ends: Ends,
+        *,
+        rules: UrlRules,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._backlog = backlog
+        self._dispatcher = dispatcher
+        self._spool = spool
+        self._ends = ends
+        self._rules = rules
+        self._clock = clock
+        self._new_id = new_id
+        # Being written: they count against the backlog as well.
+        self._arriving: dict[EndpointId, int] = {}
+
+    # Submitting
+
+    async def submit(self, by: Principal, reference: str, draft: TaskDraft) -> Submitted:
+        """One task."""
+        [submitted] = await self.submit_all(by, reference, [draft])
+        return submitted
+
+    async def submit_all(self, by: Principal, reference: str, drafts: Sequence[TaskDraft]) -> list[Submitted]:
+        """All of these tasks or none of them, in their order."""
+        endpoint = self._endpoint(by, reference, Action.TASK_SUBMIT)
+        if not 1 <= len(drafts) <= BATCH_MAX:
+            raise Invalid.at("/tasks", f"between 1 and {BATCH_MAX} tasks at a time")
+        self._check(by, endpoint, drafts)
+        arriving = self._arriving.get(endpoint.id, 0) + len(drafts)
+        if self._backlog.queued(endpoint.id) + arriving > endpoint.spec.queue.backlog_max:
+            raise Saturated(f"{endpoint.spec.queue.backlog_max} tasks wait already, which is queue.backlog_max")
+        self._arriving[endpoint.id] = arriving
+        try:
+            return await self._add(by, endpoint, drafts)
+        finally:
+            self._arriving[endpoint.id] -= len(drafts)
+
+    def _check(self, by: Principal, endpoint: Endpoint, drafts: Sequence[TaskDraft]) -> None:
+        if endpoint.spec.mode is Mode.HTTP:
+            raise Conflict("the endpoint takes no tasks: set its mode to queue or mixed")
+        if endpoint.phase is Phase.DELETING:
+            raise Conflict("the endpoint is being deleted")
+        for index, draft in enumerate(drafts):
+            if len(draft.input) > INPUT_BYTES_MAX:
+                raise Invalid.at(_at(drafts, index, "input"), f"an input has at most {INPUT_BYTES_MAX} bytes")
+            if draft.webhook_secret not in (None, endpoint.spec.webhooks.secret):
+                admit(by, Action.SECRET_USE)
+            url = draft.webhook_url
+            if url is not None:
+                try:
+                    self._rules.check(url)
+                except UrlRefused as exc:
+                    at = _at(drafts, index, "webhook/url")
+                    raise Invalid(str(exc), problems=(Problem(at, str(exc)),)) from exc
+
+    async def _add(self, by: Principal, endpoint: Endpoint, drafts: Sequence[TaskDraft]) -> list[Submitted]:
+        made = [self._made(endpoint, draft, _at(drafts, index, "")) for index, draft in enumerate(drafts)]
+        kept = [replace(task, input=await self._spool.keep(task.input.inline or b"")) for task in made]
+        files = {task.input.file for task in kept if task.input.file is not None}
+        try:
+            result = await self._store.write(lambda tx: _added(tx, endpoint, drafts, kept))
+        except BaseException:
+            await self._spool.remove(files)
+            raise
+        await self._spool.remove(files - {each.task.input.file for each in result if each.created})
+        created = sum(each.created for each in result)
+        if created:
+            self._backlog.added(endpoint.id, created)
+            self._dispatcher.added(endpoint.id)
+        return result
+
+    def _made(self, endpoint: Endpoint, draft: TaskDraft, pointer: str) -> Task:
+        now, queue = self._clock(), endpoint.spec.queue
+        ttl_s = draft.ttl_s if draft.ttl_s is not None else queue.ttl_s
+        target = draft.target or queue.path
+        return Task(
+            number=TaskNumber(0),
+            id=draft.id or self._new_id(),
+            endpoint=endpoint.id,
+            project=endpoint.project,
+            state=TaskState.QUEUED,
+            priority=draft.priority,
+            method=draft.method,
+            target=target,
+            headers=draft.headers,
+            content_type=draft.content_type,
+            input=Body(size=len(draft.input), inline=draft.input),
+            digest=_digest(draft, target),
+            retries=draft.retries or queue.retries,
+            execution_timeout_s=draft.execution_timeout_s or queue.execution_timeout_s,
+            retention_s=queue.retention_s,
+            created_at=now,
+            not_before=now,
+            expires_at=None if ttl_s is None else now + ttl_s,
+            webhook=_webhook(endpoint, draft, pointer),
+        )
+
+    # Looking
+
+    async def get(self, by: Principal, reference: str, id: str) -> Task:
+        """A task without its bodies."""
+        endpoint = self._endpoint(by, reference, Action.TASK_READ)
+        return await self._store.read(lambda tx: _found(tx, endpoint.id, id))
+
+    async def attempts(self, task: Task) -> tuple[Attempt, ...]:
+        """Its attempts that have ended."""
+        return await self._store.read(lambda tx: rows.attempts_of(tx, task.number))
+
+    async def page(
+        self, by: Principal, reference: str, *, state: TaskState | None, after: int, limit: int
+    ) -> tuple[tuple[Task, ...], int | None]:
+        """Tasks with numbers above `after`, and the number to go on after, if there are more."""
+        endpoint = self._endpoint(by, reference, Action.TASK_READ)
+        found = await self._store.read(lambda tx: rows.page(tx, endpoint.id, state=state, after=after, limit=limit + 1))
+        return found[:limit], found[limit - 1].number if len(found) > limit else None
+
+    async def wait(self, by: Principal, reference: str, id: str, *, timeout_s: float) -> Task:
+        """The task once it has ended, or as it is after `timeout_s`, of which at most `WAIT_S_MAX` count."""
+        task = await self.get(by, reference, id)
+        if task.state.final:
+            return task
+        with self._ends.watching(task.number) as ended:
+            task = await self.get(by, reference, id)
+            if task.state.final:
+                return task
+            try:
+                async with asyncio.timeout(min(timeout_s, WAIT_S_MAX)):
+                    await ended.wait()
+            except TimeoutError:
+                return task
+        return await self.get(by, reference, id)
+
+    async def result(self, by: Principal, reference: str, id: str) -> tuple[Task, AsyncIterator[bytes]]:
+        """What the worker answered. Raises `Conflict` before the end, `NotFound` when there was no answer."""
+        task = await self.get(by, reference, id)
+        if not task.state.final:
+            raise Conflict(f"the task is {task.state} and has no result yet")
+        whole = await self._store.read(lambda tx: rows.whole(tx, task.number))
+        if whole is None or whole.result is None:
+            raise NotFound(f"the task is {task.state}, and there is no answer of a worker")
+        return whole, self._spool.pieces(whole.result)
+
+    async def queue(self, by: Principal, reference: str) -> QueueView:
+        """The endpoint's queue as it stands."""
+        endpoint = self._endpoint(by, reference, Action.TASK_READ)
+        now = self._clock()
+        counts = await self._store.read(lambda tx: rows.counts(tx, endpoint.id))
+        oldest = await self._store.read(lambda tx: rows.oldest_queued(tx, endpoint.id))
+        return QueueView(
+            queued=self._backlog.queued(endpoint.id),
+            ready=self._backlog.ready(endpoint.id, now),
+            running=self._backlog.running(endpoint.id),
+            oldest_age_s=None if oldest is None else max(0.0, now - oldest),
+            paused=endpoint.id in self._backlog.paused,
+            counts=counts,
+        )
+
+    # Changing
+
+    async def cancel(self, by: Principal, reference: str, id: str) -> Task:
+        """End it: at once while it is queued, else as soon as its worker has been told. Harmless when it has ended."""
+        endpoint = self._endpoint(by, reference, Action.TASK_CANCEL)
+
+        def change(tx: Connection) -> tuple[Task, Task | None]:
+            task = _found(tx, endpoint.id, id)
+            if task.state is TaskState.RUNNING:
+                rows.ask_to_cancel(tx, task)
+                return replace(task, cancelling=True), None
+            if task.state is TaskState.QUEUED:
+                ended = self._ends.end_queued(tx, task, TaskState.CANCELLED, "cancelled")
+                return ended or task, ended
+            return task, None
+
+        for _ in range(CANCEL_TRIES_MAX):
+            task, ended = await self._store.write(change)
+            if ended is not None:
+                self._ends.announce_queued(ended)
+            # One that was leased or recorded in this very moment is looked at again.
+            if task.state is not TaskState.RUNNING or self._dispatcher.cancel(task.number):
+                return task
+            await asyncio.sleep(0.01)
+        return task
+
+    async def retry(self, by: Principal, reference: str, id: str) -> Task:
+        """A new task that asks for the same. The old one stays as it is: final states never change."""
+        endpoint = self._endpoint(by, reference, Action.TASK_SUBMIT)
+        task = await self._store.read(lambda tx: _found(tx, endpoint.id, id))
+        if not task.state.final:
+            raise Conflict(f"the task is {task.state}; only one that has ended can be made anew")
+        whole = await self._store.read(lambda tx: rows.whole(tx, task.number))
+        if whole is None:
+            raise NotFound(f"no task {id[:64]!r} at this endpoint")
+        webhook = task.webhook
+        draft = TaskDraft(
+            input=await self._spool.read(whole.input),
+            content_type=task.content_type,
+            method=task.method,
+            target=task.target,
+            headers=task.headers,
+            priority=task.priority,
+            execution_timeout_s=task.execution_timeout_s,
+            retries=task.retries,
+            webhook_url=None if webhook is None else webhook.url,
+            webhook_secret=None if webhook is None else webhook.secret,
+            webhook_events=None if webhook is None else webhook.events,
+        )
+        return (await self.submit(by, reference, draft)).task
+
+    async def purge(self, by: Principal, reference: str) -> int:
+        """Cancel everything that is queued now. How many tasks."""
+        endpoint = self._endpoint(by, reference, Action.QUEUE_CHANGE)
+        purged, left = 0, self._backlog.queued(endpoint.id)
+        while left > 0:
+            ended = await self._store.write(lambda tx: self._purged(tx, endpoint.id, "purged"))
+            for task in ended:
+                self._ends.announce_queued(task)
+            purged, left = purged + len(ended), left - PURGE_STEP
+            if not ended:
+                break
+        await self._store.write(lambda tx: self._audit(tx, by, endpoint, {"purged": purged}))
+        return purged
+
+    def _purged(self, tx: Connection, endpoint: EndpointId, reason: str) -> list[Task]:
+        queued = rows.queued_of(tx, endpoint, limit=PURGE_STEP)
+        ended = [self._ends.end_queued(tx, task, TaskState.CANCELLED, reason) for task in queued]
+        return [task for task in ended if task is not None]
+
+    async def pause(self, by: Principal, reference: str) -> None:
+        """Let none of its tasks begin; those that run go on. Harmless when repeated."""
+        endpoint = self._endpoint(by, reference, Action.QUEUE_CHANGE)
+
+        def pause(tx: Connection) -> None:
+            if endpoint.id not in rows.paused(tx):
+                rows.pause(tx, endpoint.id, now=self._clock())
+                self._audit(tx, by, endpoint, {"paused": True})
+
+        await self._store.write(pause)
+        self._backlog.paused.add(endpoint.id)
+
+    async def resume(self, by: Principal, reference: str) -> None:
+        """Let its tasks begin again."""
+        endpoint = self._endpoint(by, reference, Action.QUEUE_CHANGE)
+
+        def resume(tx: Connection) -> None:
+            if endpoint.id in rows.paused(tx):
+                rows.resume(tx, endpoint.id)
+                self._audit(tx, by, endpoint, {"paused": False})
+
+        await self._store.write(resume)
+        self._backlog.paused.discard(endpoint.id)
+        self._dispatcher.added(endpoint.id)
+
+    # Webhooks
+
+    async def deliveries(
+        self, by: Principal, reference: str, *, after: int, limit: int
+    ) -> tuple[tuple[Delivery, ...], int | None]:
+        """The endpoint's webhooks with numbers above `after`, and the number to go on after, if there are more."""
+        endpoint = self._endpoint(by, reference, Action.DELIVERY_READ)
+        found = await self._store.read(lambda tx: deliveries.page(tx, endpoint.id, after=after, limit=limit + 1))
+        return found[:limit], found[limit - 1].number if len(found) > limit else None
+
+    async def redeliver(self, by: Principal, reference: str, id: str) -> Delivery:
+        """Send a webhook once more from the beginning, with the same id and content."""
+        endpoint = self._endpoint(by, reference, Action.DELIVERY_CHANGE)
+
+        def again(tx: Connection) -> Delivery:
+            found = deliveries.find(tx, endpoint.id, id)
+            if found is None:
+                raise NotFound(f"no webhook {id[:64]!r} at this endpoint")
+            now = self._clock()
+            renewed = replace(found, state=DeliveryState.PENDING, created_at=now, next_at=now, tries=0, ended_at=None)
+            deliveries.renew(tx, renewed)
+            return renewed
+
+        delivery = await self._store.write(again)
+        self._ends.told()
+        return delivery
+
+    def _endpoint(self, by: Principal, reference: str, action: Action) -> Endpoint:
+        """The endpoint with that id, slug, number or exact name; the first kind that matches wins."""
+        endpoint = self._fleet.endpoint(EndpointId(reference))
+        if endpoint is None:
+            mine = [each for each in self._fleet.endpoints() if each.project == by.project]
+            named = (
+                *(each for each in mine if each.slug == reference),
+                *(each for each in mine if str(each.number) == reference),
+                *(each for each in mine if each.spec.name == reference),
+            )
+            if not named:
+                raise NotFound(f"no endpoint {reference[:64]!r}")
+            endpoint = named[0]
+        authorise(by, action, project=endpoint.project, endpoint=endpoint.id, what=f"endpoint {reference[:64]!r}")
+        return endpoint
+
+    def _audit(self, tx: Connection, by: Principal, endpoint: Endpoint, after: dict[str, object]) -> None:
+        draft = audit.draft(
+            by, Action.QUEUE_CHANGE, at=self._clock(), target=endpoint.id, name=endpoint.spec.name, after=after
+        )
+        audit_rows.add(tx, draft)
+
+
+def _at(drafts: Sequence[TaskDraft], index: int, field: str) -> str:
+    """The place of a field in what the caller sent."""
+    prefix = f"/tasks/{index}" if len(drafts) > 1 else ""
+    return f"{prefix}/{field}" if field else prefix
+
+
+def _webhook(endpoint: Endpoint, draft: TaskDraft, pointer: str) -> WebhookSpec | None:
+    webhooks = endpoint.spec.webhooks
+    url, secret = draft.webhook_url or webhooks.url, draft.webhook_secret or webhooks.secret
+    if url is None:
+        return None
+    if secret is None:
+        raise Invalid.at(f"{pointer}/webhook/secret", "webhooks are signed: name a secret of the project")
+    return WebhookSpec(
+        url=url, secret=secret, events=webhooks.events if draft.webhook_events is None else draft.webhook_events
+    )
+
+
+def _digest(draft: TaskDraft, target: str) -> str:
+    """What makes two tasks of one id the same."""
+    parts = [draft.method, target, draft.content_type, *(f"{name.lower()}:{value}" for name, value in draft.headers)]
+    return hashlib.sha256("\n".join(parts).encode() + b"\0" + draft.input).hexdigest()
+
+
+def _added(tx: Connection, endpoint: Endpoint, drafts: Sequence[TaskDraft], made: Sequence[Task]) -> list[Submitted]:
+    for name in {task.webhook.secret for task in made if task.webhook is not None}:
+        found = secret_rows.find_secret(tx, name, project=endpoint.project)
+        if found is None or found.name != name:
+            raise Invalid.at("/webhook/secret", f"there is no secret {name[:64]!r}: stoker secrets set NAME")
+    before = rows.known(tx, endpoint.id, [draft.id for draft in drafts if draft.id is not None])
+    new: dict[str, Task] = {}
+    for draft, task in zip(drafts, made, strict=True):
+        known = before.get(task.id) or new.get(task.id)
+        if known is None:
+            new[task.id] = task
+        elif draft.on_duplicate is OnDuplicate.REFUSE:
+            raise Conflict(f"there is a task {task.id!r} already")
+        elif draft.on_duplicate is OnDuplicate.SAME and known.digest != task.digest:
+            raise Conflict(f"there is a task {task.id!r} already, and it asks for something else")
+    numbers = rows.add(tx, list(new.values()))
+    numbered = {
+        task.id: replace(task, number=TaskNumber(number)) for task, number in zip(new.values(), numbers, strict=True)
+    }
+    told: set[str] = set()
+    result = []
+    for task in made:
+        created = task.id in numbered and task.id not in told
+        told.add(task.id)
+        result.append(Submitted(task=numbered.get(task.id) or before[task.id], created=created))
+    return result
+
+
+def _found(tx: Connection, endpoint: EndpointId, id: str) -> Task:
+    task = rows.find(tx, endpoint, id)
+    if task is None:
+        raise NotFound(f"no task {id[:64]!r} at this endpoint")
+    return task

@@ -1,0 +1,261 @@
+"""The outbox: signed, at least once with one id, patient with receivers, and none of them in another's way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from aiohttp import web
+from standardwebhooks.webhooks import Webhook
+
+from stoker.domain.addresses import UrlRules
+from stoker.domain.endpoint import EndpointId, ProjectId
+from stoker.domain.errors import NotFound
+from stoker.domain.task import Delivery, DeliveryState, TaskNumber
+from stoker.net import GuardedSession
+from stoker.queue.webhooks import FAILURES_MAX, SENDING_TO_ONE_MAX, Outbox, signed
+from stoker.store import deliveries
+from stoker.store.sqlite import InlineSqliteStore
+
+SECRET = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0"
+
+
+class Receiver:
+    """Remembers what it was sent; answers what `answer` says."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.answer: Callable[[], web.Response] = lambda: web.Response(status=204)
+        self.held: asyncio.Event | None = None
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.got.append((dict(request.headers), await request.read()))
+        if self.held is not None:
+            await self.held.wait()
+        return self.answer()
+
+
+class Hall:
+    """An outbox on a clock of the test's own."""
+
+    def __init__(self, rules: str) -> None:
+        self.now = 1_000.0
+        self.store = InlineSqliteStore()
+        self.session = GuardedSession(UrlRules.parse(rules))
+        self.secrets = {"signing": SECRET}
+        self.outbox = Outbox(self.store, self.session, self.secret, clock=lambda: self.now, chance=lambda: 1.0)
+
+    async def secret(self, project: ProjectId, name: str) -> str:
+        if name not in self.secrets:
+            raise NotFound(f"no secret {name!r}")
+        return self.secrets[name]
+
+    async def add(self, url: str, id: str = "msg_1") -> None:
+        made = Delivery(
+            id=id,
+            number=0,
+            task=TaskNumber(1),
+            task_id="t",
+            endpoint=EndpointId("e"),
+            project=ProjectId(1),
+            event="task.succeeded",
+            url=url,
+            secret="signing",
+            payload='{"type":"task.succeeded","data":{"id":"tä"}}'.encode(),
+            created_at=self.now,
+            next_at=self.now,
+        )
+        await self.store.write(lambda tx: deliveries.add(tx, [made]))
+
+    async def get(self, id: str = "msg_1") -> Delivery:
+        found = await self.store.read(lambda tx: deliveries.find(tx, EndpointId("e"), id))
+        assert found is not None
+        return found
+
+    async def sent(self) -> None:
+        """One step, and the end of all that it began."""
+        await self.outbox.step()
+        await asyncio.gather(*self.outbox._sending.values())
+
+
+def run(body: Callable[[Hall, Receiver], Awaitable[None]], *, rules: str = "on") -> None:
+    async def main() -> None:
+        receiver, hall = Receiver(), Hall(rules)
+        app = web.Application()
+        app.router.add_post("/{path:.*}", receiver.handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            await body(hall, receiver)
+        finally:
+            await hall.outbox.close()
+            await hall.session.close()
+            await runner.cleanup()
+            await hall.store.close()
+
+    asyncio.run(main())
+
+
+def test_what_arrives_is_signed_and_told_once() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        await hall.add(f"{receiver.url}/hook")
+        await hall.sent()
+        await hall.sent()
+        [(headers, payload)] = receiver.got
+        document = Webhook(SECRET).verify(payload, headers)
+        assert document["data"]["id"] == "tä"
+        delivery = await hall.get()
+        assert (delivery.state, delivery.tries, delivery.status) == (DeliveryState.DELIVERED, 1, 204)
+
+    run(body)
+
+
+def test_a_failed_try_is_made_again_with_the_same_id_until_a_day_has_passed() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=404)
+        await hall.add(receiver.url)
+        for _ in range(60):
+            await hall.sent()
+            delivery = await hall.get()
+            if delivery.state is not DeliveryState.PENDING:
+                break
+            assert delivery.next_at > hall.now
+            hall.now = delivery.next_at
+        assert delivery.state is DeliveryState.FAILED
+        assert delivery.error == "it answered with status 404"
+        assert 12 <= delivery.tries == len(receiver.got) <= 20
+        assert {headers["webhook-id"] for headers, _ in receiver.got} == {"msg_1"}
+        assert len({payload for _, payload in receiver.got}) == 1
+        assert hall.now - 1_000.0 <= 86_400
+
+    run(body)
+
+
+def test_a_receiver_says_when_to_come_again_or_that_it_is_gone() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=429, headers={"Retry-After": "500"})
+        await hall.add(receiver.url)
+        await hall.sent()
+        assert (await hall.get()).next_at == 1_500.0
+        receiver.answer = lambda: web.Response(status=410)
+        hall.now = 1_500.0
+        await hall.sent()
+        assert (await hall.get()).state is DeliveryState.FAILED
+
+    run(body)
+
+
+def test_redirects_are_not_followed_and_endless_answers_not_read() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=302, headers={"Location": f"{receiver.url}/other"})
+        await hall.add(receiver.url)
+        await hall.sent()
+        assert (len(receiver.got), (await hall.get()).error) == (1, "redirects are not followed")
+        receiver.answer = lambda: web.Response(body=b"x" * 1_000_000)
+        hall.now += 10
+        await hall.sent()
+        assert (await hall.get()).state is DeliveryState.DELIVERED
+
+    run(body)
+
+
+def test_private_addresses_are_refused_for_good() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        await hall.add(receiver.url)
+        await hall.sent()
+        delivery = await hall.get()
+        assert (receiver.got, delivery.state, delivery.tries) == ([], DeliveryState.FAILED, 1)
+        assert "127.0.0.1" in delivery.error
+
+    run(body, rules="off")
+
+
+def test_without_its_secret_nothing_is_sent_until_it_is_there_again() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        hall.secrets.clear()
+        await hall.add(receiver.url)
+        await hall.sent()
+        assert (receiver.got, (await hall.get()).state) == ([], DeliveryState.PENDING)
+        hall.secrets["signing"] = "a text"
+        hall.now += 10
+        await hall.sent()
+        [(headers, payload)] = receiver.got
+        Webhook(b"a text").verify(payload, headers)
+
+    run(body)
+
+
+def test_a_slow_receiver_gets_a_few_at_a_time_and_delays_no_other() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.held = asyncio.Event()
+        for n in range(200):
+            await hall.add(f"{receiver.url}/slow", f"msg_{n:03}")
+        other = Receiver()
+        app = web.Application()
+        app.router.add_post("/", other.handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await hall.add(f"http://127.0.0.1:{runner.addresses[0][1]}/", "msg_other")
+        await hall.outbox.step()
+        await hall.outbox.step()
+        for _ in range(400):
+            if (await hall.get("msg_other")).state is DeliveryState.DELIVERED:
+                break
+            await asyncio.sleep(0.005)
+        assert (await hall.get("msg_other")).state is DeliveryState.DELIVERED
+        assert len(receiver.got) == SENDING_TO_ONE_MAX
+        receiver.held.set()
+        await runner.cleanup()
+
+    run(body)
+
+
+def test_a_dead_receiver_is_left_alone_for_a_while_then_tried_by_one() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=503)
+        for n in range(30):
+            await hall.add(receiver.url, f"msg_{n:03}")
+        await hall.sent()
+        first = len(receiver.got)
+        assert FAILURES_MAX <= first <= SENDING_TO_ONE_MAX
+        await hall.sent()
+        assert len(receiver.got) == first
+        hall.now += 100
+        await hall.sent()
+        assert len(receiver.got) == first + 1
+        receiver.answer = lambda: web.Response()
+        hall.now += 1_000
+        await hall.sent()
+        await hall.sent()
+        assert len(receiver.got) > first + 3
+
+    run(body)
+
+
+def test_signatures_are_those_of_the_standard() -> None:
+    delivery = Delivery(
+        id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+        number=0,
+        task=TaskNumber(1),
+        task_id="t",
+        endpoint=EndpointId("e"),
+        project=ProjectId(1),
+        event="task.succeeded",
+        url="https://a.example",
+        secret="s",
+        payload=b'{"test": 2432232314}',
+        created_at=0.0,
+        next_at=0.0,
+    )
+    at = datetime.fromtimestamp(1614265330, UTC)
+    headers = signed(delivery, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", at)
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    assert headers["webhook-timestamp"] == "1614265330"
+    assert replace(delivery, tries=3).id == headers["webhook-id"]
