@@ -117,8 +117,10 @@ class Endpoints:
     async def _add(self, by: Principal, spec: EndpointSpec) -> tuple[Endpoint, Operation]:
         # The launch names the slug, and takes too long to resolve within the transaction that settles the slug: so it
         # is guessed first, and guessed again when somebody else took it meanwhile.
-        for _ in range(SLUG_TRIES_MAX):
-            slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
+        for attempt in range(SLUG_TRIES_MAX):
+            # Mostly it is that of the name, and memory is quicker to say so than the store.
+            likely = None if attempt else self._fleet.likely_slug(spec.name)
+            slug = likely or await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
             resolved = await self._resolve(spec, slug, by.project)
             self._check_cold(spec, resolved)
             try:

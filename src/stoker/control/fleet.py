@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection
 
 from stoker.control.places import Places
-from stoker.domain.endpoint import Endpoint, EndpointId, Revision
+from stoker.domain.endpoint import Endpoint, EndpointId, Revision, slug_of
 from stoker.domain.hardware import HardwareRequest, Offer, Placement, machine_of
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.project import AuditDraft
@@ -81,6 +81,7 @@ class Fleet:
         self._at: dict[tuple[str, str], dict[WorkerId, Worker]] = {}
         self._places: dict[str, Places] = {}
         self._draining: set[EndpointId] = set()
+        self._slugs: set[str] = set()
 
     async def load(self, *, now: float) -> None:
         """Read everything from the store."""
@@ -97,6 +98,7 @@ class Fleet:
         endpoints, workers, operations, old = await self.store.read(read)
         for endpoint in endpoints:
             self._endpoints[endpoint.id] = endpoint
+            self._slugs.add(endpoint.slug)
         for worker in workers:
             self._remember(worker)
         for revision in old:
@@ -113,6 +115,11 @@ class Fleet:
     def endpoint(self, endpoint: EndpointId) -> Endpoint | None:
         """The endpoint of that id."""
         return self._endpoints.get(endpoint)
+
+    def likely_slug(self, name: str) -> str | None:
+        """That of the name, if no endpoint has it; `None` when the store has to be asked."""
+        suggested = slug_of(name)
+        return None if suggested is None or suggested.isdigit() or suggested in self._slugs else suggested
 
     def workers(self, endpoint: EndpointId) -> tuple[Worker, ...]:
         """Its workers, ended ones included as long as their port is not free again."""
@@ -211,6 +218,7 @@ class Fleet:
 
         endpoint, operations = await self.store.write(write)
         self._endpoints[endpoint.id] = endpoint
+        self._slugs.add(endpoint.slug)
         self._operations[endpoint.id] = operations
         self._tell()
         return endpoint, operations
@@ -293,7 +301,9 @@ class Fleet:
                 self._at.pop(at, None)
 
     def _forget(self, endpoint: EndpointId) -> None:
-        self._endpoints.pop(endpoint, None)
+        gone = self._endpoints.pop(endpoint, None)
+        if gone is not None:
+            self._slugs.discard(gone.slug)
         self._operations.pop(endpoint, None)
         self._revisions.pop(endpoint, None)
         self._locks.pop(endpoint, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
 from stoker.domain.endpoint import (
     Endpoint,
@@ -25,6 +25,15 @@ _launches = msgspec.json.Decoder(dict[str, Launch])
 _alike = msgspec.json.Decoder(dict[str, tuple[int, ...]])
 _overrides = msgspec.json.Decoder(Override)
 _failures = msgspec.json.Decoder(dict[str, Failures])
+
+
+# Made once: putting a statement together takes longer than running it.
+_INSERT = insert(endpoints)
+_UPDATE = update(endpoints).where(endpoints.c.id == bindparam("the_id"))
+_NAMED = select(endpoints.c.id).where(
+    endpoints.c.project == bindparam("project"), endpoints.c.name == bindparam("name")
+)
+_SLUG = select(endpoints.c.id).where(or_(endpoints.c.slug == bindparam("slug"), endpoints.c.id == bindparam("slug")))
 
 
 def _text(value: object) -> str:
@@ -70,20 +79,21 @@ def _values(endpoint: Endpoint) -> dict[str, Any]:
 def add(tx: Connection, endpoint: Endpoint) -> None:
     """Insert it. The caller has made sure that name and slug are free."""
     tx.execute(
-        insert(endpoints).values(
-            id=endpoint.id,
-            number=endpoint.number,
-            project=endpoint.project,
-            slug=endpoint.slug,
-            created_at=endpoint.created_at,
+        _INSERT,
+        {
+            "id": endpoint.id,
+            "number": endpoint.number,
+            "project": endpoint.project,
+            "slug": endpoint.slug,
+            "created_at": endpoint.created_at,
             **_values(endpoint),
-        )
+        },
     )
 
 
 def save(tx: Connection, endpoint: Endpoint) -> None:
     """Write everything that may change: not its ids, slug, project and age."""
-    tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id).values(**_values(endpoint)))
+    tx.execute(_UPDATE, {"the_id": endpoint.id, **_values(endpoint)})
 
 
 def remove(tx: Connection, endpoint: EndpointId) -> None:
@@ -126,8 +136,7 @@ def everything(tx: Connection) -> tuple[Endpoint, ...]:
 
 def named(tx: Connection, name: str, *, project: ProjectId) -> EndpointId | None:
     """The project's endpoint of exactly that name."""
-    query = select(endpoints.c.id).where(endpoints.c.project == project, endpoints.c.name == name)
-    found: EndpointId | None = tx.execute(query).scalar_one_or_none()
+    found: EndpointId | None = tx.execute(_NAMED, {"project": project, "name": name}).scalar_one_or_none()
     return found
 
 
@@ -145,5 +154,4 @@ def free_slug(tx: Connection, name: str, number: int) -> str:
 
 
 def _slug_taken(tx: Connection, slug: str) -> bool:
-    query = select(endpoints.c.id).where(or_(endpoints.c.slug == slug, endpoints.c.id == slug))
-    return tx.execute(query).first() is not None
+    return tx.execute(_SLUG, {"slug": slug}).first() is not None

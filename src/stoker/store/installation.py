@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from stoker.domain.endpoint import FIRST_PROJECT
 from stoker.store.tables import counters, projects
@@ -11,14 +11,18 @@ DEFAULT_PROJECT = FIRST_PROJECT
 # The same everywhere, as its number and its name.
 DEFAULT_PROJECT_ID = "00000000-0000-7000-8000-000000000001"
 
+# Made once: putting a statement together takes longer than running it.
+_LAST = select(counters.c.value).where(counters.c.kind == bindparam("kind"))
+_COUNT = update(counters).where(counters.c.kind == bindparam("the_kind"))
+
 
 def next_number(tx: Connection, kind: str, count: int = 1) -> int:
     """The first of `count` fresh numbers for objects of `kind`, from 1 up; a number is never given out twice."""
-    last = tx.execute(select(counters.c.value).where(counters.c.kind == kind)).scalar_one_or_none()
+    last = tx.execute(_LAST, {"kind": kind}).scalar_one_or_none()
     if last is None:
         tx.execute(insert(counters).values(kind=kind, value=count))
         return 1
-    tx.execute(update(counters).where(counters.c.kind == kind).values(value=last + count))
+    tx.execute(_COUNT, {"the_kind": kind, "value": last + count})
     return int(last) + 1
 
 
@@ -35,5 +39,5 @@ def add_default_project(tx: Connection, *, now: float) -> None:
 
 def peek_number(tx: Connection, kind: str) -> int:
     """The number that `next_number` would give out."""
-    last = tx.execute(select(counters.c.value).where(counters.c.kind == kind)).scalar_one_or_none()
+    last = tx.execute(_LAST, {"kind": kind}).scalar_one_or_none()
     return int(last or 0) + 1

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.operation import Cause, Operation, OperationId, OperationKind, OperationState
 from stoker.store.tables import operations
+
+# Made once: putting a statement together takes longer than running it.
+_INSERT = insert(operations)
+_UPDATE = update(operations).where(operations.c.id == bindparam("the_id"))
 
 
 def _operation(row: Row[Any]) -> Operation:
@@ -31,35 +35,36 @@ def _operation(row: Row[Any]) -> Operation:
 def add(tx: Connection, operation: Operation, *, project: ProjectId) -> None:
     """Insert it."""
     tx.execute(
-        insert(operations).values(
-            id=operation.id,
-            number=operation.number,
-            kind=operation.kind.value,
-            endpoint=operation.endpoint,
-            project=project,
-            state=operation.state.value,
-            created_at=operation.created_at,
-            deadline_at=operation.deadline_at,
-            revision=operation.revision,
-            workers=operation.workers,
-            message=operation.message,
-            ended_at=operation.ended_at,
-            cause=operation.cause,
-        )
+        _INSERT,
+        {
+            "id": operation.id,
+            "number": operation.number,
+            "kind": operation.kind.value,
+            "endpoint": operation.endpoint,
+            "project": project,
+            "state": operation.state.value,
+            "created_at": operation.created_at,
+            "deadline_at": operation.deadline_at,
+            "revision": operation.revision,
+            "workers": operation.workers,
+            "message": operation.message,
+            "ended_at": operation.ended_at,
+            "cause": operation.cause,
+        },
     )
 
 
 def save(tx: Connection, operation: Operation) -> None:
     """Write how it ended."""
     tx.execute(
-        update(operations)
-        .where(operations.c.id == operation.id)
-        .values(
-            state=operation.state.value,
-            message=operation.message,
-            ended_at=operation.ended_at,
-            cause=operation.cause,
-        )
+        _UPDATE,
+        {
+            "the_id": operation.id,
+            "state": operation.state.value,
+            "message": operation.message,
+            "ended_at": operation.ended_at,
+            "cause": operation.cause,
+        },
     )
 
 

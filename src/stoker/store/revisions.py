@@ -15,6 +15,10 @@ _specs = msgspec.json.Decoder(EndpointSpec)
 _launches = msgspec.json.Decoder(dict[str, Launch])
 
 
+# Made once: putting a statement together takes longer than running it.
+_INSERT = insert(revisions)
+
+
 def _revision(row: Row[Any]) -> Revision:
     return Revision(
         endpoint=row.endpoint,
@@ -28,13 +32,14 @@ def _revision(row: Row[Any]) -> Revision:
 def add(tx: Connection, revision: Revision) -> None:
     """Insert it."""
     tx.execute(
-        insert(revisions).values(
-            endpoint=revision.endpoint,
-            number=revision.number,
-            spec=msgspec.json.encode(revision.spec).decode(),
-            launches=msgspec.json.encode(revision.launches).decode(),
-            created_at=revision.created_at,
-        )
+        _INSERT,
+        {
+            "endpoint": revision.endpoint,
+            "number": revision.number,
+            "spec": msgspec.json.encode(revision.spec).decode(),
+            "launches": msgspec.json.encode(revision.launches).decode(),
+            "created_at": revision.created_at,
+        },
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.hardware import Placement
@@ -15,6 +15,11 @@ from stoker.store.tables import workers
 
 _placements = msgspec.json.Decoder(Placement)
 _GONE = [state.value for state in GONE]
+
+
+# Made once: putting a statement together takes longer than running it.
+_INSERT = insert(workers)
+_UPDATE = update(workers).where(workers.c.id == bindparam("the_id"))
 
 
 def _worker(row: Row[Any]) -> Worker:
@@ -70,21 +75,22 @@ def _values(worker: Worker) -> dict[str, Any]:
 def add(tx: Connection, worker: Worker) -> None:
     """Insert it."""
     tx.execute(
-        insert(workers).values(
-            id=worker.id,
-            number=worker.number,
-            endpoint=worker.endpoint,
-            revision=worker.revision,
-            created_at=worker.created_at,
+        _INSERT,
+        {
+            "id": worker.id,
+            "number": worker.number,
+            "endpoint": worker.endpoint,
+            "revision": worker.revision,
+            "created_at": worker.created_at,
             **_values(worker),
-        )
+        },
     )
 
 
 def save(tx: Connection, changed: Iterable[Worker]) -> None:
     """Write everything that may change of each."""
     for worker in changed:
-        tx.execute(update(workers).where(workers.c.id == worker.id).values(**_values(worker)))
+        tx.execute(_UPDATE, {"the_id": worker.id, **_values(worker)})
 
 
 def get(tx: Connection, worker: WorkerId) -> Worker | None:
