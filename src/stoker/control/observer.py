@@ -60,7 +60,9 @@ class Observer:
         self.snapshot = Snapshot(begun_at, {observed.id: observed for observed in listed})
         after = self.snapshot.workers
         changed = frozenset(
-            worker for worker in before.keys() | after.keys() if before.get(worker) != after.get(worker)
+            worker
+            for worker in before.keys() | after.keys()
+            if (was := before.get(worker)) is not (found := after.get(worker)) and was != found
         )
         self._seen(self.name, self.snapshot, changed)
 

@@ -28,7 +28,7 @@ from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec
 from stoker.domain.errors import StokerError
 from stoker.domain.hardware import Placement
 from stoker.domain.probe import Probes
-from stoker.domain.worker import Observed, Worker, WorkerId, WorkerState
+from stoker.domain.worker import GONE, Observed, Worker, WorkerId, WorkerState
 from stoker.policy.lifecycle import Sight
 from stoker.policy.placement import Unplaceable, place, regain
 
@@ -38,6 +38,8 @@ PASSES_AT_ONCE = 16
 STOP_AGAIN_S = 1.0
 # For workers that nobody remembers.
 UNWANTED_GRACE_S = 5.0
+# What a provider lists of workers in these states is as it should be.
+_KEPT = frozenset(WorkerState) - GONE - {WorkerState.STOPPING}
 # Output shown with a failure: enough for a traceback's end, not enough to drown the message.
 TAIL_LINES = 8
 TAIL_CHARS_MAX = 2_000
@@ -149,6 +151,8 @@ class Reconciler:
         managed = self._providers.get(provider)
         for observed in snapshot.workers.values():
             worker = self._fleet.worker(observed.id)
+            if worker is not None and worker.state in _KEPT:
+                continue
             if not self._stop_due(observed, managed):
                 continue
             if worker is None or worker.gone:
@@ -163,17 +167,15 @@ class Reconciler:
             self._wake_worker(worker_id)
         for worker in self._fleet.all_workers():
             # An absence is no change in the list, but may have become proof; a start may have to be asked for again.
-            unproven = worker.id not in snapshot.workers or _unacknowledged(worker)
-            if worker.provider == provider and not worker.gone and unproven:
+            if worker.id in snapshot.workers and not _unacknowledged(worker):
+                continue
+            if worker.provider == provider and not worker.gone:
                 self.wake(worker.endpoint)
 
     def _stop_due(self, observed: Observed, managed: Managed) -> bool:
         """Is it time to ask (again) for the end of this listed worker, should it be unwanted? Every stop makes a list,
         and must not with that list make the next stop.
         """
-        worker = self._fleet.worker(observed.id)
-        if worker is not None and not worker.gone and worker.state is not WorkerState.STOPPING:
-            return False
         if not managed.actions.settled(observed.id):
             return False
         now = self._clock()

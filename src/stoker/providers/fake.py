@@ -35,6 +35,14 @@ class FakeWorker:
     paused: bool = False
     output: list[LogLine] = field(default_factory=list)
     said: int = 0
+    _observed: Observed | None = None
+
+    def observed(self) -> Observed:
+        """As it is listed: the same object as long as it is the same, as lists of thousands are compared every second."""
+        if self._observed is None or self._observed.exit is not self.exit:
+            address = _address(self.spec)
+            self._observed = Observed(id=self.spec.id, running=self.exit is None, address=address, exit=self.exit)
+        return self._observed
 
 
 class FakeProvider:
@@ -95,11 +103,7 @@ class FakeProvider:
         for worker, found in tuple(self.workers.items()):
             if found.exit is None and found.ends_at is not None and now >= found.ends_at:
                 del self.workers[worker]
-        return tuple(
-            Observed(id=worker, running=found.exit is None, address=_address(found.spec), exit=found.exit)
-            for worker, found in self.workers.items()
-            if now >= found.visible_at
-        )
+        return tuple(found.observed() for found in self.workers.values() if now >= found.visible_at)
 
     async def listens(self, worker: WorkerId, port: int) -> bool:
         found = self._running(worker)
