@@ -38,7 +38,7 @@ class FakeWorker:
     _observed: Observed | None = None
 
     def observed(self) -> Observed:
-        """As it is listed: the same object as long as it is the same, as lists of thousands are compared every second."""
+        """As it is listed: the same object as long as it says the same, since long lists are compared every second."""
         if self._observed is None or self._observed.exit is not self.exit:
             address = _address(self.spec)
             self._observed = Observed(id=self.spec.id, running=self.exit is None, address=address, exit=self.exit)
