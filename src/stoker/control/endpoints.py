@@ -120,7 +120,10 @@ class Endpoints:
         for attempt in range(SLUG_TRIES_MAX):
             # Mostly it is that of the name, and memory is quicker to say so than the store.
             likely = None if attempt else self._fleet.likely_slug(spec.name)
-            slug = likely or await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
+            if likely is not None:
+                slug = likely
+            else:
+                slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
             resolved = await self._resolve(spec, slug, by.project)
             self._check_cold(spec, resolved)
             try:
