@@ -94,8 +94,6 @@ def phases(folder: Path) -> dict[str, float]:
             lap("put together")
             await stoker.start()
             lap("load, look at what runs")
-            await app.admin_key(stoker, settings.paths)
-            lap("admin key")
             stoker.faces()
             lap("faces")
 

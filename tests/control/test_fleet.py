@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from builders import endpoint, worker
 from simulation import virtual
 from stoker.control.fleet import Change, EventDraft, Fleet
-from stoker.domain.hardware import Placement
+from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, PortRange
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy.placement import PORT_QUARANTINE_S
@@ -165,5 +165,66 @@ def test_a_watch_misses_no_commit_between_two_looks() -> None:
             loop.call_later(3, lambda: asyncio.ensure_future(fleet.commit(Change(endpoint=E))))
             await watch.changed(timeout_s=50)
             assert loop.time() == 53
+
+    run(body)
+
+
+def test_a_slug_is_likely_until_an_endpoint_has_it_and_again_when_that_is_gone() -> None:
+    async def body(fleet: Fleet) -> None:
+        assert fleet.likely_slug("E") is None, "of the endpoint that is there"
+        assert fleet.likely_slug("Chat for all") == "chat-for-all"
+        assert fleet.likely_slug("12") is None, "it would be taken for a number"
+        assert (await again(fleet)).likely_slug("e") is None
+        await fleet.commit(Change(endpoint=E, removed=True))
+        assert fleet.likely_slug("e") == "e"
+
+    run(body)
+
+
+def test_endpoints_are_draining_as_long_as_a_worker_of_theirs_is() -> None:
+    async def body(fleet: Fleet) -> None:
+        await fleet.commit(Change(endpoint=E, new_workers=[placed(0, S.DRAINING), placed(1, S.READY)]))
+        assert fleet.draining() == [E.id]
+        assert (await again(fleet)).draining() == [E.id]
+        first = fleet.workers(E.id)[0]
+        await fleet.commit(Change(endpoint=E, workers={first.id: replace(first, state=S.STOPPING)}))
+        assert fleet.draining() == []
+
+    run(body)
+
+
+def test_a_worker_is_placed_beside_all_that_is_held_reserved_or_not_forgotten() -> None:
+    host = Offer(
+        host="h",
+        vcpu=8,
+        ram_gib=16,
+        gpus=tuple(GpuDevice(index, f"card-{index}", "h100", 80.0) for index in range(4)),
+        ports=PortRange(20_000, 20_010),
+    )
+
+    async def body(fleet: Fleet) -> None:
+        def free() -> tuple[int, ...]:
+            found = fleet.place("fake", HardwareRequest(gpu_count=1), (host,), ports=1)
+            return found.gpus if isinstance(found, Placement) else ()
+
+        assert free() == (0,)
+        await fleet.commit(Change(endpoint=E, new_workers=[placed(0, S.READY)]))
+        assert free() == (1,)
+        fleet.reserve(WorkerId("w9"), "fake", Placement(host="h", gpus=(1,)))
+        assert free() == (2,)
+        later = replace(placed(2, S.STARTING), id=WorkerId("w9"))
+        await fleet.commit(Change(endpoint=E, new_workers=[later]))
+        assert free() == (1,), "what was reserved has become what is held"
+        first = fleet.workers(E.id)[0]
+        gone = replace(first, state=S.STOPPED, ended_at=1.0, released_at=1.0)
+        await fleet.commit(Change(endpoint=E, workers={first.id: gone}))
+        found = fleet.place("fake", HardwareRequest(gpu_count=1), (host,), ports=1)
+        assert isinstance(found, Placement)
+        assert found.gpus == (0,)
+        assert found.port != 20_000, "the port is in quarantine"
+        fleet.forget_released(now=1.0 + PORT_QUARANTINE_S)
+        found = fleet.place("fake", HardwareRequest(gpu_count=1), (host,), ports=1)
+        assert isinstance(found, Placement)
+        assert found.port == 20_000
 
     run(body)
