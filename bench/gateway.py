@@ -1,4 +1,4 @@
-"""The gateway beside its peers: `python bench/gateway.py [unary|streams|poisson|idle|chaos]`; docs/benchmarks/gateway.md."""
+"""The gateway beside its peers, part by part: `python bench/gateway.py [unary|streams|poisson|idle|chaos]`."""
 
 from __future__ import annotations
 
