@@ -144,9 +144,10 @@ class Supervisor:
         data_dir = str(settings.data_dir)
         environ = role_environ(settings, os.environ)
         http, link, public = sockets.control.fileno(), sockets.link.fileno(), sockets.public.fileno()
-        control = [sys.executable, "-m", "stoker.app", "--data-dir", data_dir]
+        control = [sys.executable, "-m", "stoker.starting", "stoker.app", "--data-dir", data_dir]
         control += ["--http-fd", str(http), "--link-fd", str(link)]
-        gateway = [sys.executable, "-m", "stoker.gateway.main", "--data-dir", data_dir, "--listen-fd", str(public)]
+        gateway = [sys.executable, "-m", "stoker.starting", "stoker.gateway.main", "--data-dir", data_dir]
+        gateway += ["--listen-fd", str(public)]
         self.control = Role("control", control, (http, link), environ)
         # The role that everybody talks to is not to have what opens all secrets.
         without = {name: value for name, value in environ.items() if name != MASTER_KEY_VARIABLE}
