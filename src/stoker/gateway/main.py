@@ -1,6 +1,6 @@
 """The gateway as a process: inherited listening socket and lifeline, one event loop, drain at the end.
 
-Started by the supervisor: `python -m stoker.starting stoker.gateway.main --data-dir DIR --listen-fd N --lifeline-fd M`.
+Started by the supervisor: `python -m stoker.starting stoker.gateway.main --data-dir D --listen-fd N --lifeline-fd M`.
 """
 
 from __future__ import annotations
