@@ -59,7 +59,7 @@ def test_what_is_left_out_is_the_default_and_everything_said_comes_back() -> Non
         nothing = dict.fromkeys(("gpu_memory", "gpu_utilization", "http", "sqs"))
         assert scale["triggers"] == {"cpu": {"threshold": 80}, "memory": {"threshold": 80}, **nothing}
         probes = {f"{name}_probe": {"enabled": True, "probe": PROBE} for name in ("liveness", "readiness", "startup")}
-        triggers = {
+        triggers: dict[str, dict[str, Any]] = {
             "http": {"rate": 1, "window": 60},
             "sqs": {
                 "activation_queue_length": 1,
@@ -106,7 +106,7 @@ def test_what_is_left_out_is_the_default_and_everything_said_comes_back() -> Non
 
 def test_an_update_changes_what_it_says_and_null_leaves_it() -> None:
     async def main(cloud: Cloud) -> None:
-        pace = {"cooldown_period": 10, "triggers": {"gpu_memory": {"threshold": 70}}}
+        pace: dict[str, Any] = {"cooldown_period": 10, "triggers": {"gpu_memory": {"threshold": 70}}}
         before = await cloud.deploy(description="old", envs={"A": "1"}, containers=[container(**pace)])
         path = f"{DEPLOYMENTS}/demo"
         unchanged = dict.fromkeys(("timeout", "command", "flavor_name", "credentials_name", "description", "image"))
