@@ -20,7 +20,7 @@ from stoker.domain.authorisation import Action, admit, authorise, visible
 from stoker.domain.endpoint import Endpoint, EndpointId, ProjectId
 from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from stoker.link.server import LinkServer
-from stoker.policy.grants import check_expiry, check_grant, check_name, check_reach, patched
+from stoker.policy.grants import check_description, check_expiry, check_grant, check_name, check_reach, patched
 from stoker.store import audit as audit_rows
 from stoker.store import installation
 from stoker.store import keys as rows
@@ -127,6 +127,7 @@ class Keys:
         """
         check_name(draft.name)
         check_expiry(draft.expires_in_s)
+        check_description(draft.description)
         if not draft.scopes:
             raise Invalid.at("/scopes", f"name at least one scope of {', '.join(Scope)}")
         if draft.installation and (draft.endpoints is not None or Scope.ADMIN not in draft.scopes):
@@ -157,6 +158,7 @@ class Keys:
                 sealed=self._vault.seal("key", id, secret) if kept else None,
                 installation=draft.installation,
                 limits=draft.limits,
+                description=draft.description,
             )
             rows.add(tx, key)
             self._audit(tx, by, Action.KEY_CREATE, key, after=key)
@@ -266,6 +268,8 @@ class Keys:
         """
         if "name" in patch.fields:
             check_name(patch.name)
+        if "description" in patch.fields:
+            check_description(patch.description)
         if "expires_in_s" in patch.fields:
             check_expiry(patch.expires_in_s)
         now = self._clock()

@@ -204,6 +204,16 @@ class Views:
         with self._fleet.watching() as watch:
             return await self._operation(operation, principal, deadline, watch)
 
+    async def operations(self, principal: Principal, *, limit: int) -> tuple[Operation, ...]:
+        """The project's last operations that the caller may see, newest first."""
+        found = await self._fleet.store.read(
+            lambda tx: operation_rows.newest(tx, project=principal.project, limit=limit)
+        )
+        project = principal.project
+        return tuple(
+            each for each in found if visible(principal, Action.ENDPOINT_READ, project=project, endpoint=each.endpoint)
+        )
+
     async def _operation(
         self, operation: OperationId, principal: Principal, deadline: float, watch: Watch
     ) -> Operation:

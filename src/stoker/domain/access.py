@@ -96,6 +96,7 @@ class ApiKey:
     installation: bool = False
     limits: KeyLimits = field(default_factory=KeyLimits)
     last_used_at: float | None = None
+    description: str = ""
 
     @property
     def revealable(self) -> bool:
@@ -125,6 +126,7 @@ class KeyDraft:
     revealable: bool = False
     installation: bool = False
     signing: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,7 @@ class KeyPatch:
     rate_per_s: float | None = None
     burst: int | None = None
     concurrency: int | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

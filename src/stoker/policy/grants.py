@@ -8,6 +8,7 @@ from stoker.domain.access import ApiKey, KeyDraft, KeyLimits, KeyPatch, Principa
 from stoker.domain.errors import Forbidden, Invalid
 
 NAME_CHARS_MAX = 255
+DESCRIPTION_CHARS_MAX = 1_024
 # A hundred years; beyond some thousand there is no date for it.
 EXPIRES_S_MAX = 3_153_600_000.0
 
@@ -16,6 +17,12 @@ def check_name(name: str) -> None:
     """Raises `Invalid`."""
     if not name.strip() or len(name) > NAME_CHARS_MAX or not name.isprintable():
         raise Invalid.at("/name", f"a key's name has between 1 and {NAME_CHARS_MAX} printable characters")
+
+
+def check_description(text: str) -> None:
+    """Raises `Invalid`."""
+    if len(text) > DESCRIPTION_CHARS_MAX:
+        raise Invalid.at("/description", f"a key's description has at most {DESCRIPTION_CHARS_MAX} characters")
 
 
 def check_expiry(expires_in_s: float | None) -> None:
@@ -51,6 +58,8 @@ def patched(key: ApiKey, patch: KeyPatch, *, now: float) -> ApiKey:
     }
     if "name" in patch.fields:
         key = replace(key, name=patch.name)
+    if "description" in patch.fields:
+        key = replace(key, description=patch.description)
     if "endpoints" in patch.fields:
         key = replace(key, endpoints=patch.endpoints)
     if "expires_in_s" in patch.fields:

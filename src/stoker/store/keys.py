@@ -35,12 +35,14 @@ def _key(row: Row[Any]) -> ApiKey:
         installation=row.installation,
         limits=KeyLimits(rate_per_s=row.rate_per_s, burst=row.burst, concurrency=row.concurrency),
         last_used_at=row.last_used_at,
+        description=row.description,
     )
 
 
 def _values(key: ApiKey) -> dict[str, Any]:
     return {
         "name": key.name,
+        "description": key.description,
         "endpoints": None if key.endpoints is None else msgspec.json.encode(sorted(key.endpoints)).decode(),
         "expires_at": key.expires_at,
         "rate_per_s": key.limits.rate_per_s,
@@ -72,7 +74,7 @@ def add(tx: Connection, key: ApiKey) -> None:
 
 
 def save(tx: Connection, key: ApiKey) -> None:
-    """Write what may be changed of it: name, endpoints, expiry and limits."""
+    """Write what may be changed of it: name, description, endpoints, expiry and limits."""
     tx.execute(update(keys).where(keys.c.id == key.id).values(**_values(key)))
 
 

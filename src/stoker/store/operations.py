@@ -79,3 +79,9 @@ def pending(tx: Connection) -> tuple[Operation, ...]:
     """All that have not ended, oldest first."""
     query = select(operations).where(operations.c.state == OperationState.PENDING.value).order_by(operations.c.number)
     return tuple(_operation(row) for row in tx.execute(query))
+
+
+def newest(tx: Connection, *, project: ProjectId, limit: int) -> tuple[Operation, ...]:
+    """The project's last operations, newest first."""
+    query = select(operations).where(operations.c.project == project).order_by(operations.c.number.desc()).limit(limit)
+    return tuple(_operation(row) for row in tx.execute(query))

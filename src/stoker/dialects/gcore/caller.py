@@ -1,0 +1,129 @@
+"""Who calls: `Authorization: APIKey` with a key of Stoker's, or a bearer key for Stoker's own tools.
+
+The table says which action of `domain.authorisation` each operation is; one without a row is an error when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.domain.access import Principal
+from stoker.domain.authorisation import Action, admit
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.errors import NotFound, Unauthenticated
+from stoker.domain.views import EndpointView
+from stoker.web import Services, bearer_or_api_key, check_characters, read_body, services_of
+
+PAGE_ITEMS_MAX = 1_000
+_PAGE = 500
+
+ACTIONS: Mapping[str, Action] = {
+    "create-deployment": Action.ENDPOINT_CREATE,
+    "list-deployments": Action.ENDPOINT_LIST,
+    "get-deployment": Action.ENDPOINT_READ,
+    "update-deployment": Action.ENDPOINT_UPDATE,
+    "delete-deployment": Action.ENDPOINT_DELETE,
+    "start-deployment": Action.ENDPOINT_START,
+    "stop-deployment": Action.ENDPOINT_STOP,
+    "list-logs": Action.ENDPOINT_READ,
+    "get-deployment-api-key": Action.ENDPOINT_REVEAL,
+    "check-limits": Action.INSTALLATION_READ,
+    "list-flavors": Action.INSTALLATION_READ,
+    "get-flavor": Action.INSTALLATION_READ,
+    "get-capacity": Action.INSTALLATION_READ,
+    "list-tasks": Action.ENDPOINT_LIST,
+    "get-task": Action.ENDPOINT_READ,
+    "get-task-short": Action.ENDPOINT_READ,
+    "acknowledge-task": Action.ENDPOINT_READ,
+    "acknowledge-all-tasks": Action.ENDPOINT_LIST,
+    "list-active-tasks": Action.ENDPOINT_LIST,
+    "create-api-key": Action.KEY_CREATE,
+    "list-api-keys": Action.KEY_LIST,
+    "get-api-key": Action.KEY_READ,
+    "update-api-key": Action.KEY_UPDATE,
+    "delete-api-key": Action.KEY_REVOKE,
+    "create-secret": Action.SECRET_CREATE,
+    "list-secrets": Action.SECRET_LIST,
+    "get-secret": Action.SECRET_READ,
+    "replace-secret": Action.SECRET_UPDATE,
+    "delete-secret": Action.SECRET_DELETE,
+    "create-registry-credential": Action.CREDENTIAL_CREATE,
+    "list-registry-credentials": Action.CREDENTIAL_LIST,
+    "get-registry-credential": Action.CREDENTIAL_READ,
+    "replace-registry-credential": Action.CREDENTIAL_UPDATE,
+    "delete-registry-credential": Action.CREDENTIAL_DELETE,
+}
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class KeyedRoute(APIRoute):
+    """A route whose caller is known, and allowed what it does, before the rest of the request is looked at."""
+
+    def get_route_handler(self) -> Handle:
+        handle = super().get_route_handler()
+        action = ACTIONS[self.operation_id or ""]
+
+        async def keyed(request: Request) -> Response:
+            request.state.principal = caller = _principal(request)
+            admit(caller, action)
+            check_characters(await read_body(request))
+            return await handle(request)
+
+        return keyed
+
+
+def _principal(request: Request) -> Principal:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    secret = token.strip() if scheme.lower() == "apikey" else bearer_or_api_key(request)
+    if not secret:
+        raise Unauthenticated("Authentication credentials were not provided.")
+    return services_of(request).keys.principal(secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request's caller, acting for the project of the path if there is one, and what it may use."""
+
+    principal: Principal
+    services: Services
+
+    async def views(self) -> list[EndpointView]:
+        """Every endpoint of the project that the caller may see."""
+        found: list[EndpointView] = []
+        after: int | None = 0
+        while after is not None:
+            page, after = await self.services.views.page(self.principal, after=after, limit=_PAGE)
+            found += page
+        return found
+
+    async def endpoint(self, name: str) -> Endpoint:
+        """The endpoint of that name, which is all the id it has here. Raises `NotFound`."""
+        for view in await self.views():
+            if view.endpoint.spec.name == name:
+                return view.endpoint
+        raise NotFound(f"no deployment {name[:64]!r}")
+
+
+# Not plain functions: the framework would run them in a thread, beside the loop that changes the keys.
+async def _context(request: Request) -> Context:
+    principal = request.state.principal
+    assert isinstance(principal, Principal)
+    return Context(principal, services_of(request))
+
+
+async def _in_project(request: Request, project_id: Annotated[int, Path()]) -> Context:
+    services = services_of(request)
+    return Context(services.projects.acting(request.state.principal, str(project_id)), services)
+
+
+Anywhere = Annotated[Context, Depends(_context)]
+Caller = Annotated[Context, Depends(_in_project)]
+Limit = Annotated[int, Query(ge=1, le=PAGE_ITEMS_MAX)]
+Offset = Annotated[int, Query(ge=0, le=2**53)]

@@ -1,0 +1,1 @@
+"""Requests and answers of Gcore's API, one file for each noun."""

@@ -1,0 +1,16 @@
+"""What keys are for, in words."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Of those that are there, nothing was said."""
+    op.add_column("keys", sa.Column("description", sa.Text(), nullable=False, server_default=""))
