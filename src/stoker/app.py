@@ -1,6 +1,6 @@
 """Composition root of control: settings → store, providers, loops, faces. The only file that wires.
 
-Run by the supervisor as `python -m stoker.starting stoker.app` with inherited sockets and a lifeline; exits when the lifeline ends.
+Run by the supervisor as `python -m stoker.starting stoker.app`, with inherited sockets; exits when its lifeline ends.
 """
 
 from __future__ import annotations
