@@ -35,7 +35,7 @@ def _key(row: Row[Any]) -> ApiKey:
         installation=row.installation,
         limits=KeyLimits(rate_per_s=row.rate_per_s, burst=row.burst, concurrency=row.concurrency),
         last_used_at=row.last_used_at,
-        description=row.description,
+        description=row.description or "",
     )
 
 

@@ -159,7 +159,7 @@ keys = Table(
     Column("number", Number, nullable=False, unique=True),
     Column("project", Integer, ForeignKey("projects.id"), nullable=False),
     Column("name", String(255), nullable=False),
-    Column("description", Text, nullable=False, server_default=""),
+    Column("description", Text),
     Column("digest", String(64), unique=True),
     Column("access_id", String(64), unique=True),
     Column("hint", String(16), nullable=False),
