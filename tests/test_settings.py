@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import fields
 from ipaddress import IPv4Network
@@ -15,7 +14,7 @@ from stoker.domain.addresses import UrlRules
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import PortRange, Prices, VirtualGpus
 from stoker.domain.images import ImageRule
-from stoker.settings import Paths, Settings, read
+from stoker.settings import Settings, read
 
 # For each key: as it stands in the file, as it stands in the environment, and what both mean.
 KEYS: dict[str, tuple[str, str, Any]] = {
@@ -211,20 +210,6 @@ def test_a_file_that_cannot_be_read_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "stoker.yaml").mkdir()
     with pytest.raises(Invalid, match=r"stoker\.yaml cannot be read"):
         read({}, data_dir=tmp_path)
-
-
-def test_sockets_lie_below_the_data_folder_unless_its_name_is_too_long_for_them(tmp_path: Path) -> None:
-    assert Paths(Path("/x")).control_socket == Path("/x/run/control.sock")
-    deep = Path("/" + "long-name/" * 20)
-    for paths in (Paths(deep), Paths(deep / "other")):
-        assert not paths.run.is_relative_to(paths.data_dir)
-        assert len(os.fsencode(paths.run.name)) < 60
-    assert Paths(deep).run == Paths(deep).run
-    assert Paths(deep).run != Paths(deep / "other").run, "two installations do not meet"
-    edge = Path("/" + "x" * 83)
-    assert Paths(edge).run == edge / "run"
-    assert len(os.fsencode(Paths(edge).control_socket)) < 104, "which is all that the strictest system takes"
-    assert not Paths(Path("/" + "x" * 84)).run.is_relative_to("/" + "x" * 84)
 
 
 @pytest.mark.parametrize(

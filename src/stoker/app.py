@@ -62,13 +62,14 @@ from stoker.models.cache import Cache
 from stoker.models.fetcher import Fetcher, HostFetcher
 from stoker.models.transfer import Pace
 from stoker.net import GuardedSession
+from stoker.paths import Paths
 from stoker.providers import base as providers_base
 from stoker.providers.base import Provider, ProviderOptions
 from stoker.queue.attempts import SocketAttempts
 from stoker.queue.room import Queue
 from stoker.roles import REFUSED, Lifeline, Order, hold
 from stoker.serving import Front
-from stoker.settings import Paths, Settings
+from stoker.settings import Settings
 from stoker.settings import read as read_settings
 from stoker.store import installation
 from stoker.store import keys as key_rows

@@ -21,8 +21,9 @@ from typing import Any
 from stoker import tls
 from stoker.domain.errors import Unavailable
 from stoker.listening import Sockets, bind
+from stoker.paths import Paths
 from stoker.roles import REFUSED, Held, Order, hold
-from stoker.settings import MASTER_KEY_VARIABLE, Paths, Settings
+from stoker.settings import MASTER_KEY_VARIABLE, Settings
 
 # The first restart is immediate; a role that keeps dying is given these pauses, the last one again and again.
 RESTART_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

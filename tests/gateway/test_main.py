@@ -26,7 +26,7 @@ from gateway.loopback import (
     worker,
 )
 from stoker.link.messages import Snapshot
-from stoker.settings import Paths
+from stoker.paths import Paths
 
 pytestmark = pytest.mark.process
 

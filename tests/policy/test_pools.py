@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from builders import worker
 from stoker.domain.endpoint import PoolSpec, ScaleBounds
 from stoker.domain.worker import Worker, WorkerId, WorkerState
-from stoker.policy.pools import distribute, victims
+from stoker.policy.pools import distribute, pools_for, victims
 
 S = WorkerState
 
@@ -34,6 +34,16 @@ def test_the_last_pool_loses_workers_first_and_none_falls_below_its_minimum() ->
     assert [w.id for w in victims(workers, made, wanted=3, loads={})] == ["w5", "w3", "w6"]
     busy = {WorkerId("w5"): 2, WorkerId("w3"): 1}
     assert [w.id for w in victims(workers, made, wanted=5, loads=busy)] == ["w1"]
+
+
+def test_a_pending_worker_stays_where_it_is_needed_and_else_goes_where_there_is_room() -> None:
+    made = pools((1, 3), (0, 2), (0, 1))
+    names = [pool.name for pool in pools_for(worker(1, S.PENDING, pool="p0"), made, {"p0": 1})]
+    assert names == ["p0"], "its pool's minimum"
+    names = [pool.name for pool in pools_for(worker(1, S.PENDING, pool="p0"), made, {"p0": 2, "p2": 1})]
+    assert names == ["p0", "p1"]
+    names = [pool.name for pool in pools_for(worker(1, S.PENDING, pool="gone"), made, {"p0": 3})]
+    assert names == ["p1", "p2"]
 
 
 bounded = st.tuples(st.integers(0, 3), st.integers(0, 4)).map(lambda pair: (min(pair), max(pair)))

@@ -16,7 +16,8 @@ from stoker.cli.errors import CliError, Exit
 
 if TYPE_CHECKING:
     from stoker.cli.client import Client
-    from stoker.settings import Paths, Settings
+    from stoker.paths import Paths
+from stoker.settings import Settings
 
 P = ParamSpec("P")
 PANEL = "Which Stoker"
@@ -54,7 +55,7 @@ class Session:
     @cached_property
     def paths(self) -> Paths:
         """Where things lie in the data folder."""
-        from stoker.settings import Paths
+        from stoker.paths import Paths
 
         return Paths((self.data_dir or Path.home() / ".stoker").expanduser().absolute())
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from stoker.control import audit, cold, launches
+from stoker.control import audit, launches
+from stoker.control.checks import check_cold, check_hardware
 from stoker.control.downloads import Downloads
 from stoker.control.fleet import Change, EventDraft, Fleet
-from stoker.control.managed import Managed, Providers
+from stoker.control.managed import Providers
 from stoker.control.models import Models, check_launches
 from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
@@ -35,14 +36,11 @@ from stoker.domain.endpoint import (
     ProjectId,
 )
 from stoker.domain.errors import Conflict, Invalid, NotFound
-from stoker.domain.gpus import check_family
-from stoker.domain.hardware import HardwareRequest
 from stoker.domain.images import ImageRule
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
 from stoker.link.server import LinkServer
-from stoker.policy.placement import impossible
 from stoker.policy.revisions import revise
 from stoker.store import endpoints as rows
 from stoker.store import installation, revisions
@@ -106,7 +104,7 @@ class Endpoints:
         self._check_caller(principal, spec)
         if len(self._fleet.endpoints()) >= self._limits.endpoints_max:
             raise Conflict(f"there are {self._limits.endpoints_max} endpoints already, which is the most")
-        self._check_hardware(spec)
+        check_hardware(self._providers, spec, regions=self._regions)
         endpoint, operation = await self._add(principal, spec)
         await self._downloads.expect(endpoint)
         self._gateway.publish(endpoint)
@@ -123,7 +121,7 @@ class Endpoints:
             if slug is None:
                 slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, by.project))
             resolved = await self._resolve(spec, slug, by.project)
-            self._check_cold(spec, resolved)
+            check_cold(self._providers, spec, resolved)
             try:
                 endpoint, operations = await self._fleet.add(self._insert(by, spec, resolved, slug))
                 return endpoint, operations[0]
@@ -178,9 +176,9 @@ class Endpoints:
             if spec == endpoint.spec:
                 return endpoint, None
             _check_use(principal, spec, endpoint)
-            self._check_hardware(spec)
+            check_hardware(self._providers, spec, regions=self._regions)
             resolved = await self._resolve(spec, endpoint.slug, endpoint.project)
-            self._check_cold(spec, resolved)
+            check_cold(self._providers, spec, resolved)
             changed = revise(endpoint, spec, resolved, self._fleet.revisions(endpoint_id), now=self._clock())
             result = await self._change(principal, OperationKind.UPDATE, changed, workers=spec.bounds.min, revised=True)
         await self._known(changed)
@@ -205,7 +203,7 @@ class Endpoints:
                 raise Conflict(f"the spec is that of revision {number} already")
             self._check_caller(principal, spec)
             _check_use(principal, spec, endpoint)
-            self._check_hardware(spec)
+            check_hardware(self._providers, spec, regions=self._regions)
             earlier = self._fleet.revisions(endpoint_id)
             changed = revise(endpoint, spec, found.launches, earlier, now=self._clock())
             message = f"rolled back to revision {number}"
@@ -218,7 +216,7 @@ class Endpoints:
     async def preview(self, principal: Principal, spec: EndpointSpec) -> Preview:
         """What `create`, or `update` of the endpoint of that name, would do. Raises what that would raise."""
         self._check_caller(principal, spec)
-        self._check_hardware(spec)
+        check_hardware(self._providers, spec, regions=self._regions)
         project = principal.project
         known = await self._fleet.store.read(lambda tx: rows.named(tx, spec.name, project=project))
         endpoint = None if known is None else self._fleet.endpoint(known)
@@ -231,7 +229,7 @@ class Endpoints:
             endpoint, slug = self._changeable(principal, endpoint.id, Action.ENDPOINT_UPDATE), endpoint.slug
             _check_use(principal, spec, endpoint)
         resolved = await self._resolve(spec, slug, project)
-        self._check_cold(spec, resolved)
+        check_cold(self._providers, spec, resolved)
         return previewed(endpoint, spec, resolved, self._fleet, self._providers, now=self._clock())
 
     async def scale(
@@ -389,33 +387,6 @@ class Endpoints:
                 cards=managed.cards_for(pool.hardware),
             )
         return await asyncio.to_thread(launches.resolve, spec, slug, shelf=shelf, grounds=grounds)
-
-    def _check_hardware(self, spec: EndpointSpec) -> None:
-        """Refuse what no host of a pool's provider could ever run."""
-        for index, pool in enumerate(spec.pools):
-            managed = self._providers.check(pool.provider, f"/pools/{index}/provider")
-            self._check_names(pool.hardware, managed, f"/pools/{index}/hardware")
-            why = impossible(pool.hardware, managed.offers, ports=1 + len(spec.launch.ports))
-            if why is not None:
-                raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {why}")
-
-    def _check_names(self, hardware: HardwareRequest, managed: Managed, pointer: str) -> None:
-        """Refuse families and regions that nobody knows, whatever the hosts have."""
-        offered = {gpu.family for offer in managed.offers for gpu in offer.gpus}
-        for name in hardware.families:
-            check_family(name, f"{pointer}/gpu_family", also=offered)
-        regions = dict.fromkeys((*self._regions, *(offer.region for offer in managed.offers)))
-        if hardware.region is not None and hardware.region not in regions:
-            raise Invalid.at(f"{pointer}/region", f"no region {hardware.region[:64]!r}; there are {', '.join(regions)}")
-
-    def _check_cold(self, spec: EndpointSpec, resolved: Mapping[str, Launch]) -> None:
-        for index, pool in enumerate(spec.pools):
-            managed = self._providers.get(pool.provider)
-            if pool.bounds.cold and cold.frees(resolved[pool.name], managed) is None:
-                raise Invalid.at(
-                    f"/pools/{index}/bounds/cold",
-                    f"neither the {pool.provider} provider nor the engine can keep workers cold; say 0",
-                )
 
 
 def _check_use(by: Principal, spec: EndpointSpec, endpoint: Endpoint) -> None:

@@ -12,20 +12,21 @@ from dataclasses import replace
 
 from stoker.control.facts import Facts, Ground
 from stoker.control.fleet import Change, EventDraft
+from stoker.control.telling import told
 from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec, Strategy
 from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
 from stoker.policy import eviction
-from stoker.policy.backoff import counted, resting, retry_at
+from stoker.policy.backoff import counted
+from stoker.policy.deadlines import next_look
 from stoker.policy.eviction import Idle
 from stoker.policy.lifecycle import STABLE_S, advance, failed_start
 from stoker.policy.placement import Unplaceable
+from stoker.policy.pools import pools_for
 from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan
 from stoker.policy.scaling import decide
 from stoker.policy.state import outcome_of
-
-ROOM_LOOK_S = 0.25
 
 
 class Pass:
@@ -108,7 +109,8 @@ class Pass:
             if after is before:
                 continue
             self._set(after)
-            self._tell(before, after)
+            if (event := told(before, after, at=self._facts.now)) is not None:
+                self.change.events.append(event)
             if self._before.runs(before.pool, before.revision) and failed_start(before, after):
                 reasons.setdefault(after.pool, []).append(after.reason)
             if after.state is WorkerState.STOPPING:
@@ -153,23 +155,6 @@ class Pass:
         limit_s = 0.0 if self._facts.hurried else self.endpoint.spec.rollout.drain_timeout_s
         deadline = self._facts.now + limit_s
         return replace(worker, state=WorkerState.DRAINING, reason=reason, drain_deadline=deadline)
-
-    def _tell(self, before: Worker, after: Worker) -> None:
-        name = f"worker {after.number}"
-        match after.state:
-            case WorkerState.READY if before.state is WorkerState.READY:
-                said = f"gets no new requests: {after.unready}" if after.unready else "takes requests again"
-                self._event("worker_unready", f"{name} {said}", worker=after.id, level=Level.WARNING)
-            case WorkerState.READY:
-                took_s = (after.ready_at or 0.0) - (after.started_at or 0.0)
-                self._event("worker_ready", f"{name} is ready after {took_s:.2f} s", worker=after.id)
-            case WorkerState.FAILED:
-                self._event("worker_failed", f"{name} failed: {after.reason}", worker=after.id, level=Level.ERROR)
-            case WorkerState.STOPPED:
-                self._event("worker_stopped", f"{name} has stopped", worker=after.id)
-            case WorkerState.DRAINING | WorkerState.STOPPING:
-                level = Level.WARNING
-                self._event(f"worker_{after.state}", f"{name}: {after.reason}", worker=after.id, level=level)
 
     # What is wanted
 
@@ -350,15 +335,8 @@ class Pass:
                     self._event("worker_pending", f"no room: {reason}", worker=worker.id, level=Level.WARNING)
 
     def _pools_for(self, worker: Worker) -> list[PoolSpec]:
-        """Where this pending worker may go: in its own pool where that needs it, else in the first that has room."""
-        have = Counter(w.pool for w in (*self._workers.values(), *self._new.values()) if w.state in ACTIVE)
-        pools = self.endpoint.spec.pools
-        own = [pool for pool in pools if pool.name == worker.pool]
-        if own and have[worker.pool] <= max(own[0].bounds.min, own[0].bounds.cold):
-            return own
-        rests = resting(self.endpoint.failures, now=self._facts.now)
-        room = [p for p in pools if p.name not in rests and (p in own or have[p.name] < p.bounds.max)]
-        return room or own
+        active = [w for w in (*self._workers.values(), *self._new.values()) if w.state in ACTIVE]
+        return pools_for(worker, self.endpoint.spec.pools, Counter(w.pool for w in active))
 
     def _placed(self, worker: Worker, pool: PoolSpec, found: Placement) -> None:
         address = None if found.port is None else Address(host="127.0.0.1", port=found.port)
@@ -421,24 +399,12 @@ class Pass:
 
     def next_at(self) -> float | None:
         """When the endpoint must be looked at again though nothing happens; `None` when never."""
-        endpoint, now = self.endpoint, self._facts.now
         ended = {operation.id for operation in self.change.operations}
-        times = [operation.deadline_at for operation in self._operations if operation.id not in ended]
-        times += [at for each in endpoint.failures.values() if (at := retry_at(each)) is not None]
-        if endpoint.override is not None and endpoint.override.until is not None:
-            times.append(endpoint.override.until)
-        for worker in (*self._workers.values(), *self._new.values()):
-            if worker.state is WorkerState.DRAINING and worker.drain_deadline is not None:
-                times.append(worker.drain_deadline)
-            if worker.state is WorkerState.STARTING and worker.started_at is not None:
-                times.append(worker.started_at + self._start_timeout_s(worker))
-            if worker.state is WorkerState.READY and worker.pool in endpoint.failures and worker.ready_at is not None:
-                times.append(worker.ready_at + STABLE_S)
-            if worker.state is WorkerState.DRAINING and (worker.drain_deadline or 0.0) <= now:
-                # Drained only now, with no time to give: the next pass stops it.
-                return now
-        if self._room_wanted:
-            # Others' workers become idle, and have been there for long enough, without a word to this endpoint.
-            times.append(now + ROOM_LOOK_S)
-        later = [time for time in times if time > now]
-        return min(later, default=None)
+        return next_look(
+            self.endpoint,
+            (*self._workers.values(), *self._new.values()),
+            [operation for operation in self._operations if operation.id not in ended],
+            start_timeout_s=self._start_timeout_s,
+            room_wanted=self._room_wanted,
+            now=self._facts.now,
+        )

@@ -23,9 +23,9 @@ from stoker.control.prober import Prober, Target
 from stoker.control.provisions import Provisions
 from stoker.control.scarcity import Scarcity
 from stoker.control.signals import Gateway
+from stoker.control.tails import tails_of
 from stoker.control.worker_specs import worker_spec
 from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec
-from stoker.domain.errors import StokerError
 from stoker.domain.hardware import Placement
 from stoker.domain.probe import Probes
 from stoker.domain.worker import GONE, Observed, Worker, WorkerId, WorkerState
@@ -40,10 +40,6 @@ STOP_AGAIN_S = 1.0
 UNWANTED_GRACE_S = 5.0
 # What a provider lists of workers in these states is as it should be.
 _KEPT = frozenset(WorkerState) - GONE - {WorkerState.STOPPING}
-# Output shown with a failure: enough for a traceback's end, not enough to drown the message.
-TAIL_LINES = 8
-TAIL_CHARS_MAX = 2_000
-TAIL_WAIT_S = 2.0
 
 
 class Reconciler:
@@ -221,7 +217,7 @@ class Reconciler:
                 self._wake_at(endpoint_id, None)
                 return
             workers = self._fleet.live(endpoint_id)
-            tails = await self._tails(workers)
+            tails = await tails_of(self._providers, workers)
             now = self._clock()
             step = Pass(
                 endpoint,
@@ -268,27 +264,6 @@ class Reconciler:
 
     def _sight(self, worker: Worker) -> Sight | None:
         return self._providers.get(worker.provider).observer.sight(worker.id)
-
-    async def _tails(self, workers: tuple[Worker, ...]) -> dict[WorkerId, str]:
-        """The last output of workers that were seen to have ended."""
-        tails: dict[WorkerId, str] = {}
-        for worker in workers:
-            sight = self._sight(worker)
-            if sight is None or sight.observed is None or sight.observed.running:
-                continue
-            if worker.state is not WorkerState.STOPPING:
-                tails[worker.id] = await self._tail(worker)
-        return tails
-
-    async def _tail(self, worker: Worker) -> str:
-        provider = self._providers.get(worker.provider).provider
-        lines: list[str] = []
-        try:
-            async with asyncio.timeout(TAIL_WAIT_S):
-                lines.extend([line.text async for line in provider.logs(worker.id, tail=TAIL_LINES, follow=False)])
-        except (TimeoutError, OSError, StokerError) as exc:
-            log.warning("tail_failed", worker=worker.id, error=str(exc))
-        return "\n".join(lines)[-TAIL_CHARS_MAX:]
 
     def _place(
         self, endpoint: Endpoint, worker: WorkerId, pool: PoolSpec, without: frozenset[WorkerId]

@@ -20,7 +20,7 @@ from stoker.gateway.reservations import Reservations
 from stoker.gateway.table import Table, TableFile
 from stoker.link.client import LinkClient
 from stoker.link.messages import Delta, EndpointEntry, ReservationEntry, Snapshot
-from stoker.settings import Paths
+from stoker.paths import Paths
 
 log = structlog.get_logger(__name__)
 

@@ -27,8 +27,9 @@ from stoker import settings as settings_module
 from stoker import tls
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.proxy import TICK_S, Gateway
+from stoker.paths import Paths
 from stoker.roles import Lifeline, Order
-from stoker.settings import Paths, Settings
+from stoker.settings import Settings
 from stoker.telemetry.logs import log_to_stderr
 
 log = structlog.get_logger(__name__)

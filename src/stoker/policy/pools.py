@@ -74,3 +74,13 @@ def victims(
         if worker not in leaving and not protected and not needed:
             take(worker)
     return leaving
+
+
+def pools_for(worker: Worker, pools: Sequence[PoolSpec], have: Mapping[str, int]) -> list[PoolSpec]:
+    """Where this pending worker may go, in the order of trying: in its own pool where that needs it, else in the first
+    that has room. `have` are the workers of each pool that count as capacity, this one included.
+    """
+    own = [pool for pool in pools if pool.name == worker.pool]
+    if own and have.get(worker.pool, 0) <= max(own[0].bounds.min, own[0].bounds.cold):
+        return own
+    return [pool for pool in pools if pool in own or have.get(pool.name, 0) < pool.bounds.max]
