@@ -27,18 +27,22 @@ class Kpa:
         self._panic_most = 0
 
     def decide(self, view: View) -> int:
-        """As `Scale` of its autoscaler."""
-        now, target = view.now, self._utilisation * view.profile.slots
+        """The number of pods wanted."""
         self._averages.note(view)
+        ready = len(view.machines.serving)
         if not self._begun:
             self._begun = True
-            if len(view.machines.serving) > 1:
+            if ready > 1:
                 # Not to scale down blindly.
-                self._panic_at, self._panic_most = now, len(view.machines.serving)
-        ready = max(1, len(view.machines.serving))
+                self._panic_at, self._panic_most = view.now, ready
+        target = self._utilisation * view.profile.slots
+        stable, panic = (self._averages.mean(view, window_s) for window_s in (self._stable_s, self._panic_s))
+        return self.scale(view.now, stable / target, panic / target, max(1, ready))
+
+    def scale(self, now: float, stable_pods: float, panic_pods: float, ready: int) -> int:
+        """As `Scale` of its autoscaler: from what the means of both windows need, at least one pod being ready."""
         low, high = math.floor(ready / _DOWN), math.ceil(_UP * ready)
-        stable = math.ceil(self._averages.mean(view, self._stable_s) / target - 1e-9)
-        panic = math.ceil(self._averages.mean(view, self._panic_s) / target - 1e-9)
+        stable, panic = math.ceil(stable_pods - 1e-9), math.ceil(panic_pods - 1e-9)
         over = panic / ready >= _PANIC
         stable, panic = min(max(stable, low), high), min(max(panic, low), high)
         if over:
