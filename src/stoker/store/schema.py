@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
+from stoker.domain.endpoint import FIRST_PROJECT
 from stoker.domain.errors import Unsupported
-from stoker.store.tables import metadata
+from stoker.store.tables import counters, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -54,6 +55,8 @@ def _make(connection: Connection) -> None:
     version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True, nullable=False))
     version.create(connection)
     connection.execute(insert(version).values(version_num=HEAD))
+    # Rows that migrations leave in an empty database: the first project has its number before it is made.
+    connection.execute(insert(counters).values(kind="project", value=FIRST_PROJECT))
 
 
 def _config(connection: Connection | None) -> Config:
