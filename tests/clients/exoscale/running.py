@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from acceptance.installation import Installation
+from acceptance.test_models import model, serving
 
 DRIVER = Path(__file__).parent / "driver.py"
 REPO = "owner/tiny"
@@ -71,6 +72,26 @@ class Stoker(Installation):
         assert made.returncode == 0, made.stderr
         id, secret = made.stdout.split()
         return id, secret
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Stoker]:
+    """One with two pretended A5000, the real model at a hub as `owner/tiny`, and `broken`, which is no model."""
+    broken = folder / "broken.gguf"
+    broken.write_bytes(b"GGUF, but nothing behind it")
+    made = Stoker(folder / "stoker")
+    with serving({"tiny.gguf": model()}) as hub:
+        made.environ |= {
+            "STOKER_HF_ENDPOINT": hub.url,
+            "STOKER_ALLOW_PRIVATE_URLS": "[127.0.0.0/8]",
+            "STOKER_MODELS": f"{{broken: {broken}}}",
+            "STOKER_VIRTUAL_GPUS": "[{family: a5000, count: 2}]",
+        }
+        try:
+            made.up()
+            yield made
+        finally:
+            made.close()
 
 
 @contextmanager

@@ -6,19 +6,22 @@ from collections.abc import Mapping, Sequence
 
 from stoker.dialects.gcore.flavors import name_for
 from stoker.dialects.gcore.mapping import (
+    APPLICATION,
     DESCRIPTION,
     FLAVOR,
     KEPT,
     PROBES,
+    image_of,
     kept_of,
     pace_of,
     region_of,
 )
+from stoker.dialects.gcore.wire.applications import Part
 from stoker.dialects.gcore.wire.base import moment
-from stoker.dialects.gcore.wire.deployments import DeploymentOut, Kept
+from stoker.dialects.gcore.wire.deployments import DeploymentOut, Kept, ObjectReference
 from stoker.dialects.gcore.wire.probes import ProbesConfig
 from stoker.dialects.gcore.wire.scaling import ContainerOut, DeployStatus, ScaleOut, Status
-from stoker.domain.endpoint import Access, Endpoint, Phase, PoolSpec
+from stoker.domain.endpoint import Access, Endpoint, EndpointSpec, Phase, PoolSpec
 from stoker.domain.views import EndpointState, EndpointView, WorkerView
 from stoker.domain.worker import WorkerState
 
@@ -47,18 +50,31 @@ def deployment(
             for name, value in spec.launch.env.items()
         },
         flavor_name=spec.annotations.get(FLAVOR) or name_for(spec.pools[0].hardware),
-        image=spec.launch.image or f"stoker/{endpoint.launch.engine or 'command'}",
+        image=_image(endpoint),
         ingress_opts=None if kept is None else kept.ingress_opts,
         listening_port=spec.launch.port or PORT,
         logging=None if kept is None else kept.logging,
         name=spec.name,
-        object_references=[],
+        object_references=_references(spec),
         probes=kept_of(spec, PROBES, ProbesConfig),
         project_id=endpoint.project,
         status=status_of(endpoint, containers),
         timeout=int(spec.scaling.idle_timeout_s) if kept is None else kept.timeout,
         api_keys=list(keys) or None,
     )
+
+
+def _image(endpoint: Endpoint) -> str:
+    launch = endpoint.spec.launch
+    if launch.model is not None and FLAVOR in endpoint.spec.annotations:
+        # Made here, by the image of the catalogue.
+        return image_of(launch.model)
+    return launch.image or f"stoker/{endpoint.launch.engine or 'command'}"
+
+
+def _references(spec: EndpointSpec) -> list[ObjectReference]:
+    part = kept_of(spec, APPLICATION, Part)
+    return [] if part is None else [ObjectReference(kind="AppDeployment", name=part.deployment)]
 
 
 def _container(

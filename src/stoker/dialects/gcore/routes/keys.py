@@ -13,8 +13,8 @@ from starlette.responses import Response
 from stoker.dialects.gcore.caller import Caller, Context, KeyedRoute, Limit, Offset
 from stoker.dialects.gcore.wire.base import DOTTED, Page, Wire, moment
 from stoker.domain.access import ApiKey, KeyDraft, KeyPatch, Scope
-from stoker.domain.endpoint import EndpointId
-from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound
 
 router = APIRouter(route_class=KeyedRoute, tags=["api keys"])
 
@@ -64,20 +64,44 @@ async def all_of(context: Context) -> list[ApiKey]:
     return found
 
 
+async def visible(context: Context) -> list[ApiKey]:
+    """The same, as far as the caller may see keys: none, for most."""
+    try:
+        return await all_of(context)
+    except Forbidden:
+        return []
+
+
 async def named(context: Context, names: Iterable[str]) -> list[ApiKey]:
-    """Those of these names. Raises `Invalid` for one that is not there."""
-    known = {key.name: key for key in await all_of(context)}
+    """Those of these names. Raises `Invalid` for one that is not there, `Forbidden` where the caller sees none."""
     wanted = list(dict.fromkeys(names))
+    known = {key.name: key for key in await all_of(context)}
     missing = [name for name in wanted if name not in known]
     if missing:
         raise Invalid.at("/api_keys", f"no API key {missing[0]!r}")
     return [known[name] for name in wanted]
 
 
-async def reattach(context: Context, key: ApiKey, endpoints: Iterable[EndpointId]) -> None:
-    """Have it call these and no others."""
+async def _reattach(context: Context, key: ApiKey, endpoints: Iterable[EndpointId]) -> None:
     patch = KeyPatch(fields=frozenset({"endpoints"}), endpoints=frozenset(endpoints))
     await context.services.keys.update(context.principal, key.id, patch)
+
+
+async def attach(context: Context, endpoint: Endpoint, attached: Sequence[ApiKey]) -> None:
+    """Have these keys call the deployment, and no others that do nothing else."""
+    for key in await all_of(context):
+        ends = key.endpoints or frozenset()
+        wanted = any(key.id == each.id for each in attached)
+        if wanted and endpoint.id not in ends:
+            await _reattach(context, key, ends | {endpoint.id})
+        elif not wanted and endpoint.id in ends:
+            await _reattach(context, key, ends - {endpoint.id})
+
+
+async def let_go(context: Context, endpoint: Endpoint) -> None:
+    """Have no key call a deployment that goes, as far as the caller may: a key for what is gone calls nothing."""
+    if await visible(context):
+        await attach(context, endpoint, ())
 
 
 async def _key(context: Context, name: str) -> ApiKey:

@@ -32,9 +32,11 @@ KINDS = {
 UPDATE = "update_inference_instance"
 
 
-async def keep(context: Context, operation: Operation, name: str, data: Any) -> None:
-    """Remember what a task was about: its deployment may be gone when somebody asks."""
-    about = msgspec.json.encode({"name": name, "data": data}).decode()
+async def keep(context: Context, operation: Operation, name: str, data: Any, kind: str | None = None) -> None:
+    """Remember what a task was about: its deployment may be gone when somebody asks. `kind` is what it is called, if
+    not as operations of its kind are.
+    """
+    about = msgspec.json.encode({"name": name, "data": data, "kind": kind}).decode()
     await context.services.once.keep(context.principal.project, TASK, operation.id, about)
 
 
@@ -55,7 +57,7 @@ async def shown(context: Context, operation: Operation) -> TaskOut:
         updated_on=bare_moment(ended),
         finished_on=bare_moment(ended) if state in ("FINISHED", "ERROR") else None,
         state=state,
-        task_type=KINDS.get(operation.kind, UPDATE),
+        task_type=about.get("kind") or KINDS.get(operation.kind, UPDATE),
         user_id=1,
         project_id=project,
         acknowledged_at=None if seen is None else seen,
