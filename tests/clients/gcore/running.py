@@ -133,6 +133,8 @@ def running(folder: Path) -> Iterator[Stoker]:
     made.environ |= {
         "STOKER_IMAGES": "{" + ", ".join(f"'{name}': {instead}" for name, instead in images.items()) + "}",
         "STOKER_VIRTUAL_GPUS": "[{family: l40s, count: 4}]",
+        # A queue that tests pretend.
+        "STOKER_ALLOW_PRIVATE_URLS": "[127.0.0.0/8]",
     }
     try:
         made.up()

@@ -11,7 +11,7 @@ from clients.gcore import conformance
 from clients.gcore.running import running
 
 # For each operation; `bench/fuzz.py` plays more.
-EXAMPLES = 8
+EXAMPLES = 6
 pytestmark = [pytest.mark.process, pytest.mark.timeout(140)]
 
 

@@ -17,11 +17,12 @@ from stoker.dialects.gcore.wire.deployments import (
     LoggingOut,
 )
 from stoker.dialects.gcore.wire.probes import ProbesConfig, ProbesPatch
-from stoker.dialects.gcore.wire.scaling import ContainerIn, Pace
+from stoker.dialects.gcore.wire.scaling import POLLING_S, ContainerIn, Pace, Threshold
 from stoker.domain.endpoint import Access, EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds, ScalingPolicy
 from stoker.domain.errors import Invalid, Problem
 from stoker.domain.logging import RETENTION_S_MAX, Logging
 from stoker.domain.probe import Probes
+from stoker.domain.triggers import Rate, Resource, SqsQueue, Triggers
 
 FLAVOR = "gcore/flavor"
 DESCRIPTION = "gcore/description"
@@ -204,6 +205,7 @@ def settled(spec: EndpointSpec) -> EndpointSpec:
         target=spec.scaling.target,
         scale_down_delay_s=cooldown,
         idle_timeout_s=max(IDLE_S_MIN, kept.timeout or 0) if kept.timeout is not None else 120,
+        triggers=triggers_of([pace for pace in paces if pace is not None]),
     )
     probes = kept_of(spec, PROBES, ProbesConfig)
     port = spec.launch.port
@@ -211,6 +213,30 @@ def settled(spec: EndpointSpec) -> EndpointSpec:
     retention = retention_s(spec)
     logging = Logging() if retention is None else Logging(retention_s=min(retention, RETENTION_S_MAX))
     return replace(spec, scaling=scaling, probes=asked, logging=logging)
+
+
+def triggers_of(paces: Sequence[Pace]) -> Triggers:
+    """What an endpoint is scaled by whose containers are scaled so: by the strictest of each kind, and by all queues
+    that can be asked.
+    """
+    utilization: dict[Resource, float] = {}
+    rates: list[Rate] = []
+    queues: list[SqsQueue] = []
+    for triggers in (pace.triggers for pace in paces):
+        for resource in Resource:
+            threshold: Threshold | None = getattr(triggers, resource)
+            if threshold is not None:
+                utilization[resource] = min(threshold.threshold / 100, utilization.get(resource, 1.0))
+        if triggers.http is not None:
+            rates.append(Rate(requests=triggers.http.rate, window_s=triggers.http.window))
+        if triggers.sqs is not None and (queue := triggers.sqs.to_queue()) is not None and queue not in queues:
+            queues.append(queue)
+    return Triggers(
+        utilization=utilization,
+        rate=min(rates, key=lambda rate: rate.requests / rate.window_s, default=None),
+        queues=tuple(queues),
+        every_s=min((pace.polling_interval for pace in paces), default=POLLING_S),
+    )
 
 
 def retention_s(spec: EndpointSpec) -> float | None:

@@ -20,7 +20,7 @@ from stoker.dialects.gcore.wire.applications import Part
 from stoker.dialects.gcore.wire.base import moment
 from stoker.dialects.gcore.wire.deployments import DeploymentOut, Kept, ObjectReference
 from stoker.dialects.gcore.wire.probes import ProbesConfig
-from stoker.dialects.gcore.wire.scaling import ContainerOut, DeployStatus, ScaleOut, Status
+from stoker.dialects.gcore.wire.scaling import ContainerOut, DeployStatus, Pace, ScaleOut, Status
 from stoker.domain.endpoint import Access, Endpoint, EndpointSpec, Phase, PoolSpec
 from stoker.domain.views import EndpointState, EndpointView, WorkerView
 from stoker.domain.worker import WorkerState
@@ -87,7 +87,7 @@ def _container(
     return ContainerOut(
         address=address,
         deploy_status=DeployStatus(ready=ready, total=len(own)),
-        error_message=_error(view, pool, waiting=[w.reason for w in own if w.state is WorkerState.PENDING]),
+        error_message=_error(view, pool, pace, waiting=[w.reason for w in own if w.state is WorkerState.PENDING]),
         region_id=region,
         scale=ScaleOut(
             cooldown_period=pace.cooldown_period,
@@ -99,7 +99,7 @@ def _container(
     )
 
 
-def _error(view: EndpointView, pool: PoolSpec, *, waiting: Sequence[str]) -> str | None:
+def _error(view: EndpointView, pool: PoolSpec, pace: Pace, *, waiting: Sequence[str]) -> str | None:
     failures = view.endpoint.failures.get(pool.name)
     if failures is not None and failures.count:
         return failures.last_reason or "the container does not start"
@@ -107,14 +107,16 @@ def _error(view: EndpointView, pool: PoolSpec, *, waiting: Sequence[str]) -> str
     if not reason and view.condition.state is EndpointState.FAILING:
         reason = view.condition.reason
     if not reason:
-        triggers = pace_of(view.endpoint.spec, _numbered(pool)).triggers
-        reason = "" if triggers.sqs is None else "queues of SQS are not polled here: requests alone scale this"
+        reason = _of_queue(view, pace) or ""
     return reason or None
 
 
-def _numbered(pool: PoolSpec) -> int:
-    _, _, number = pool.name.partition("region-")
-    return int(number) if number.isdecimal() else -1
+def _of_queue(view: EndpointView, pace: Pace) -> str | None:
+    if pace.triggers.sqs is None:
+        return None
+    if pace.triggers.sqs.aws_endpoint is None:
+        return "the queue of SQS is not polled without an aws_endpoint: requests alone wake this"
+    return view.trouble
 
 
 def status_of(endpoint: Endpoint, containers: Sequence[ContainerOut]) -> Status:
