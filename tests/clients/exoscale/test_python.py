@@ -152,6 +152,11 @@ def test_mistakes_are_raised_as_the_client_has_them(
         with pytest.raises(Raised) as raised:
             call(method, id=str(uuid4()))
         assert (raised.value.kind, raised.value.status) == ("ExoscaleAPIClientException", 404), method
+    first = call("create_model", name="owner/twice")
+    with pytest.raises(Raised, match="there is a model 'owner/twice' already") as raised:
+        call("create_model", name="owner/twice")
+    assert (raised.value.kind, raised.value.status) == ("ExoscaleAPIClientException", 409)
+    call("delete_model", id=first["reference"]["id"])
     python = client_python(version)
     for key, secret in ((None, "wrong"), ("EXO0123456789", None)):
         with opened(python, stoker, key=key, secret=secret) as other, pytest.raises(Raised) as raised:

@@ -135,6 +135,7 @@ def _with_cards(services: Services) -> Sequence[tuple[Flavor, int, str]]:
 def _free(services: Services, principal: Principal, flavor: Flavor) -> tuple[tuple[int, int], ...]:
     free: dict[int, int] = {}
     for host in services.views.hosts(principal, flavor.hardware(None)):
-        if host.region_number is not None:
+        # Of another provider there, which may have the same machine, no deployment would take it.
+        if host.region_number is not None and host.provider == flavor.provider(host.region_number):
             free[host.region_number] = free.get(host.region_number, 0) + host.fits
     return tuple(sorted(free.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from stoker.dialects.gcore.caller import Caller, Context, KeyedRoute, Limit, Offset
-from stoker.dialects.gcore.wire.base import DOTTED, Page, Wire, moment
+from stoker.dialects.gcore.wire.base import DOTTED, Page, Wire, moment, seconds
 from stoker.domain.access import ApiKey, KeyDraft, KeyPatch, Scope
 from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -142,13 +142,8 @@ async def create_api_key(body: KeyIn, context: Caller) -> KeyMade:
 
 
 def _left_s(at: datetime | None, now: float) -> float | None:
-    if at is None:
-        return None
-    try:
-        left = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - now
-    except OverflowError:
-        raise Invalid.at("/expires_at", "there is no such time") from None
-    return min(max(left, _MOMENT_S), EXPIRES_S_MAX)
+    end = seconds(at, "/expires_at")
+    return None if end is None else min(max(end - now, _MOMENT_S), EXPIRES_S_MAX)
 
 
 @router.get(PREFIX, operation_id="list-api-keys")
