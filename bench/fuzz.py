@@ -10,13 +10,11 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from acceptance.installation import Installation
 from clients import fuzzing
 from clients.exoscale import running as exoscale
 from clients.gcore import running as gcore
@@ -28,7 +26,7 @@ FACES = {
 }
 
 
-def _started(cloud: str, folder: Path) -> AbstractContextManager[Installation]:
+def _started(cloud: str, folder: Path) -> AbstractContextManager[exoscale.Stoker | gcore.Stoker]:
     return exoscale.running(folder) if cloud == "exoscale" else gcore.running(folder)
 
 
@@ -36,8 +34,7 @@ def play(cloud: str, *, examples: int, seed: int | None) -> fuzzing.Played:
     """Ask for everything of one cloud's API so many times."""
     description, base = FACES[cloud]
     with tempfile.TemporaryDirectory() as folder, _started(cloud, Path(folder)) as stoker:
-        known: Mapping[str, str] = stoker.fill() if isinstance(stoker, gcore.Stoker) else {}
-        return fuzzing.play(stoker, description, base, examples=examples, known=known, seeded=seed)
+        return fuzzing.play(stoker, description, base, examples=examples, known=stoker.fill(), seeded=seed)
 
 
 def main() -> None:

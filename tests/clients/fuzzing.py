@@ -41,12 +41,12 @@ def play(
     base: str,
     *,
     examples: int,
-    known: Mapping[str, str] | None = None,
+    known: Mapping[str, Mapping[str, str]] | None = None,
     seeded: int | None = None,
 ) -> Played:
     """Ask for every operation of `description` so many times, below the address `base`. Fails for a status or an answer
-    that it does not describe. `known` are parameters of paths that stand for what is there: three of four requests have
-    these, but for those that delete.
+    that it does not describe. `known` are parameters, by the beginnings of their paths, that stand for what is there:
+    three of four requests have these, but for those that delete.
     """
     _, text = stoker.get(description)
     schema = schemathesis.openapi.from_dict(json.loads(text))
@@ -55,7 +55,8 @@ def play(
     for found in schema.get_all_operations():
         assert isinstance(found, Ok), found
         operation = found.ok()
-        asked = _asking(url, stoker.key, known or {}, played, operation.definition.raw["operationId"])
+        names = {k: v for begin, of in (known or {}).items() if operation.path.startswith(begin) for k, v in of.items()}
+        asked = _asking(url, stoker.key, names, played, operation.definition.raw["operationId"])
         bounded = settings(
             max_examples=examples,
             deadline=None,

@@ -78,8 +78,8 @@ class Stoker(Installation):
         assert made.returncode == 0, made.stderr
         return made.stdout.strip()
 
-    def fill(self) -> dict[str, str]:
-        """Make one of each noun; their names by the parameters of paths."""
+    def fill(self) -> dict[str, dict[str, str]]:
+        """Make one of each noun; their names by the parameters of all paths."""
         values: dict[str, dict[str, Any]] = {
             "api_keys": {"name": "known-key"},
             "secrets": {
@@ -104,7 +104,7 @@ class Stoker(Installation):
         }
         for noun, value in values.items():
             made = self.ask("POST", f"/cloud/v3/inference/1/{noun}", value)
-        return {
+        names = {
             "project_id": "1",
             "region_id": "1",
             "api_key_name": "known-key",
@@ -115,6 +115,7 @@ class Stoker(Installation):
             "application_name": "openai-chat",
             "task_id": made["tasks"][0],
         }
+        return {"/": names}
 
     def ask(self, method: str, path: str, value: object = None) -> Any:
         """A call below this dialect's address that must succeed."""
