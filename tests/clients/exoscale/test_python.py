@@ -103,6 +103,15 @@ def _changes(call: Client, id: str, name: str, key: str) -> None:
     with pytest.raises(Raised) as much:
         call("scale_deployment", id=id, replicas=3)
     assert much.value.status == 412
+    # Both cards are taken: another one waits for room, and its client no longer than it wants to.
+    late = call(
+        "create_deployment", name=f"{name}-late", gpu_type="gpua5000", gpu_count=1, replicas=1, model={"name": REPO}
+    )
+    with pytest.raises(Raised, match="max wait time reached") as waited:
+        call("wait", operation_id=late["id"], max_wait_time=1)
+    assert waited.value.kind == "ExoscaleAPIClientException"
+    assert call("get_deployment", id=late["reference"]["id"])["state"] == "creating"
+    assert call.ended(call("delete_deployment", id=late["reference"]["id"]))["state"] == "success"
 
 
 def _refused(url: str, key: str) -> None:
