@@ -132,3 +132,30 @@ def test_connections_that_come_while_nobody_serves_are_not_refused(tmp_path: Pat
             role.close()
 
     run(main)
+
+
+def test_what_a_killed_gateway_left_is_removed_and_what_a_leaving_one_has_is_kept(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    leaving, killed = (socket.socket(socket.AF_UNIX) for _ in range(2))
+    for listening, name in ((leaving, "aaaaaa"), (killed, "bbbbbb")):
+        listening.bind(str(paths.attempts_socket(name)))
+        (paths.attempts / name).mkdir(parents=True)
+    leaving.listen(1)
+    killed.close()
+
+    async def main() -> None:
+        role = Role(tmp_path)
+        try:
+            client = await role.connect()
+            await client.send("GET", "/healthz", "Connection: close")
+            assert (await client.reply()).status == 200
+            client.close()
+            left = {path.name for path in (*paths.run.glob("a-*.sock"), *paths.attempts.iterdir())}
+            assert {"a-aaaaaa.sock", "aaaaaa"} <= left
+            assert not {"a-bbbbbb.sock", "bbbbbb"} & left
+        finally:
+            role.close()
+
+    run(main)
+    leaving.close()

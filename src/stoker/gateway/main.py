@@ -108,12 +108,13 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int, *, 
     finally:
         server.close()
         gateway.drain()
-        internal.close()
         await _finish(gateway)
         for task in (link, ticking):
             task.cancel()
         await asyncio.gather(link, ticking, return_exceptions=True)
         gateway.close()
+        # Last of all: a socket that nobody listens at says that no attempt runs here any more.
+        internal.close()
         settings.paths.attempts_socket(incarnation).unlink(missing_ok=True)
     log.info("gateway_stopped")
 
@@ -133,10 +134,31 @@ def _bind_inside(path: Path) -> socket.socket:
 
 
 def _clear_up(paths: Paths) -> None:
-    """Remove what gateways that were killed have left: nobody can ask for it any more."""
-    for leftover in paths.run.glob("a-*.sock"):
-        leftover.unlink(missing_ok=True)
-    shutil.rmtree(paths.attempts, ignore_errors=True)
+    """Remove what gateways that were killed have left: nobody can ask for it any more. One that is still on its way out
+    keeps what it has.
+    """
+    leaving = set()
+    for path in paths.run.glob("a-*.sock"):
+        if _is_listening(path):
+            leaving.add(path.name)
+        else:
+            path.unlink(missing_ok=True)
+    for folder in paths.attempts.glob("*"):
+        if paths.attempts_socket(folder.name).name not in leaving:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            # Its queue is full, or it may not be asked: somebody is there.
+            return True
+        return True
 
 
 async def _leave(gateway: Gateway, line: Lifeline, bound_s: float) -> None:
