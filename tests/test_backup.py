@@ -21,13 +21,16 @@ from stoker.domain.access import ApiKey, KeyId, Scope
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.errors import Conflict, Invalid, StokerError, Unsupported
 from stoker.domain.operation import Decision
+from stoker.domain.task import Body
+from stoker.queue.spool import Spool
 from stoker.roles import hold
 from stoker.settings import Settings
-from stoker.store import archive, endpoints, installation, journal, keys, schema
+from stoker.store import archive, endpoints, installation, journal, keys, schema, tasks
 from stoker.store.base import Store
 from stoker.store.installation import DEFAULT_PROJECT_ID
 from stoker.store.tables import decisions, events, metadata
 from store.places import KINDS, Place
+from store.test_tasks import a_task
 
 E = EndpointId("e")
 ODD = "é 漢 \u2028 \" ' \\ \n"
@@ -134,6 +137,33 @@ def test_all_that_is_recorded_moves_between_stores(here: Place, there: Place, tm
         assert numbers == [1, 2, 3, 4]
 
     there.run(goes_on)
+
+
+def test_bodies_of_tasks_that_lie_in_files_come_along(here: Place, there: Place, tmp_path: Path) -> None:
+    large = os.urandom(3 * archive.BLOCK_BYTES // 2)
+
+    async def submit(store: Store) -> None:
+        body = await Spool(settings_of(here).paths.tasks).keep(large)
+        gone = Body(size=1, file="gone")
+        await store.write(lambda tx: tasks.add(tx, [a_task("large", input=body), a_task("lost", input=gone)]))
+
+    fill(here)
+    here.run(submit)
+    file = tmp_path / "b.stoker"
+    written = backups.backup(settings_of(here), file)
+    assert len(written.bodies) == 1
+    spool = settings_of(there).paths.tasks
+    with hold(settings_of(there).paths.control_lock), pytest.raises(Conflict):
+        backups.restore(settings_of(there), file, force=False)
+    assert not spool.exists()
+    backups.restore(settings_of(there), file, force=False)
+    [restored] = spool.iterdir()
+    assert restored.read_bytes() == large
+    assert stat.S_IMODE(restored.stat().st_mode) == 0o600
+    restored.unlink()
+    with pytest.raises(Conflict):
+        backups.restore(settings_of(there), file, force=False)
+    assert list(spool.iterdir()) == [], "what is not restored leaves no file behind"
 
 
 def test_a_backup_is_of_one_moment_while_writes_go_on(here: Place, tmp_path: Path) -> None:

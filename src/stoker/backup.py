@@ -32,7 +32,9 @@ def backup(settings: Settings, path: Path) -> Manifest:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
 
     def dump(tx: Connection) -> Manifest:
-        return archive.dump(tx, aside, files=_files(settings), stoker=__version__, now=time.time())
+        return archive.dump(
+            tx, aside, files=_files(settings), spool=settings.paths.tasks, stoker=__version__, now=time.time()
+        )
 
     before = os.umask(0o077)
     try:
@@ -65,10 +67,18 @@ def restore(settings: Settings, path: Path, *, force: bool) -> Manifest:
     try:
         with hold(paths.supervisor_lock), hold(paths.control_lock, wait_s=LOCK_WAIT_S):
             staged = _stage(settings, path, manifest, force=force)
+            bodies: list[Path] = []
             try:
+                # Before the records that name them.
+                for body in archive.read_bodies(path, manifest.bodies, paths.tasks):
+                    bodies.append(body)  # noqa: PERF402 - each is known before it is written
                 asyncio.run(_load(settings, path, manifest, force=force))
                 for aside, file in staged.items():
                     aside.replace(file)
+            except BaseException:
+                for body in bodies:
+                    body.unlink(missing_ok=True)
+                raise
             finally:
                 for aside in staged:
                     aside.unlink(missing_ok=True)

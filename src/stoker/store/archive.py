@@ -1,4 +1,5 @@
-"""The portable form of all records: a zip of tables, row by row as JSON, and of the files beside the database.
+"""The portable form of all records: a zip of tables, row by row as JSON, and of the files beside the database, with the
+bodies of tasks that lie in some.
 
 Written from either store and loaded into either. Its manifest, written last, has a checksum of every member; another
 member has that of the manifest. Used by `stoker.backup`.
@@ -9,8 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,13 +22,14 @@ from sqlalchemy import Connection, MetaData, Table, delete, func, insert, select
 
 from stoker.domain.errors import Invalid, Unsupported
 from stoker.store import schema
-from stoker.store.tables import counters, metadata
+from stoker.store.tables import counters, metadata, tasks
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 ROWS_AT_ONCE = 1_000
 # A row that is longer than this is none that Stoker wrote.
 LINE_BYTES_MAX = 64 * 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
 FILE_BYTES_MAX = 16 * 1024 * 1024
 # Made by every start on an empty database: they do not make it one that is in use.
 _ALWAYS_THERE = {"counters", "projects"}
@@ -34,7 +37,9 @@ _ALWAYS_THERE = {"counters", "projects"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What an archive says of itself. `created_at` is in seconds since the epoch; `tables` maps names to rows."""
+    """What an archive says of itself. `created_at` is in seconds since the epoch; `tables` maps names to rows; `bodies`
+    are the files of tasks.
+    """
 
     stoker: str
     revision: str
@@ -42,10 +47,13 @@ class Manifest:
     created_at: float
     tables: Mapping[str, int]
     files: tuple[str, ...]
+    bodies: tuple[str, ...] = ()
 
 
-def dump(tx: Connection, path: Path, *, files: Mapping[str, Path], stoker: str, now: float) -> Manifest:
-    """Write all that `tx` sees, which must be one moment, and the files that exist. `path` must be new."""
+def dump(tx: Connection, path: Path, *, files: Mapping[str, Path], spool: Path, stoker: str, now: float) -> Manifest:
+    """Write all that `tx` sees, which must be one moment, and the files that exist, with those of tasks in the folder
+    `spool`. `path` must be new.
+    """
     revision = schema.revision_of(tx)
     if revision is None:
         raise Invalid("there is nothing to back up: the database is empty")
@@ -62,6 +70,8 @@ def dump(tx: Connection, path: Path, *, files: Mapping[str, Path], stoker: str, 
                 content = file.read_bytes()
                 sums[f"files/{name}"] = hashlib.sha256(content).hexdigest()
                 archive.writestr(f"files/{name}", content)
+        bodies = dict(_write_bodies(archive, _bodies_of(tx), spool))
+        sums |= {f"tasks/{name}": digest for name, digest in bodies.items()}
         manifest = Manifest(
             stoker=stoker,
             revision=revision,
@@ -69,6 +79,7 @@ def dump(tx: Connection, path: Path, *, files: Mapping[str, Path], stoker: str, 
             created_at=now,
             tables=rows,
             files=tuple(found),
+            bodies=tuple(bodies),
         )
         _seal(archive, manifest, sums)
     return manifest
@@ -83,6 +94,7 @@ def _seal(archive: zipfile.ZipFile, manifest: Manifest, sums: Mapping[str, str])
         "created_at": manifest.created_at,
         "tables": manifest.tables,
         "files": manifest.files,
+        "bodies": manifest.bodies,
         "sha256": sums,
     }
     content = json.dumps(document, indent=1).encode()
@@ -124,6 +136,29 @@ def _write_rows(archive: zipfile.ZipFile, member: str, rows: Iterator[dict[str, 
     return count, digest.hexdigest()
 
 
+def _bodies_of(tx: Connection) -> list[str]:
+    found = _reflected(tx).tables.get(tasks.name)
+    if found is None:
+        return []
+    columns = [found.c[name] for name in ("input_file", "result_file") if name in found.c]
+    return sorted({name for column in columns for name in tx.scalars(select(column).where(column.is_not(None)))})
+
+
+def _write_bodies(archive: zipfile.ZipFile, names: Iterable[str], spool: Path) -> Iterator[tuple[str, str]]:
+    """Names of those that are there, and their digests: a task may be forgotten meanwhile, and its files with it."""
+    for name in names:
+        try:
+            file = (spool / name).open("rb")
+        except FileNotFoundError:
+            continue
+        digest = hashlib.sha256()
+        with file, archive.open(f"tasks/{name}", "w", force_zip64=True) as out:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+                out.write(block)
+        yield name, digest.hexdigest()
+
+
 def _coded(value: object) -> object:
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode("ascii")}
@@ -155,7 +190,7 @@ def _verified(archive: zipfile.ZipFile) -> Manifest:
     for member, expected in document["sha256"].items():
         digest = hashlib.sha256()
         with archive.open(member) as stored:
-            while block := stored.read(1 << 20):
+            while block := stored.read(BLOCK_BYTES):
                 digest.update(block)
         if digest.hexdigest() != expected:
             raise ValueError(f"{member} is not what was written")
@@ -166,6 +201,7 @@ def _verified(archive: zipfile.ZipFile) -> Manifest:
         created_at=document["created_at"],
         tables=document["tables"],
         files=tuple(document["files"]),
+        bodies=tuple(document.get("bodies", ())),
     )
 
 
@@ -176,6 +212,27 @@ def read_file(path: Path, name: str) -> bytes:
     if len(content) > FILE_BYTES_MAX:
         raise Invalid(f"the file {name} in the backup is longer than any that Stoker keeps")
     return content
+
+
+def read_bodies(path: Path, names: Iterable[str], spool: Path) -> Iterator[Path]:
+    """Put the files of tasks of a verified archive into the folder `spool`, where they are not there already; each as
+    soon as it is begun, so that the caller can undo it.
+    """
+    spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with zipfile.ZipFile(path) as archive:
+        for name in names:
+            file = spool / Path(name).name
+            if file.exists():
+                continue
+            yield file
+            with (
+                archive.open(f"tasks/{name}") as stored,
+                open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out,
+            ):
+                while block := stored.read(BLOCK_BYTES):
+                    out.write(block)
+                out.flush()
+                os.fsync(out.fileno())
 
 
 def in_use(tx: Connection) -> bool:
