@@ -13,7 +13,9 @@ from typing import Any
 from builders import endpoint as built_endpoint
 from simulation import virtual
 from simulation.virtual import wall
+from stoker.control import keyring
 from stoker.control.fleet import Change, Fleet
+from stoker.control.vault import Vault
 from stoker.domain.access import KeyId, Principal, Scope
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import Endpoint, ProjectId
@@ -22,7 +24,9 @@ from stoker.domain.task import Body, Task, TaskDraft, TaskState
 from stoker.queue.attempts import GatewayGone, Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.dispatcher import Dispatcher
+from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
+from stoker.queue.forms import STANDARD
 from stoker.queue.spool import Spool
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
@@ -122,7 +126,11 @@ class Hall:
         self.ids = ids
         self.backlog = Backlog()
         self.spool = Spool(folder)
-        self.ends = Ends(store, self.backlog, clock=wall, new_id=ids, link=lambda task: f"http://s/{task.id}")
+        forms = {"": STANDARD}
+        self.ends = Ends(
+            store, self.backlog, clock=wall, new_id=ids, link=lambda task: f"http://s/{task.id}", forms=forms
+        )
+        vault = Vault(store, keyring.fresh())
         self.changed: list[str] = []
         self.dispatcher = Dispatcher(
             store,
@@ -144,9 +152,9 @@ class Hall:
             self.dispatcher,
             self.spool,
             self.ends,
-            rules=UrlRules(),
+            vault,
+            Drafts(UrlRules(), forms, lambda id, key: vault.seal("webhook", id, key), wall, ids),
             clock=wall,
-            new_id=ids,
         )
         self.tidying = Tidying(store, fleet, self.backlog, self.spool, self.ends, clock=wall)
         self._loops: list[asyncio.Task[None]] = []

@@ -173,6 +173,7 @@ class Stoker:
             url=settings.url,
             clock=clock,
             new_id=new_id,
+            forms=faces.forms_of(self._dialects),
         )
         self.gateway.freed_listeners.append(self.queue.dispatcher.freed)
         callbacks = Callbacks(

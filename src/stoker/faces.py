@@ -24,7 +24,7 @@ from stoker.api import methods
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
-from stoker.web import Dialect, Services
+from stoker.web import Dialect, Services, WebhookForm
 
 
 def found() -> tuple[Dialect, ...]:
@@ -43,6 +43,11 @@ def addresses_of(
 ) -> tuple[InferenceAddress, ...]:
     """The inference addresses of an endpoint in all of them."""
     return tuple(address for dialect in spoken for address in dialect.addresses(endpoint, workers))
+
+
+def forms_of(spoken: Sequence[Dialect]) -> dict[str, WebhookForm]:
+    """How those of them that tell of tasks in their own words do that."""
+    return {dialect.name: dialect.webhooks for dialect in spoken if dialect.webhooks is not None}
 
 
 class LazyFace:

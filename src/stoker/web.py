@@ -35,17 +35,21 @@ from stoker.domain.access import Principal
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
-from stoker.queue.tasks import Submitted, Tasks
+from stoker.queue.drafts import Submitted
+from stoker.queue.forms import Ending, WebhookForm
+from stoker.queue.tasks import Tasks
 
 __all__ = [
     "BODY_BYTES_MAX",
     "Answer",
     "Dialect",
+    "Ending",
     "MasterKeyState",
     "Pruned",
     "Services",
     "Submitted",
     "Ticket",
+    "WebhookForm",
     "bearer_or_api_key",
     "check_characters",
     "principal_of",
@@ -95,13 +99,15 @@ class Dialect:
 
     Its face is below `/{name}`, and at the root of `hosts`, that cloud's own API hosts. `face` is `module:function`,
     imported at the first request; the function makes an application of `Services`. `addresses` are the inference
-    addresses that an endpoint with these workers has in this dialect: requests for them never pass control.
+    addresses that an endpoint with these workers has in this dialect: requests for them never pass control. `webhooks`
+    is how the ends of tasks are told whose draft says `webhook_form=name`.
     """
 
     name: str
     face: str
     hosts: tuple[str, ...] = ()
     addresses: Callable[[Endpoint, Sequence[Worker]], Sequence[InferenceAddress]] = _none
+    webhooks: WebhookForm | None = None
 
 
 def services_of(request: Request) -> Services:

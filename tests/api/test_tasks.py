@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
+
+from sqlalchemy import select
 
 from api.client import Api, run
 from stoker.domain.access import Scope
 from stoker.domain.task import INPUT_BYTES_MAX
 from stoker.store import tasks as rows
-from stoker.store.tables import audit
+from stoker.store.tables import audit, task_keys
 
 SECRET = {"name": "signing", "value": "whsec_c2VjcmV0c2VjcmV0c2VjcmV0"}
 
@@ -137,7 +140,7 @@ def test_a_paused_queue_is_no_demand_and_its_pauses_are_audited(tmp_path: Path) 
 
 def test_tasks_that_do_not_start_in_time_expire_and_those_of_a_deleted_endpoint_are_cancelled(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
-        await api.create(mode="queue")
+        await api.create(mode="queue", queue={"retention_s": 100})
         await api.call("POST", "/endpoints/e/queue:pause")
         await api.call("POST", "/endpoints/e/tasks", {"id": "short", "ttl_s": 2})
         await api.call("POST", "/endpoints/e/tasks", {"id": "long"})
@@ -150,7 +153,7 @@ def test_tasks_that_do_not_start_in_time_expire_and_those_of_a_deleted_endpoint_
         left = await api.world.store.read(lambda tx: rows.whole(tx, number))
         assert left is not None
         assert (left.state, left.reason) == ("cancelled", "the endpoint is deleted")
-        await asyncio.sleep(100_000)
+        await asyncio.sleep(200)
         assert await api.world.store.read(lambda tx: rows.whole(tx, number)) is None, "kept for its retention alone"
 
     run(body, data_dir=tmp_path)
@@ -177,5 +180,59 @@ def test_webhooks_are_signed_with_a_secret_that_there_is_and_that_the_caller_may
         assert (delivery["event"], delivery["url"]) == ("task.cancelled", "https://hooks.example/x")
         again = await api.call("POST", f"/endpoints/told/webhooks/{delivery['id']}:redeliver")
         assert (again.status, again.json["id"], again.json["state"]) == (202, delivery["id"], "pending")
+
+    run(body, data_dir=tmp_path)
+
+
+def test_a_key_that_comes_with_a_task_is_kept_encrypted_and_never_shown(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        await api.create(mode="queue")
+        hook = {"url": "https://hooks.example/x", "key": "whsec_dGhlaXIgb3du"}
+        both = await api.call("POST", "/endpoints/e/tasks", {"webhook": hook | {"secret": "signing"}})
+        assert both.json["errors"][0]["pointer"] == "/webhook/key"
+        caller = await api.key(Scope.INVOKE)
+        made = await api.call("POST", "/endpoints/e/tasks", {"id": "a", "webhook": hook}, key=caller)
+        assert made.status == 202
+        again = await api.call("POST", "/endpoints/e/tasks", {"id": "a", "webhook": hook}, key=caller)
+        assert again.json["created"] is False
+        raw = await api.call(
+            "POST",
+            "/endpoints/e/tasks:raw?id=b&webhook_url=https://hooks.example/y",
+            body=b"x",
+            headers={"x-stoker-webhook-key": hook["key"], "content-type": "text/plain"},
+        )
+        assert raw.status == 202
+        kept = {place: json.dumps(rows, default=str) for place, rows in (await api.dump()).items()}
+        assert not [place for place, text in kept.items() if hook["key"] in text or "their own" in text]
+        assert len(await api.world.store.read(lambda tx: tx.execute(select(task_keys)).all())) == 2
+        await api.call("POST", "/endpoints/e/tasks/a:cancel")
+        await api.call("POST", "/endpoints/e/tasks/a:retry")
+        await api.call("POST", "/endpoints/e/queue:purge")
+        deliveries = (await api.call("GET", "/endpoints/e/webhooks")).json["items"]
+        assert len(deliveries) == 3
+        vault = api.world.stoker.vault
+        ids = await api.world.store.read(lambda tx: tx.scalars(select(task_keys.c.id)).all())
+        assert {await vault.task_key(id) for id in ids} == {hook["key"]}
+        await api.call("POST", "/master-key:rotate")
+        assert {await vault.task_key(id) for id in ids} == {hook["key"]}
+
+    run(body, data_dir=tmp_path)
+
+
+def test_a_raw_task_says_in_its_query_what_another_says_in_its_document(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        launch = {"command": ["server", "{port}"], "port": 8000, "ports": [9000]}
+        await api.create("ports", mode="queue", launch=launch)
+        query = "path=/run&method=PUT&port=9000&header=X-A:+b&attempts_max=7&retry_on=404&priority=2"
+        headers = {"content-type": "text/plain"}
+        raw = await api.call("POST", f"/endpoints/ports/tasks:raw?{query}", body=b"x", headers=headers)
+        assert raw.status == 202, raw.json
+        said = {name: raw.json[name] for name in ("path", "method", "port", "attempts_max", "priority")}
+        assert said == {"path": "/run", "method": "PUT", "port": 9000, "attempts_max": 7, "priority": 2}
+        wrong = await api.call("POST", "/endpoints/ports/tasks:raw?header=nothing", body=b"x", headers=headers)
+        assert wrong.json["errors"][0]["pointer"] == "/header/0"
+        other = await api.call("POST", "/endpoints/ports/tasks", {"port": 8001})
+        assert other.json["errors"][0]["pointer"] == "/port"
+        assert "8000, 9000" in other.json["detail"]
 
     run(body, data_dir=tmp_path)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.loopback import Asked, Site, answer, endpoint, run, site, until, worker
@@ -128,5 +129,40 @@ def test_an_aborted_attempt_has_failed(tmp_path: Path) -> None:
             seen = await attempts.look(holder, "t7-3", wait_s=1)
             assert (seen.seen, seen.reason) == (Seen.FAILED, "aborted")
             await attempts.close()
+
+    run(main)
+
+
+def test_a_task_goes_to_the_port_that_it_names(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker() as main_port, worker() as further:
+            entry = msgspec.structs.replace(main_port.entry(), ports=((8000, main_port.port), (9000, further.port)))
+            async with site(tmp_path, endpoint(entry)) as s:
+                attempts, holder = asking(s, tmp_path)
+                for lease, port in (("t7-3", 9000), ("t7-4", 8000), ("t7-5", None)):
+                    await attempts.begin(holder, a_task(lease=lease, port=port), b"x")
+                    assert (await attempts.look(holder, lease, wait_s=5)).status == 200
+                assert (len(further.asked), len(main_port.asked)) == (1, 2)
+                unknown = await attempts.begin(holder, a_task(lease="t7-6", port=9001), b"x")
+                assert (unknown.seen, unknown.kept) == (Seen.REFUSED, False)
+                await attempts.close()
+
+    run(main)
+
+
+def test_a_port_that_nobody_listens_at_is_the_workers_failure_and_leaves_it_in_use(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with worker() as closed:
+            pass
+        async with worker() as w:
+            entry = msgspec.structs.replace(w.entry(), ports=((8000, w.port), (9000, closed.port)))
+            async with site(tmp_path, endpoint(entry)) as s:
+                attempts, holder = asking(s, tmp_path)
+                await attempts.begin(holder, a_task(port=9000), b"x")
+                seen = await attempts.look(holder, "t7-3", wait_s=5)
+                assert (seen.seen, seen.reason) == (Seen.FAILED, "worker_failed")
+                await attempts.begin(holder, a_task(lease="t7-4"), b"x")
+                assert (await attempts.look(holder, "t7-4", wait_s=5)).status == 200
+                await attempts.close()
 
     run(main)

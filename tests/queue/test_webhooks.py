@@ -15,11 +15,25 @@ from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.errors import NotFound
 from stoker.domain.task import Delivery, DeliveryState, TaskNumber
 from stoker.net import GuardedSession
-from stoker.queue.webhooks import FAILURES_MAX, SENDING_TO_ONE_MAX, Outbox, signed
+from stoker.queue.forms import STANDARD, WebhookForm, signed
+from stoker.queue.webhooks import FAILURES_MAX, SENDING_TO_ONE_MAX, Outbox
 from stoker.store import deliveries
 from stoker.store.sqlite import InlineSqliteStore
 
 SECRET = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0"
+
+
+def _plain(delivery: Delivery, key: str | None, at: datetime) -> tuple[dict[str, str], bytes]:
+    headers = {"Content-Type": "application/json"} | ({} if key is None else {"X-API-Key": key})
+    return headers, b'{"retry_count": %d}' % (delivery.tries + 1)
+
+
+# As clouds have it that tell in their own words: a key as it is, and a list of times.
+PLAIN = WebhookForm(
+    body=lambda ending: b"{}",
+    request=_plain,
+    wait_s=lambda tries, chance, asked: dict(enumerate((60.0, 300.0, 900.0), 1)).get(tries),
+)
 
 
 class Receiver:
@@ -46,14 +60,15 @@ class Hall:
         self.store = InlineSqliteStore()
         self.session = GuardedSession(UrlRules.parse(rules))
         self.secrets = {"signing": SECRET}
-        self.outbox = Outbox(self.store, self.session, self.secret, clock=lambda: self.now, chance=lambda: 1.0)
+        forms = {"": STANDARD, "plain": PLAIN}
+        self.outbox = Outbox(self.store, self.session, self.key, forms, clock=lambda: self.now, chance=lambda: 1.0)
 
-    async def secret(self, project: ProjectId, name: str) -> str:
-        if name not in self.secrets:
-            raise NotFound(f"no secret {name!r}")
-        return self.secrets[name]
+    async def key(self, delivery: Delivery) -> str | None:
+        if delivery.secret is not None and delivery.secret not in self.secrets:
+            raise NotFound(f"no secret {delivery.secret!r}")
+        return None if delivery.secret is None else self.secrets[delivery.secret]
 
-    async def add(self, url: str, id: str = "msg_1") -> None:
+    async def add(self, url: str, id: str = "msg_1", *, form: str = "", secret: str | None = "signing") -> None:
         made = Delivery(
             id=id,
             number=0,
@@ -63,7 +78,8 @@ class Hall:
             project=ProjectId(1),
             event="task.succeeded",
             url=url,
-            secret="signing",
+            secret=secret,
+            form=form,
             payload='{"type":"task.succeeded","data":{"id":"tä"}}'.encode(),
             created_at=self.now,
             next_at=self.now,
@@ -255,7 +271,38 @@ def test_signatures_are_those_of_the_standard() -> None:
         next_at=0.0,
     )
     at = datetime.fromtimestamp(1614265330, UTC)
-    headers = signed(delivery, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", at)
+    headers, _ = signed(delivery, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", at)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     assert headers["webhook-timestamp"] == "1614265330"
     assert replace(delivery, tries=3).id == headers["webhook-id"]
+
+
+def test_a_form_of_another_cloud_says_what_each_try_carries_and_when_the_next_one_is() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=404)
+        await hall.add(receiver.url, form="plain")
+        times = []
+        while (delivery := await hall.get()).state is DeliveryState.PENDING:
+            hall.now = delivery.next_at
+            times.append(hall.now - 1_000.0)
+            await hall.sent()
+        assert times == [0.0, 60.0, 360.0, 1_260.0]
+        assert [payload for _, payload in receiver.got] == [b'{"retry_count": %d}' % n for n in (1, 2, 3, 4)]
+        assert {headers["X-API-Key"] for headers, _ in receiver.got} == {SECRET}
+        assert "webhook-id" not in receiver.got[0][0]
+        await hall.add(receiver.url, "msg_2", form="plain", secret=None)
+        await hall.sent()
+        assert "X-API-Key" not in receiver.got[-1][0]
+
+    run(body)
+
+
+def test_what_nobody_knows_how_to_write_is_given_up() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        await hall.add(receiver.url, form="gone")
+        await hall.sent()
+        delivery = await hall.get()
+        assert (delivery.state, receiver.got) == (DeliveryState.FAILED, [])
+        assert "form" in delivery.error
+
+    run(body)

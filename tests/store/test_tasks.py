@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from stoker.domain.access import Sealed
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.queueing import RetryPolicy
-from stoker.domain.task import Body, Delivery, Outcome, Task, TaskNumber, TaskState, WebhookSpec
+from stoker.domain.task import Body, Delivery, KeptKey, Outcome, Task, TaskNumber, TaskState, WebhookSpec
 from stoker.store import deliveries, tasks
 from stoker.store.base import Store
 from stoker.store.hot import base as hot
@@ -219,7 +220,9 @@ def test_ended_tasks_go_after_their_time_with_their_files_unless_a_webhook_is_on
             created_at=20.0,
             next_at=20.0,
         )
+        key = KeptKey(id="k", task=telling.number, sealed=Sealed(text="...", by="m"))
         await store.write(lambda tx: deliveries.add(tx, [pending]))
+        await store.write(lambda tx: tasks.add_keys(tx, [key]))
         assert await store.write(lambda tx: tasks.forget(tx, now=119.0, limit=9)) == []
         assert await store.write(lambda tx: tasks.forget(tx, now=9_999.0, limit=9)) == ["file-told"]
         assert await store.read(tasks.files) == {"file-telling", "file-runs"}
@@ -230,7 +233,9 @@ def test_ended_tasks_go_after_their_time_with_their_files_unless_a_webhook_is_on
         taken = replace(due, state=type(due.state).DELIVERED, tries=1, status=200, ended_at=21.0)
         await store.write(lambda tx: deliveries.save(tx, taken))
         assert await store.read(lambda tx: deliveries.of_task(tx, telling.number)) == (taken,)
+        assert await store.read(lambda tx: tasks.key(tx, "k")) is not None
         assert await store.write(lambda tx: tasks.forget(tx, now=9_999.0, limit=9)) == ["file-telling"]
+        assert await store.read(lambda tx: tasks.key(tx, "k")) is None, "a key stays as long as its task"
 
     place.run(body)
 

@@ -65,6 +65,7 @@ def entry_of(
                 slots=w.slots,
                 order=w.number,
                 draining=w.state is WorkerState.DRAINING or bool(w.unready),
+                ports=_ports(endpoint, w),
             )
             for w in sorted(live, key=lambda w: w.number)
             if w.state in _ROUTABLE and w.address is not None
@@ -87,6 +88,16 @@ def entry_of(
         backlog=spec.mode is not Mode.HTTP,
         tasks_only=spec.mode is Mode.QUEUE,
     )
+
+
+def _ports(endpoint: Endpoint, worker: Worker) -> tuple[tuple[int, int], ...]:
+    """Its own ports; of one that runs an older launch only the main one is known."""
+    launch = endpoint.launches.get(worker.pool)
+    if endpoint.spec.mode is Mode.HTTP or launch is None or worker.placement is None:
+        return ()
+    if worker.revision not in endpoint.alike.get(worker.pool, ()):
+        return ()
+    return tuple(launch.mapped(worker.placement).items())
 
 
 def _addresses(endpoint: Endpoint, domains: Sequence[str]) -> tuple[AddressEntry, ...]:

@@ -19,6 +19,7 @@ from stoker.domain.errors import NotFound, Unavailable
 from stoker.domain.secrets import RegistryLogin
 from stoker.domain.worker import WorkerSpec
 from stoker.store import secrets as rows
+from stoker.store import tasks as task_rows
 from stoker.store.base import Store
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,13 @@ class Vault:
         if found is None or found.name != name:
             raise NotFound(f"no secret {name[:64]!r}; `stoker secrets ls` lists those there are")
         return self.open("secret", found.id, found.sealed)
+
+    async def task_key(self, id: str) -> str:
+        """The key that came with a task for its webhook. Raises `NotFound`, `Unavailable`."""
+        found = await self._store.read(lambda tx: task_rows.key(tx, id))
+        if found is None:
+            raise NotFound("the key that came with this task is gone")
+        return self.open("webhook", found.id, found.sealed)
 
     async def registry(self, project: ProjectId, name: str) -> RegistryLogin:
         """The log-in of the project's registry credential. Raises `NotFound`, `Unavailable`."""

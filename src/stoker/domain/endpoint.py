@@ -102,6 +102,11 @@ class LaunchSpec:
             within("/launch/port", self.port, 1, 65_535)
         self._check_ports()
 
+    @property
+    def declared(self) -> tuple[int, ...]:
+        """All ports that are declared, the main one first."""
+        return () if self.port is None else (self.port, *self.ports)
+
     def _check_ports(self) -> None:
         if self.ports and self.port is None:
             raise Invalid.at("/launch/ports", "further ports need a port that requests go to")

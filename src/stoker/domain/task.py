@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from stoker.domain.access import Sealed
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.errors import Invalid
 from stoker.domain.limits import within
@@ -27,6 +28,7 @@ HEADERS_MAX = 64
 HEADER_CHARS_MAX = 4_096
 TARGET_CHARS_MAX = 4_096
 URL_CHARS_MAX = 2_048
+KEY_CHARS_MAX = 1_024
 REASON_CHARS_MAX = 1_000
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 _METHOD = re.compile(r"[A-Z]{1,20}\Z")
@@ -103,10 +105,15 @@ class OnDuplicate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSpec:
-    """Where the end of a task is told. `secret` names the secret of the project that signs it."""
+    """Where the end of a task is told. `secret` names the secret of the project that signs it; `key` is the id of a key
+    that came with the task and is kept encrypted. `form` names who wrote it down: the empty one is Stoker's own, which
+    is always signed.
+    """
 
     url: str
-    secret: str
+    secret: str | None = None
+    key: str | None = None
+    form: str = ""
     events: tuple[str, ...] = EVENTS
 
     def __post_init__(self) -> None:
@@ -128,13 +135,16 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDraft:
-    """What a caller asks for. Left out (`None`) is as the endpoint says. `input` is the request's body."""
+    """What a caller asks for. Left out (`None`) is as the endpoint says. `input` is the request's body. `webhook_key`
+    is a key itself, where `webhook_secret` names one; `webhook_form` is for faces that speak for another cloud.
+    """
 
     input: bytes
     content_type: str
     id: str | None = None
     method: str = "POST"
     target: str | None = None
+    port: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     priority: int = 0
     ttl_s: float | None = None
@@ -142,6 +152,8 @@ class TaskDraft:
     retries: RetryPolicy | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = None
+    webhook_key: str | None = field(default=None, repr=False)
+    webhook_form: str = ""
     webhook_events: tuple[str, ...] | None = None
     on_duplicate: OnDuplicate = OnDuplicate.SAME
 
@@ -152,6 +164,8 @@ class TaskDraft:
             raise Invalid.at("/method", "a method is a word of capital letters")
         if self.target is not None:
             check_target("/path", self.target)
+        if self.port is not None:
+            within("/port", self.port, 1, 65_535)
         within("/priority", self.priority, -PRIORITY_MAX, PRIORITY_MAX)
         if self.ttl_s is not None:
             within("/ttl_s", self.ttl_s, 1, 2_592_000)
@@ -159,6 +173,10 @@ class TaskDraft:
             within("/execution_timeout_s", self.execution_timeout_s, 0.1, 604_800)
         if len(self.content_type) > 255 or not _printable(self.content_type):
             raise Invalid.at("/content_type", "a content type has at most 255 printable characters")
+        if self.webhook_key is not None and not (0 < len(self.webhook_key) <= KEY_CHARS_MAX):
+            raise Invalid.at("/webhook/key", f"a key has between 1 and {KEY_CHARS_MAX} characters")
+        if self.webhook_key is not None and self.webhook_secret is not None:
+            raise Invalid.at("/webhook/key", "either a key or the name of a secret")
         self._check_headers()
 
     def _check_headers(self) -> None:
@@ -193,7 +211,8 @@ class Task:
     `id` is unique at its endpoint; `number` everywhere. `not_before` is when it may be attempted; `expires_at` counts
     until it is first started. `attempts` are those that a worker had; `deliveries` counts leases as well that came to
     nothing. While it runs, `lease` is the id of its attempt, held by `holder` until `lease_until`. `status`, `worker`
-    and `reason` are those of the last attempt. `cancelling`: it is to end as soon as it can.
+    and `reason` are those of the last attempt. `cancelling`: it is to end as soon as it can. `port` is one that the
+    endpoint declares, where it is not the one that requests go to.
     """
 
     number: TaskNumber
@@ -229,6 +248,7 @@ class Task:
     result: Body | None = None
     result_type: str | None = None
     retry_of: str | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +275,8 @@ class DeliveryState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A webhook to be sent: written with the state that it tells of. `payload` never changes, nor does `id`, so that
-    its receiver can tell a repetition. `secret` names what it is signed with.
+    its receiver can tell a repetition. `secret` names what it is signed with, or `key` is the id of it; `form` is as in
+    `WebhookSpec`.
     """
 
     id: str
@@ -266,7 +287,7 @@ class Delivery:
     project: ProjectId
     event: str
     url: str
-    secret: str
+    secret: str | None
     payload: bytes
     created_at: float
     next_at: float
@@ -275,6 +296,17 @@ class Delivery:
     status: int | None = None
     error: str = ""
     ended_at: float | None = None
+    key: str | None = None
+    form: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptKey:
+    """A key that came with a task, encrypted. `id` is what its webhook says of it."""
+
+    id: str
+    task: TaskNumber
+    sealed: Sealed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ _OVER: Final = 5
 class Exchange:
     """One request. With an `admission` it is inference and asks for a slot; without, it goes to control.
 
+    `port` is the declared one that a task goes to, where it is not the worker's main one.
     `head` is the upstream's head without framing. `key` is the id of the key that it came with. `sandboxed`: the answer
     is a page on the main host.
     """
@@ -51,6 +52,7 @@ class Exchange:
         "_openai",
         "_opening",
         "_pool",
+        "_port",
         "_quota",
         "_resent",
         "_sandboxed",
@@ -83,6 +85,7 @@ class Exchange:
         sandboxed: bool = False,
         openai: bool = False,
         task: bool = False,
+        port: int | None = None,
     ) -> None:
         self.request = request
         self.downstream = downstream
@@ -94,6 +97,7 @@ class Exchange:
         if admission is not None:
             hold_s = 0.0 if task else request.hold_s
             self._turn = Turn(self, hold_s=hold_s, pin=pin, session=request.session, hint=request.worker, task=task)
+        self._port = port
         self._quota = quota
         self._share: Share | None = None
         self._sandboxed = sandboxed
@@ -141,7 +145,14 @@ class Exchange:
         if self._share is not None:
             self._share.let_go()
         self._trace.admitted_at = self._gateway.time()
-        self._go(self._gateway.upstreams.pool(worker))
+        place = worker if self._port is None else worker.at(self._port)
+        if place is not None:
+            self._go(self._gateway.upstreams.pool(place))
+            return
+        self._trace.refused(503)
+        self._over(failed=False)
+        detail = f"this worker has no port that was declared as {self._port}"
+        self.downstream.answer(answers.failure(503, "worker_unavailable", detail, openai=self._openai))
 
     def refused(self, refusal: Refusal) -> None:
         """Admission will not serve it."""
@@ -197,6 +208,10 @@ class Exchange:
         if self._admission is None:
             self._over(failed=True)
             self.downstream.answer(_control_unavailable(detail))
+            return
+        if self._port is not None:
+            # It says nothing of the port that other requests go to.
+            self._fail(502, "worker_failed", f"nobody listens at the port declared as {self._port}: {detail}")
             return
         turn = self._turn
         assert turn is not None

@@ -1,6 +1,6 @@
 """The internal listener: control's way to have attempts of tasks made. A Unix socket for its owner alone, HTTP/1.1.
 
-    POST   /attempts/{id}?endpoint=ID&method=POST&target=%2Fpath[&total_s=N]   headers and body are the task's
+    POST   /attempts/{id}?endpoint=ID&method=POST&target=%2Fpath[&total_s=N][&port=N]   headers and body are the task's
            `task`, `attempt` and `delivery` are told to the worker, as X-Stoker-Task-Id, -Attempt and -Delivery
            202 it runs; 200 there is one with this id already; 409, 404, 429 or 503 with a reason: it was not begun
     GET    /attempts                        200 {"attempts": [state, ...]}
@@ -181,7 +181,8 @@ class Internal:
             keep_own_cookies=False,
         )
         limits = _limits(admission.entry, values)
-        attempt.exchange = Exchange(self._hub, task, attempt, head, limits, admission=admission, task=True)
+        port = _port(values)
+        attempt.exchange = Exchange(self._hub, task, attempt, head, limits, admission=admission, task=True, port=port)
         attempt.exchange.start()
         attempt.note_worker()
         if attempt.state == "refused":
@@ -205,6 +206,8 @@ class Internal:
             return answers.failure(400, "bad_request", "method and target are those of a request", openai=False)
         if total_s is not None and _seconds(total_s) is None:
             return answers.failure(400, "bad_request", "total_s is a number of seconds", openai=False)
+        if values.get("port", "") and _port(values) is None:
+            return answers.failure(400, "bad_request", "port is a number", openai=False)
         return None
 
 
@@ -309,6 +312,11 @@ def state_of(attempt: Attempt, now: float) -> dict[str, object]:
 
 def _state_line(attempt: Attempt) -> bytes:
     return b"X-Stoker-Attempt: %b\r\n" % attempt.state.encode()
+
+
+def _port(values: dict[str, str]) -> int | None:
+    text = values.get("port", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None
 
 
 def _seconds(text: str) -> float | None:

@@ -18,8 +18,9 @@ from stoker.gateway.quotas import Quotas
 from stoker.gateway.reports import Reporter
 from stoker.gateway.reservations import Reservations
 from stoker.gateway.table import Table, TableFile
+from stoker.gateway.workers import Place
 from stoker.link.client import LinkClient
-from stoker.link.messages import Delta, EndpointEntry, ReservationEntry, Snapshot
+from stoker.link.messages import Delta, EndpointEntry, ReservationEntry, Snapshot, WorkerEntry
 from stoker.paths import Paths
 
 log = structlog.get_logger(__name__)
@@ -122,15 +123,20 @@ class Keeper:
         known = {worker.id: (worker.host, worker.port) for worker in entry.workers if not worker.draining}
         for worker in admission.entry.workers:
             if known.get(worker.id) != (worker.host, worker.port):
-                self._upstreams.drop(worker)
+                self._drop(worker)
         admission.update(entry, self._time())
 
     def _withdraw(self, endpoint: str) -> None:
         admission = self.admissions.get(endpoint)
         if admission is not None:
             for worker in admission.entry.workers:
-                self._upstreams.drop(worker)
+                self._drop(worker)
             admission.close(self._time())
+
+    def _drop(self, worker: WorkerEntry) -> None:
+        self._upstreams.drop(worker)
+        for _, own in worker.ports:
+            self._upstreams.drop(Place(worker.id, worker.host, own))
 
     def worker_down(self, admission: Admission, worker: Worker, detail: str) -> None:
         """A worker refused a connection."""

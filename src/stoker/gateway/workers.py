@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from stoker.link.messages import ReservationEntry, WorkerEntry
 
 # A worker that cut a request may be dying: its sockets close one after the other, and what is sent to it in between is
 # lost. A new connection after this long is either taken by a living worker or refused.
 REST_S = 0.05
+
+
+class Place(NamedTuple):
+    """One address of a worker."""
+
+    id: str
+    host: str
+    port: int
 
 
 class Worker:
@@ -33,6 +42,7 @@ class Worker:
         "order",
         "place",
         "port",
+        "ports",
         "reserved",
         "rests_until",
         "slots",
@@ -51,10 +61,16 @@ class Worker:
         """Adopt what the table says now."""
         self.host = entry.host
         self.port = entry.port
+        self.ports = entry.ports
         self.slots = entry.slots
         self.order = entry.order
         self.draining = entry.draining
         self.down = False
+
+    def at(self, declared: int) -> Place | None:
+        """Where it listens for what was declared as this port, if that is known."""
+        own = dict(self.ports).get(declared)
+        return None if own is None else Place(self.id, self.host, own)
 
     @property
     def open(self) -> bool:

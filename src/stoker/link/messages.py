@@ -34,7 +34,9 @@ class Hello(Message, tag="hello", frozen=True):
 
 
 class WorkerEntry(msgspec.Struct, omit_defaults=True, frozen=True):
-    """A worker that may get requests, or that still finishes some (`draining`). `order` sorts the oldest first."""
+    """A worker that may get requests, or that still finishes some (`draining`). `order` sorts the oldest first. `ports`
+    has its own port for each that was declared, where tasks may name one.
+    """
 
     id: str
     host: str
@@ -42,6 +44,7 @@ class WorkerEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     slots: int
     order: int
     draining: bool = False
+    ports: tuple[tuple[int, int], ...] = ()
 
 
 class AddressEntry(msgspec.Struct, omit_defaults=True, frozen=True):

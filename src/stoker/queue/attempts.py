@@ -139,6 +139,7 @@ class SocketAttempts:
                 "task": task.id,
                 "attempt": str(task.attempts + 1),
                 "delivery": str(task.deliveries),
+                "port": "" if task.port is None else str(task.port),
             }
         ).raw_query_string
         headers = {"Host": "localhost", **dict(task.headers)}

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Connection
 
 from stoker.domain.task import Delivery, Task, TaskState
 from stoker.queue.backlog import Backlog
+from stoker.queue.forms import STANDARD, Ending, WebhookForm, json_of
 from stoker.store import deliveries
 from stoker.store import tasks as rows
 from stoker.store.base import Store
 
 
 class Ends:
-    """One for all queues. `told` is called when a webhook is to be sent. `link(task)` is where its result is."""
+    """One for all queues. `told` is called when a webhook is to be sent. `link(task)` is where its result is; `forms`
+    are those that webhooks are written in, by name.
+    """
 
     def __init__(
         self,
@@ -30,6 +30,7 @@ class Ends:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         link: Callable[[Task], str],
+        forms: Mapping[str, WebhookForm],
     ) -> None:
         self.told: Callable[[], None] = lambda: None
         self._store = store
@@ -37,6 +38,7 @@ class Ends:
         self._clock = clock
         self._new_id = new_id
         self._link = link
+        self._forms = forms
         self._waiting: dict[int, set[asyncio.Event]] = {}
 
     def delivery(self, ended: Task) -> Delivery | None:
@@ -45,6 +47,8 @@ class Ends:
         if ended.webhook is None or event not in ended.webhook.events:
             return None
         now = self._clock()
+        form = self._forms.get(ended.webhook.form, STANDARD)
+        ending = Ending(task=ended, event=event, result=json_of(ended), link=self._link(ended), at=now)
         return Delivery(
             id=f"msg_{self._new_id()}",
             number=0,
@@ -55,7 +59,9 @@ class Ends:
             event=event,
             url=ended.webhook.url,
             secret=ended.webhook.secret,
-            payload=payload_of(ended, event, link=self._link(ended), now=now),
+            key=ended.webhook.key,
+            form=ended.webhook.form,
+            payload=form.body(ending),
             created_at=now,
             next_at=now,
         )
@@ -104,41 +110,3 @@ class Ends:
                 watchers.discard(event)
                 if not watchers:
                     del self._waiting[number]
-
-
-def payload_of(ended: Task, event: str, *, link: str, now: float) -> bytes:
-    """What a webhook says. A small result that is JSON stands in it; every one is at `result_url`."""
-    data: dict[str, Any] = {
-        "id": ended.id,
-        "endpoint": ended.endpoint,
-        "state": ended.state.value,
-        "attempts": ended.attempts,
-        "status": ended.status,
-        "reason": ended.reason or None,
-        "created_at": _iso(ended.created_at),
-        "started_at": _iso(ended.started_at),
-        "ended_at": _iso(ended.ended_at),
-        "result": _json_of(ended),
-        "result_url": link if ended.result is not None else None,
-    }
-    return json.dumps({"type": event, "timestamp": _iso(now), "data": data}, ensure_ascii=False).encode()
-
-
-def _json_of(ended: Task) -> Any:
-    kind = (ended.result_type or "").partition(";")[0].strip().lower()
-    inline = None if ended.result is None else ended.result.inline
-    if inline is None or not (kind == "application/json" or kind.endswith("+json")):
-        return None
-    try:
-        value = json.loads(inline)
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        # It says JSON and is none: whoever wants it as it is finds it at its address.
-        return None
-    return value
-
-
-def _iso(at: float | None) -> str | None:
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

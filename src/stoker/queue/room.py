@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stoker.control.fleet import Fleet
@@ -10,12 +10,14 @@ from stoker.control.loop import Loop
 from stoker.control.vault import Vault
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.task import Task
+from stoker.domain.task import Delivery, Task
 from stoker.net import GuardedSession
 from stoker.queue.attempts import Attempts
 from stoker.queue.backlog import Backlog
 from stoker.queue.dispatcher import Dispatcher
+from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
+from stoker.queue.forms import STANDARD, WebhookForm
 from stoker.queue.spool import Spool
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
@@ -39,16 +41,25 @@ class Queue:
         url: str,
         clock: Callable[[], float],
         new_id: Callable[[], str],
+        forms: Mapping[str, WebhookForm],
     ) -> None:
-        """`folder` is for bodies that are too large for the database; the rest is as in `Dispatcher`."""
+        """`folder` is for bodies that are too large for the database; `forms` are those of webhooks beside Stoker's
+        own, by name; the rest is as in `Dispatcher`.
+        """
         store, spool = fleet.store, Spool(folder)
         self.backlog = Backlog()
         self._session = GuardedSession(rules)
 
+        async def key(delivery: Delivery) -> str | None:
+            if delivery.key is not None:
+                return await vault.task_key(delivery.key)
+            return None if delivery.secret is None else await vault.secret(delivery.project, delivery.secret)
+
         def link(task: Task) -> str:
             return f"{url}/api/v1/endpoints/{task.endpoint}/tasks/{task.id}/result"
 
-        ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link)
+        known = {"": STANDARD, **forms}
+        ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link, forms=known)
         self.dispatcher = Dispatcher(
             store,
             fleet,
@@ -61,11 +72,10 @@ class Queue:
             changed=changed,
             clock=clock,
         )
-        self.tasks = Tasks(
-            store, fleet, self.backlog, self.dispatcher, spool, ends, rules=rules, clock=clock, new_id=new_id
-        )
+        drafts = Drafts(rules, known, lambda id, key: vault.seal("webhook", id, key), clock, new_id)
+        self.tasks = Tasks(store, fleet, self.backlog, self.dispatcher, spool, ends, vault, drafts, clock=clock)
         self._tidying = Tidying(store, fleet, self.backlog, spool, ends, clock=clock)
-        self._outbox = Outbox(store, self._session, vault.secret, clock=clock)
+        self._outbox = Outbox(store, self._session, key, known, clock=clock)
         ends.told = self._outbox.wake
 
     async def start(self) -> None:

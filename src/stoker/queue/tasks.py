@@ -6,56 +6,42 @@ What is answered is on disk. Faces call this; the dispatcher does the rest.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from stoker.control import audit
 from stoker.control.fleet import Fleet
+from stoker.control.vault import Vault
 from stoker.domain.access import Principal
-from stoker.domain.addresses import UrlRefused, UrlRules
-from stoker.domain.authorisation import Action, admit, authorise
-from stoker.domain.endpoint import Endpoint, EndpointId, Phase
-from stoker.domain.errors import Conflict, Invalid, NotFound, Problem, Saturated
-from stoker.domain.queueing import Mode
+from stoker.domain.authorisation import Action, authorise
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.errors import Conflict, Invalid, NotFound, Saturated
+from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import (
     BATCH_MAX,
-    INPUT_BYTES_MAX,
     Attempt,
-    Body,
     Delivery,
     DeliveryState,
-    OnDuplicate,
     QueueView,
     Task,
     TaskDraft,
-    TaskNumber,
     TaskState,
-    WebhookSpec,
 )
 from stoker.queue.backlog import Backlog
 from stoker.queue.dispatcher import Dispatcher
+from stoker.queue.drafts import Drafts, Submitted, at
 from stoker.queue.ends import Ends
 from stoker.queue.spool import Spool
 from stoker.store import audit as audit_rows
 from stoker.store import deliveries
-from stoker.store import secrets as secret_rows
 from stoker.store import tasks as rows
 from stoker.store.base import Store
 
 WAIT_S_MAX = 55.0
 PURGE_STEP = 500
 CANCEL_TRIES_MAX = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
-    """A task, and whether this submission made it."""
-
-    task: Task
-    created: bool
 
 
 class Tasks:
@@ -71,10 +57,10 @@ class Tasks:
         dispatcher: Dispatcher,
         spool: Spool,
         ends: Ends,
+        vault: Vault,
+        drafts: Drafts,
         *,
-        rules: UrlRules,
         clock: Callable[[], float],
-        new_id: Callable[[], str],
     ) -> None:
         self._store = store
         self._fleet = fleet
@@ -82,9 +68,9 @@ class Tasks:
         self._dispatcher = dispatcher
         self._spool = spool
         self._ends = ends
-        self._rules = rules
+        self._vault = vault
+        self._drafts = drafts
         self._clock = clock
-        self._new_id = new_id
         # Being written: they count against the backlog as well.
         self._arriving: dict[EndpointId, int] = {}
 
@@ -100,7 +86,7 @@ class Tasks:
         endpoint = self._endpoint(by, reference, Action.TASK_SUBMIT)
         if not 1 <= len(drafts) <= BATCH_MAX:
             raise Invalid.at("/tasks", f"between 1 and {BATCH_MAX} tasks at a time")
-        self._check(by, endpoint, drafts)
+        self._drafts.check(by, endpoint, drafts)
         arriving = self._arriving.get(endpoint.id, 0) + len(drafts)
         if self._backlog.queued(endpoint.id) + arriving > endpoint.spec.queue.backlog_max:
             raise Saturated(f"{endpoint.spec.queue.backlog_max} tasks wait already, which is queue.backlog_max")
@@ -110,30 +96,12 @@ class Tasks:
         finally:
             self._arriving[endpoint.id] -= len(drafts)
 
-    def _check(self, by: Principal, endpoint: Endpoint, drafts: Sequence[TaskDraft]) -> None:
-        if endpoint.spec.mode is Mode.HTTP:
-            raise Conflict("the endpoint takes no tasks: set its mode to queue or mixed")
-        if endpoint.phase is Phase.DELETING:
-            raise Conflict("the endpoint is being deleted")
-        for index, draft in enumerate(drafts):
-            if len(draft.input) > INPUT_BYTES_MAX:
-                raise Invalid.at(_at(drafts, index, "input"), f"an input has at most {INPUT_BYTES_MAX} bytes")
-            if draft.webhook_secret not in (None, endpoint.spec.webhooks.secret):
-                admit(by, Action.SECRET_USE)
-            url = draft.webhook_url
-            if url is not None:
-                try:
-                    self._rules.check(url)
-                except UrlRefused as exc:
-                    at = _at(drafts, index, "webhook/url")
-                    raise Invalid(str(exc), problems=(Problem(at, str(exc)),)) from exc
-
     async def _add(self, by: Principal, endpoint: Endpoint, drafts: Sequence[TaskDraft]) -> list[Submitted]:
-        made = [self._made(endpoint, draft, _at(drafts, index, "")) for index, draft in enumerate(drafts)]
+        made = [self._drafts.made(endpoint, draft, at(drafts, index, "")) for index, draft in enumerate(drafts)]
         kept = [replace(task, input=await self._spool.keep(task.input.inline or b"")) for task in made]
         files = {task.input.file for task in kept if task.input.file is not None}
         try:
-            result = await self._store.write(lambda tx: _added(tx, endpoint, drafts, kept))
+            result = await self._store.write(lambda tx: self._drafts.add(tx, endpoint, drafts, kept))
         except BaseException:
             await self._spool.remove(files)
             raise
@@ -144,31 +112,9 @@ class Tasks:
             self._dispatcher.added(endpoint.id)
         return result
 
-    def _made(self, endpoint: Endpoint, draft: TaskDraft, pointer: str) -> Task:
-        now, queue = self._clock(), endpoint.spec.queue
-        ttl_s = draft.ttl_s if draft.ttl_s is not None else queue.ttl_s
-        target = draft.target or queue.path
-        return Task(
-            number=TaskNumber(0),
-            id=draft.id or self._new_id(),
-            endpoint=endpoint.id,
-            project=endpoint.project,
-            state=TaskState.QUEUED,
-            priority=draft.priority,
-            method=draft.method,
-            target=target,
-            headers=draft.headers,
-            content_type=draft.content_type,
-            input=Body(size=len(draft.input), inline=draft.input),
-            digest=_digest(draft, target),
-            retries=draft.retries or queue.retries,
-            execution_timeout_s=draft.execution_timeout_s or queue.execution_timeout_s,
-            retention_s=queue.retention_s,
-            created_at=now,
-            not_before=now,
-            expires_at=None if ttl_s is None else now + ttl_s,
-            webhook=_webhook(endpoint, draft, pointer),
-        )
+    def retries(self, by: Principal, reference: str) -> RetryPolicy:
+        """How tasks of the endpoint are tried again that do not say otherwise."""
+        return self._endpoint(by, reference, Action.TASK_SUBMIT).spec.queue.retries
 
     # Looking
 
@@ -271,12 +217,15 @@ class Tasks:
             content_type=task.content_type,
             method=task.method,
             target=task.target,
+            port=task.port,
             headers=task.headers,
             priority=task.priority,
             execution_timeout_s=task.execution_timeout_s,
             retries=task.retries,
             webhook_url=None if webhook is None else webhook.url,
             webhook_secret=None if webhook is None else webhook.secret,
+            webhook_key=None if webhook is None or webhook.key is None else await self._vault.task_key(webhook.key),
+            webhook_form="" if webhook is None else webhook.form,
             webhook_events=None if webhook is None else webhook.events,
         )
         return (await self.submit(by, reference, draft)).task
@@ -373,58 +322,6 @@ class Tasks:
             by, Action.QUEUE_CHANGE, at=self._clock(), target=endpoint.id, name=endpoint.spec.name, after=after
         )
         audit_rows.add(tx, draft)
-
-
-def _at(drafts: Sequence[TaskDraft], index: int, field: str) -> str:
-    """The place of a field in what the caller sent."""
-    prefix = f"/tasks/{index}" if len(drafts) > 1 else ""
-    return f"{prefix}/{field}" if field else prefix
-
-
-def _webhook(endpoint: Endpoint, draft: TaskDraft, pointer: str) -> WebhookSpec | None:
-    webhooks = endpoint.spec.webhooks
-    url, secret = draft.webhook_url or webhooks.url, draft.webhook_secret or webhooks.secret
-    if url is None:
-        return None
-    if secret is None:
-        raise Invalid.at(f"{pointer}/webhook/secret", "webhooks are signed: name a secret of the project")
-    return WebhookSpec(
-        url=url, secret=secret, events=webhooks.events if draft.webhook_events is None else draft.webhook_events
-    )
-
-
-def _digest(draft: TaskDraft, target: str) -> str:
-    """What makes two tasks of one id the same."""
-    parts = [draft.method, target, draft.content_type, *(f"{name.lower()}:{value}" for name, value in draft.headers)]
-    return hashlib.sha256("\n".join(parts).encode() + b"\0" + draft.input).hexdigest()
-
-
-def _added(tx: Connection, endpoint: Endpoint, drafts: Sequence[TaskDraft], made: Sequence[Task]) -> list[Submitted]:
-    for name in {task.webhook.secret for task in made if task.webhook is not None}:
-        found = secret_rows.find_secret(tx, name, project=endpoint.project)
-        if found is None or found.name != name:
-            raise Invalid.at("/webhook/secret", f"there is no secret {name[:64]!r}: stoker secrets set NAME")
-    before = rows.known(tx, endpoint.id, [draft.id for draft in drafts if draft.id is not None])
-    new: dict[str, Task] = {}
-    for draft, task in zip(drafts, made, strict=True):
-        known = before.get(task.id) or new.get(task.id)
-        if known is None:
-            new[task.id] = task
-        elif draft.on_duplicate is OnDuplicate.REFUSE:
-            raise Conflict(f"there is a task {task.id!r} already")
-        elif draft.on_duplicate is OnDuplicate.SAME and known.digest != task.digest:
-            raise Conflict(f"there is a task {task.id!r} already, and it asks for something else")
-    numbers = rows.add(tx, list(new.values()))
-    numbered = {
-        task.id: replace(task, number=TaskNumber(number)) for task, number in zip(new.values(), numbers, strict=True)
-    }
-    told: set[str] = set()
-    result = []
-    for task in made:
-        created = task.id in numbered and task.id not in told
-        told.add(task.id)
-        result.append(Submitted(task=numbered.get(task.id) or before[task.id], created=created))
-    return result
 
 
 def _found(tx: Connection, endpoint: EndpointId, id: str) -> Task:

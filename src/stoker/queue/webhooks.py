@@ -1,4 +1,4 @@
-"""The outbox: sends the webhooks that were recorded with the ends of tasks, signed as standardwebhooks.com says.
+"""The outbox: sends the webhooks that were recorded with the ends of tasks, in the form that each was written in.
 
 Each at least once, with the same id and content every time, until its receiver takes it, is gone (410) or a day has
 passed. Receivers have limits and a circuit breaker of their own each, so that a dead one delays nobody else.
@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-from standardwebhooks.webhooks import Webhook
 
 from stoker.control.loop import Loop
 from stoker.domain.addresses import UrlRefused
-from stoker.domain.endpoint import ProjectId
 from stoker.domain.errors import StokerError
 from stoker.domain.task import Delivery, DeliveryState
 from stoker.net import GuardedSession, TooLarge
-from stoker.policy.retries import WEBHOOK_GIVE_UP_S, webhook_wait_s
+from stoker.queue.forms import WebhookForm
 from stoker.store import deliveries as rows
 from stoker.store.base import Store
 
@@ -33,7 +31,6 @@ log = structlog.get_logger(__name__)
 PERIOD_S: Final = 1.0
 SENDING_MAX: Final = 64
 SENDING_TO_ONE_MAX: Final = 8
-TRY_S: Final = 15.0
 ANSWER_BYTES_MAX: Final = 16 * 1024
 ERROR_CHARS_MAX: Final = 500
 # So many failures in a row open a receiver's circuit: then one try at a time, with growing pauses.
@@ -75,16 +72,20 @@ class Outbox:
         self,
         store: Store,
         session: GuardedSession,
-        secret: Callable[[ProjectId, str], Awaitable[str]],
+        key: Callable[[Delivery], Awaitable[str | None]],
+        forms: Mapping[str, WebhookForm],
         *,
         clock: Callable[[], float],
         chance: Callable[[], float] = random.random,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`secret(project, name)` is the value of a secret. `wall()` is the time that signatures carry."""
+        """`key(delivery)` is what it is signed with; `forms` are those that webhooks are written in, by name. `wall()`
+        is the time that signatures carry.
+        """
         self._store = store
         self._session = session
-        self._secret = secret
+        self._key = key
+        self._forms = forms
         self._clock = clock
         self._chance = chance
         self._wall = wall
@@ -143,10 +144,13 @@ class Outbox:
             self.loop.wake()
 
     async def _tried(self, delivery: Delivery) -> _Reply:
+        form = self._forms.get(delivery.form)
+        if form is None:
+            return _Reply(None, f"nothing here writes webhooks in the form {delivery.form!r}", final=True)
         try:
-            headers = signed(delivery, await self._secret(delivery.project, delivery.secret), self._wall())
+            headers, body = form.request(delivery, await self._key(delivery), self._wall())
             async with self._session.request(
-                "POST", delivery.url, headers=headers, body=delivery.payload, timeout_s=TRY_S, redirects_max=0
+                "POST", delivery.url, headers=headers, body=body, timeout_s=form.try_s, redirects_max=0
             ) as answer:
                 try:
                     await answer.body(bytes_max=ANSWER_BYTES_MAX)
@@ -164,10 +168,11 @@ class Outbox:
         after = replace(delivery, tries=tries, status=reply.status, error=reply.error[:ERROR_CHARS_MAX])
         if not reply.error:
             return replace(after, state=DeliveryState.DELIVERED, ended_at=now)
-        next_at = now + webhook_wait_s(tries, self._chance(), reply.retry_after_s)
-        if reply.final or next_at - delivery.created_at > WEBHOOK_GIVE_UP_S:
+        form = self._forms.get(delivery.form)
+        wait_s = None if reply.final or form is None else form.wait_s(tries, self._chance(), reply.retry_after_s)
+        if wait_s is None or form is None or now + wait_s - delivery.created_at > form.give_up_s:
             return replace(after, state=DeliveryState.FAILED, ended_at=now)
-        return replace(after, next_at=next_at)
+        return replace(after, next_at=now + wait_s)
 
     def _note(self, origin: str, reply: _Reply) -> None:
         # A receiver that answers lives, whatever it says, unless that is of its own trouble.
@@ -177,19 +182,6 @@ class Outbox:
         if len(self._circuits) >= CIRCUITS_MAX:
             self._circuits.pop(next(iter(self._circuits)))
         self._circuits.setdefault(origin, _Circuit()).failed(self._clock())
-
-
-def signed(delivery: Delivery, secret: str, at: datetime) -> dict[str, str]:
-    """The headers of one try. A secret that begins with `whsec_` has its key in base64, as the standard has it; any
-    other one is the key itself.
-    """
-    webhook = Webhook(secret if secret.startswith("whsec_") else secret.encode())
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": delivery.id,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": webhook.sign(delivery.id, at, delivery.payload.decode()),
-    }
 
 
 def _reply_of(status: int, retry_after: str | None) -> _Reply:

@@ -18,6 +18,7 @@ from stoker.store.tables import (
     models,
     projects,
     secrets,
+    task_keys,
     tasks,
     templates,
     volumes,
@@ -74,6 +75,7 @@ def remove(tx: Connection, project: ProjectId) -> None:
     tx.execute(delete(idempotency).where(idempotency.c.project == project))
     of_project = select(tasks.c.number).where(tasks.c.project == project)
     tx.execute(delete(attempts).where(attempts.c.task.in_(of_project)))
+    tx.execute(delete(task_keys).where(task_keys.c.task.in_(of_project)))
     tx.execute(delete(deliveries).where(deliveries.c.project == project))
     tx.execute(delete(tasks).where(tasks.c.project == project))
     tx.execute(delete(projects).where(projects.c.id == project))

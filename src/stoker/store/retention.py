@@ -61,6 +61,7 @@ LASTING: Mapping[str, str] = {
     "tasks": "for their endpoint's `queue.retention_s` after their end, forgotten by the queue",
     "attempts": "as long as their task",
     "deliveries": "as long as their task",
+    "task_keys": "as long as their task",
     "pauses": "until its owner resumes it, or the endpoint is gone",
     "weights": "as long as a model names them, and within the cache's size",
     "credentials": "until its owner deletes it",

@@ -11,10 +11,15 @@ from stoker.domain.access import Sealed
 from stoker.domain.endpoint import EndpointSpec, ProjectId
 from stoker.domain.secrets import Credential, Secret
 from stoker.store import endpoints as endpoint_rows
-from stoker.store.tables import credentials, endpoints, keys, secrets
+from stoker.store.tables import credentials, endpoints, keys, secrets, task_keys
 
 # Where something encrypted is stored, and what its place is called when it is encrypted.
-SEALED: tuple[tuple[str, Table], ...] = (("secret", secrets), ("credential", credentials), ("key", keys))
+SEALED: tuple[tuple[str, Table], ...] = (
+    ("secret", secrets),
+    ("credential", credentials),
+    ("key", keys),
+    ("webhook", task_keys),
+)
 
 
 def place_of(kind: str, id: str) -> str:

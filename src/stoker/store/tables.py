@@ -305,6 +305,7 @@ tasks = Table(
     Column("worker", String(36)),
     Column("reason", Text, nullable=False),
     Column("method", String(20), nullable=False),
+    Column("port", Integer),
     Column("target", Text, nullable=False),
     Column("headers", Text, nullable=False),
     Column("content_type", String(255), nullable=False),
@@ -373,7 +374,10 @@ deliveries = Table(
     Column("project", Integer, nullable=False),
     Column("event", String(32), nullable=False),
     Column("url", Text, nullable=False),
+    # Empty where there is none: a key is in `task_keys`, or nothing is signed.
     Column("secret", String(63), nullable=False),
+    Column("key", String(36)),
+    Column("form", String(32)),
     Column("state", String(16), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("next_at", Float, nullable=False),
@@ -389,6 +393,16 @@ deliveries = Table(
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),
     ),
+)
+
+# Keys of webhooks that came with a task, encrypted.
+task_keys = Table(
+    "task_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("task", Number, nullable=False, index=True),
+    Column("sealed", Text, nullable=False),
+    Column("sealed_by", String(16), nullable=False, index=True),
 )
 
 # Queues whose tasks wait until their owner lets them go on.

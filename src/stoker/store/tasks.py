@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, select, update
 
+from stoker.domain.access import Sealed
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.queueing import RetryPolicy
-from stoker.domain.task import FINAL, Attempt, Body, Outcome, Task, TaskNumber, TaskState, WebhookSpec
+from stoker.domain.task import FINAL, Attempt, Body, KeptKey, Outcome, Task, TaskNumber, TaskState, WebhookSpec
 from stoker.store.hot import base as hot
 from stoker.store.hot.base import LEASED, TaskRow
-from stoker.store.tables import attempts, deliveries, pauses, tasks
+from stoker.store.tables import attempts, deliveries, pauses, task_keys, tasks
 
 _headers = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 _retries = msgspec.json.Decoder(RetryPolicy)
@@ -68,6 +69,7 @@ def _task(row: Mapping[str, Any]) -> Task:
         result=_body(given("result_size"), given("result_file"), given("result")),
         result_type=given("result_type"),
         retry_of=row["retry_of"],
+        port=row["port"],
     )
 
 
@@ -94,6 +96,7 @@ def row_of(task: Task) -> TaskRow:
         execution_timeout_s=task.execution_timeout_s,
         retention_s=task.retention_s,
         retry_of=task.retry_of,
+        port=task.port,
         digest=task.digest,
         input_size=task.input.size,
         input_file=task.input.file,
@@ -109,6 +112,21 @@ def add(tx: Connection, drafted: Sequence[Task]) -> list[int]:
 def lease(tx: Connection, wanted: hot.Lease) -> list[Task]:
     """Start the endpoint's first tasks that may go now, inputs included."""
     return [_task(dict(zip(LEASED, row, strict=True))) for row in hot.lease_tasks(tx, wanted)]
+
+
+def add_keys(tx: Connection, new: Sequence[KeptKey]) -> None:
+    """Keep the keys that came with tasks."""
+    rows = [{"id": k.id, "task": k.task, "sealed": k.sealed.text, "sealed_by": k.sealed.by} for k in new]
+    if rows:
+        tx.execute(insert(task_keys), rows)
+
+
+def key(tx: Connection, id: str) -> KeptKey | None:
+    """A key that came with a task."""
+    row = tx.execute(select(task_keys).where(task_keys.c.id == id)).first()
+    if row is None:
+        return None
+    return KeptKey(id=row.id, task=TaskNumber(row.task), sealed=Sealed(text=row.sealed, by=row.sealed_by))
 
 
 def give_back(tx: Connection, leases: Sequence[tuple[int, str]], *, begun: bool = False) -> None:
@@ -253,7 +271,8 @@ def forget(tx: Connection, *, now: float, limit: int) -> list[str]:
     old = select(tasks.c.number, tasks.c.input_file, tasks.c.result_file).where(_old(now)).limit(limit)
     rows = tx.execute(old).all()
     numbers = [row[0] for row in rows]
-    for table, column in ((deliveries, deliveries.c.task), (attempts, attempts.c.task), (tasks, tasks.c.number)):
+    of_task = (deliveries.c.task, attempts.c.task, task_keys.c.task, tasks.c.number)
+    for table, column in ((column.table, column) for column in of_task):
         tx.execute(delete(table).where(column.in_(numbers)))
     return [file for row in rows for file in row[1:] if file is not None]
 

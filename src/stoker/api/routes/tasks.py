@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -19,11 +19,12 @@ from stoker.api.wire.tasks import (
     DeliveryOut,
     PurgedOut,
     QueueOut,
+    RawIn,
     SubmittedOut,
     TaskIn,
     TaskOut,
 )
-from stoker.domain.task import INPUT_BYTES_MAX, OnDuplicate, TaskDraft, TaskState
+from stoker.domain.task import INPUT_BYTES_MAX, TaskState
 from stoker.web import Submitted
 
 
@@ -67,27 +68,15 @@ async def submit_raw_task(
     ref: str,
     request: Request,
     context: Caller,
-    id: str | None = None,
-    on_duplicate: OnDuplicate = OnDuplicate.SAME,
-    priority: int = 0,
-    ttl_s: float | None = None,
-    execution_timeout_s: float | None = None,
-    method: str = "POST",
-    path: str | None = None,
+    said: Annotated[RawIn, Query()],
+    key: Annotated[str | None, Header(alias="X-Stoker-Webhook-Key", description="signs the webhook")] = None,
 ) -> SubmittedOut:
     """Submit a task whose input is this body, as it is, with its content type."""
-    draft = TaskDraft(
-        input=await request.body(),
-        content_type=request.headers.get("content-type", ""),
-        id=id,
-        on_duplicate=on_duplicate,
-        priority=priority,
-        ttl_s=ttl_s,
-        execution_timeout_s=execution_timeout_s,
-        method=method,
-        target=path,
-    )
-    return _submitted(await context.services.tasks.submit(context.principal, ref, draft))
+    content_type = request.headers.get("content-type", "")
+    tasks = context.services.tasks
+    retries = tasks.retries(context.principal, ref)
+    draft = said.to_draft(await request.body(), content_type, key=key, retries=retries)
+    return _submitted(await tasks.submit(context.principal, ref, draft))
 
 
 @_batches.post("/endpoints/{ref}/tasks:batch", status_code=202)

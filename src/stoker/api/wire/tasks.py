@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
@@ -11,7 +12,18 @@ from pydantic import BaseModel, Field
 from stoker.api.wire.base import In, Number, Whole, iso
 from stoker.api.wire.spec import RetriesIn
 from stoker.domain.errors import Invalid
-from stoker.domain.task import BATCH_MAX, INPUT_BYTES_MAX, Attempt, Delivery, OnDuplicate, QueueView, Task, TaskDraft
+from stoker.domain.queueing import RetryPolicy
+from stoker.domain.task import (
+    BATCH_MAX,
+    INPUT_BYTES_MAX,
+    KEY_CHARS_MAX,
+    Attempt,
+    Delivery,
+    OnDuplicate,
+    QueueView,
+    Task,
+    TaskDraft,
+)
 
 
 class WebhookIn(In):
@@ -19,6 +31,12 @@ class WebhookIn(In):
 
     url: str | None = Field(default=None, min_length=1, max_length=2_048)
     secret: str | None = Field(default=None, min_length=1, max_length=63, description="a secret's name")
+    key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=KEY_CHARS_MAX,
+        description="the key itself that signs, in the place of a secret: kept encrypted, never shown",
+    )
     events: Annotated[tuple[str, ...], Field(max_length=8)] | None = None
 
 
@@ -38,6 +56,7 @@ class TaskIn(In):
     webhook: WebhookIn | None = None
     method: str = "POST"
     path: str | None = None
+    port: Whole | None = Field(default=None, description="a port that `launch` declares; default: the main one")
     headers: Annotated[dict[str, str], Field(max_length=64)] = Field(default_factory=dict)
 
     def to_draft(self, pointer: str = "") -> TaskDraft:
@@ -58,11 +77,67 @@ class TaskIn(In):
             retries=None if self.retries is None else self.retries.to_domain(f"{pointer}/retries"),
             webhook_url=webhook.url,
             webhook_secret=webhook.secret,
+            webhook_key=webhook.key,
             webhook_events=webhook.events,
             method=self.method,
             target=self.path,
+            port=self.port,
             headers=tuple(self.headers.items()),
         )
+
+
+class RawIn(In):
+    """What is said of a raw task in the query of its submission; its body is the input."""
+
+    id: str | None = None
+    on_duplicate: OnDuplicate = OnDuplicate.SAME
+    priority: int = 0
+    ttl_s: float | None = None
+    execution_timeout_s: float | None = None
+    method: str = "POST"
+    path: str | None = None
+    port: int | None = None
+    header: Annotated[tuple[str, ...], Field(max_length=64)] = Field(default=(), description="`Name: value`, repeated")
+    attempts_max: int | None = None
+    backoff_s: float | None = None
+    backoff_s_max: float | None = None
+    retry_on: Annotated[tuple[str, ...], Field(max_length=32)] | None = None
+    webhook_url: str | None = Field(default=None, min_length=1, max_length=2_048)
+    webhook_secret: str | None = Field(default=None, min_length=1, max_length=63, description="a secret's name")
+    webhook_events: Annotated[tuple[str, ...], Field(max_length=8)] | None = None
+
+    def to_draft(self, body: bytes, content_type: str, *, key: str | None, retries: RetryPolicy) -> TaskDraft:
+        """`key` is that of its webhook; `retries` are those of the endpoint. Raises `Invalid`."""
+        changes = {
+            name: value
+            for name in ("attempts_max", "backoff_s", "backoff_s_max", "retry_on")
+            if (value := getattr(self, name)) is not None
+        }
+        return TaskDraft(
+            input=body,
+            content_type=content_type,
+            id=self.id,
+            on_duplicate=self.on_duplicate,
+            priority=self.priority,
+            ttl_s=self.ttl_s,
+            execution_timeout_s=self.execution_timeout_s,
+            retries=replace(retries, **changes) if changes else None,
+            webhook_url=self.webhook_url,
+            webhook_secret=self.webhook_secret,
+            webhook_key=key,
+            webhook_events=self.webhook_events,
+            method=self.method,
+            target=self.path,
+            port=self.port,
+            headers=tuple(_header(place, line) for place, line in enumerate(self.header)),
+        )
+
+
+def _header(place: int, line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise Invalid.at(f"/header/{place}", "a header is `Name: value`")
+    return name.strip(), value.strip()
 
 
 class BatchIn(In):
@@ -102,6 +177,9 @@ class TaskOut(BaseModel):
     number: int
     state: str
     priority: int
+    method: str
+    path: str
+    port: int | None
     cancelling: bool
     attempts: int
     attempts_max: int
@@ -126,6 +204,9 @@ class TaskOut(BaseModel):
             number=task.number,
             state=task.state.value,
             priority=task.priority,
+            method=task.method,
+            path=task.target,
+            port=task.port,
             cancelling=task.cancelling and not task.state.final,
             attempts=task.attempts,
             attempts_max=task.retries.attempts_max,

@@ -45,6 +45,7 @@ class TaskRow(NamedTuple):
     execution_timeout_s: float
     retention_s: float
     retry_of: str | None
+    port: int | None
     digest: str
     input_size: int
     input_file: str | None
@@ -90,7 +91,7 @@ class EndRow(NamedTuple):
 LEASED = ("number", "id", "endpoint", "project", "state", "rank", "method", "target", "headers", "content_type",
           "input_size", "input_file", "input", "digest", "retries", "execution_timeout_s", "retention_s", "created_at",
           "not_before", "webhook", "expires_at", "started_at", "attempts", "deliveries", "lease", "holder",
-          "lease_until", "cancelling", "retry_of")  # fmt: skip
+          "lease_until", "cancelling", "retry_of", "port")  # fmt: skip
 
 
 class Hot(Protocol):

@@ -21,7 +21,7 @@ ORDER BY place
 # Types of the columns that these statements carry as arrays.
 _TYPES = {
     **dict.fromkeys(("number", "input_size", "result_size"), "int8"),
-    **dict.fromkeys(("project", "rank", "attempts", "status"), "int4"),
+    **dict.fromkeys(("project", "rank", "attempts", "status", "port"), "int4"),
     **dict.fromkeys(("created_at", "not_before", "expires_at", "ended_at", "forget_at", "began_at", "at"), "float8"),
     **dict.fromkeys(("execution_timeout_s", "retention_s"), "float8"),
     **dict.fromkeys(("input", "result"), "bytea"),
