@@ -21,16 +21,18 @@ from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import Endpoint, ProjectId
 from stoker.domain.queueing import Mode, QueueSpec, RetryPolicy
 from stoker.domain.task import Body, Task, TaskDraft, TaskState
-from stoker.queue.attempts import GatewayGone, Seen, Sight
+from stoker.queue.attempts import GatewayGone, Output, Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
+from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD
 from stoker.queue.spool import Spool
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
 from stoker.store import installation
+from stoker.store import tasks as rows
 from stoker.store.base import Store
 from stoker.store.sqlite import InlineSqliteStore
 
@@ -101,6 +103,11 @@ class FakeGateways:
         self._check(holder)
         return self._sight(lease)
 
+    @asynccontextmanager
+    async def output(self, holder: str, lease: str, offset: int) -> AsyncIterator[Output | None]:
+        self._check(holder)
+        yield None
+
     async def abort(self, holder: str, lease: str) -> None:
         self._check(holder)
         if lease in self.running():
@@ -154,6 +161,7 @@ class Hall:
             self.ends,
             vault,
             Drafts(UrlRules(), forms, lambda id, key: vault.seal("webhook", id, key), wall, ids),
+            Following(gateways, self.spool, self.ends, lambda t: store.read(lambda tx: rows.whole(tx, t.number))),
             clock=wall,
         )
         self.tidying = Tidying(store, fleet, self.backlog, self.spool, self.ends, clock=wall)

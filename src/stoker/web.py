@@ -36,6 +36,7 @@ from stoker.domain.endpoint import Endpoint
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
 from stoker.queue.drafts import Submitted
+from stoker.queue.following import Event
 from stoker.queue.forms import Ending, WebhookForm
 from stoker.queue.tasks import Tasks
 
@@ -44,6 +45,7 @@ __all__ = [
     "Answer",
     "Dialect",
     "Ending",
+    "Event",
     "MasterKeyState",
     "Pruned",
     "Services",

@@ -236,3 +236,24 @@ def test_a_raw_task_says_in_its_query_what_another_says_in_its_document(tmp_path
         assert "8000, 9000" in other.json["detail"]
 
     run(body, data_dir=tmp_path)
+
+
+def test_a_task_is_followed_as_server_sent_events_until_its_end(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        await api.create(mode="queue")
+        await api.call("POST", "/endpoints/e/queue:pause")
+        await api.call("POST", "/endpoints/e/tasks", {"id": "a"})
+        following = asyncio.create_task(api.call("GET", "/endpoints/e/tasks/a/events"))
+        await asyncio.sleep(25)
+        await api.call("POST", "/endpoints/e/tasks/a:cancel")
+        told = await following
+        assert told.headers["content-type"].startswith("text/event-stream")
+        first, *beats, last = told.body.decode().strip("\n").split("\n\n")
+        assert set(beats) == {":"}
+        assert first.startswith("id: 0-0\nevent: stoker.task\ndata: {")
+        assert json.loads(last.partition("data: ")[2])["state"] == "cancelled"
+        assert last.startswith("id: 0-end\n")
+        again = await api.call("GET", "/endpoints/e/tasks/a/events", headers={"last-event-id": "0-end"})
+        assert again.status == 204
+
+    run(body, data_dir=tmp_path)

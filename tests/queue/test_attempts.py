@@ -12,6 +12,7 @@ import pytest
 
 from gateway.loopback import Asked, Site, answer, endpoint, run, site, until, worker
 from stoker.domain.endpoint import EndpointId, ProjectId
+from stoker.domain.errors import Unavailable
 from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import Body, Task, TaskNumber, TaskState
 from stoker.queue.attempts import GatewayGone, Seen, SocketAttempts
@@ -164,5 +165,62 @@ def test_a_port_that_nobody_listens_at_is_the_workers_failure_and_leaves_it_in_u
                 await attempts.begin(holder, a_task(lease="t7-4"), b"x")
                 assert (await attempts.look(holder, "t7-4", wait_s=5)).status == 200
                 await attempts.close()
+
+    run(main)
+
+
+def test_an_answer_is_followed_while_it_arrives_from_any_place_by_several(tmp_path: Path) -> None:
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        async def script(asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 12\r\n\r\ndata: ")
+            await go_on.wait()
+            writer.write(b"late\n\n")
+
+        async def all_of(attempts: SocketAttempts, holder: str, offset: int) -> bytes:
+            async with attempts.output(holder, "t7-3", offset) as output:
+                assert output is not None
+                assert output.content_type == "text/event-stream"
+                return b"".join([piece async for piece in output.pieces])
+
+        async with worker(script) as w, site(tmp_path, endpoint(w.entry())) as s:
+            attempts, holder = asking(s, tmp_path)
+            await attempts.begin(holder, a_task(), b"")
+            async with attempts.output(holder, "t7-3", 0) as output:
+                assert output is not None
+                assert await anext(output.pieces) == b"data: "
+            late = [asyncio.create_task(all_of(attempts, holder, offset)) for offset in (0, 6)]
+            await asyncio.sleep(0.05)
+            go_on.set()
+            assert await asyncio.gather(*late) == [b"data: late\n\n", b"late\n\n"]
+            assert (await attempts.look(holder, "t7-3", wait_s=5)).seen is Seen.ANSWERED
+            assert await all_of(attempts, holder, 10) == b"\n\n"
+            await attempts.acknowledge(holder, "t7-3")
+            async with attempts.output(holder, "t7-3", 0) as output:
+                assert output is None
+            await attempts.close()
+
+    run(main)
+
+
+def test_who_follows_an_answer_that_is_cut_hears_of_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async def script(asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\ndata: ")
+            await reader.read()
+
+        async with worker(script) as w, site(tmp_path, endpoint(w.entry())) as s:
+            attempts, holder = asking(s, tmp_path)
+            await attempts.begin(holder, a_task(), b"")
+            async with attempts.output(holder, "t7-3", 0) as output:
+                assert output is not None
+                assert await anext(output.pieces) == b"data: "
+                await attempts.abort(holder, "t7-3")
+                with pytest.raises(Unavailable):
+                    await anext(output.pieces)
+            async with attempts.output(holder, "t7-3", 0) as output:
+                assert output is None
+            await attempts.close()
 
     run(main)

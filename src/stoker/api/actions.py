@@ -75,6 +75,7 @@ ROUTES: Mapping[tuple[str, str], Action] = {
     ("GET", "/endpoints/{ref}/tasks/{task}"): Action.TASK_READ,
     ("GET", "/endpoints/{ref}/tasks/{task}/wait"): Action.TASK_READ,
     ("GET", "/endpoints/{ref}/tasks/{task}/result"): Action.TASK_READ,
+    ("GET", "/endpoints/{ref}/tasks/{task}/events"): Action.TASK_READ,
     ("POST", "/endpoints/{ref}/tasks/{task}:cancel"): Action.TASK_CANCEL,
     ("POST", "/endpoints/{ref}/tasks/{task}:retry"): Action.TASK_SUBMIT,
     ("GET", "/endpoints/{ref}/queue"): Action.TASK_READ,

@@ -50,6 +50,8 @@ class Attempt:
         self.body = Body(spool, id)
         self.exchange: Exchange | None = None
         self.watchers: set[Callable[[], None]] = set()
+        # Told whenever there is more of the answer, and of its end.
+        self.followers: set[Callable[[], None]] = set()
         self._ended = ended
 
     @property
@@ -69,6 +71,11 @@ class Attempt:
         watchers, self.watchers = self.watchers, set()
         for watcher in watchers:
             watcher()
+        self._tell_followers()
+
+    def _tell_followers(self) -> None:
+        for follower in tuple(self.followers):
+            follower()
 
     def cancel(self, reason: str) -> None:
         """End it before its time; its worker sees the connection close."""
@@ -99,6 +106,8 @@ class Attempt:
     def flush(self) -> None:
         if self.body.too_long:
             self.cancel("result_too_long")
+        elif self.followers:
+            self._tell_followers()
 
     def trailer(self, line: bytes) -> None:
         """Trailers are not kept."""

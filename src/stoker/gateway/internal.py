@@ -5,6 +5,7 @@
            202 it runs; 200 there is one with this id already; 409, 404, 429 or 503 with a reason: it was not begun
     GET    /attempts                        200 {"attempts": [state, ...]}
     GET    /attempts/{id}[?wait_s=N]        200 the answer, once it is there; else, after N seconds, the state
+    GET    /attempts/{id}/output?from=N     200 the answer from byte N on, while it arrives; 410 when there will be none
     POST   /attempts/{id}/abort             200 the state; a running one is `failed` now, with reason `aborted`
     DELETE /attempts/{id}                   200 acknowledged: its result is dropped; 409 while it runs
 
@@ -31,6 +32,7 @@ from stoker.gateway.attempts import Attempt, AttemptLimits, Attempts
 from stoker.gateway.bodies import BodyReader
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.exchange import Exchange
+from stoker.gateway.following import Following
 from stoker.gateway.head import Request, upstream_head
 from stoker.gateway.parties import Hub
 from stoker.gateway.response import ResponseHead
@@ -38,7 +40,7 @@ from stoker.link.messages import EndpointEntry
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 WAIT_S_MAX: Final = 600.0
-CLIENTS_MAX: Final = 1_000
+CLIENTS_MAX: Final = 2_000
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 # What workers are told of the task, so that they can recognise one that they have had before.
 _TOLD: Final = {
@@ -117,10 +119,21 @@ class Internal:
             client.answer(self._state(attempt))
         elif request.method == b"DELETE" and not verb:
             self._acknowledge(client, attempt)
+        elif request.method == b"GET" and verb == "output":
+            self._follow(client, attempt, values)
         elif request.method == b"GET" and not verb:
             self._attach(client, attempt, values)
         else:
             client.answer(answers.failure(405, "bad_request", "this cannot be done to an attempt", openai=False))
+
+    def _follow(self, client: ClientConnection, attempt: Attempt, values: dict[str, str]) -> None:
+        offset = values.get("from", "0")
+        if not offset.isascii() or not offset.isdigit() or len(offset) > 18:
+            client.answer(answers.failure(400, "bad_request", "from is a number of bytes", openai=False))
+            return
+        following = Following(client, attempt, int(offset))
+        client.converse(following)
+        following.start()
 
     def _state(self, attempt: Attempt, status: int = 200) -> Answer:
         body = msgspec.json.encode(state_of(attempt, self.now))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,7 +22,7 @@ from stoker.domain.errors import Unavailable
 from stoker.domain.task import INLINE_BYTES_MAX, Body, Task
 from stoker.queue.spool import Spool
 
-CONNECTIONS_MAX = 900
+CONNECTIONS_MAX = 1_500
 ANSWER_S = 30.0
 PIECE_BYTES = 256 * 1024
 _GONE = frozenset({errno.ECONNREFUSED, errno.ENOENT})
@@ -59,6 +59,14 @@ class Sight:
     body: Body | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An answer while it arrives. Reading `pieces` raises `Unavailable` when there will be no whole one."""
+
+    content_type: str | None
+    pieces: AsyncIterator[bytes]
+
+
 class Attempts(Protocol):
     """What the dispatcher asks of gateways. All raise `GatewayGone`, and `Unavailable` when it is worth another try."""
 
@@ -67,6 +75,9 @@ class Attempts(Protocol):
 
     async def look(self, holder: str, lease: str, *, wait_s: float) -> Sight:
         """What became of it; after `wait_s` seconds at the latest."""
+
+    def output(self, holder: str, lease: str, offset: int) -> AbstractAsyncContextManager[Output | None]:
+        """Its answer from there on, while it arrives; `None` when there is none, nor will be."""
 
     async def abort(self, holder: str, lease: str) -> None:
         """End it; its worker sees the connection close."""
@@ -107,9 +118,10 @@ class SocketAttempts:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        wait_s: float = 0.0,
+        wait_s: float | None = 0.0,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S, sock_read=ANSWER_S + wait_s)
+        read_s = None if wait_s is None else ANSWER_S + wait_s
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S, sock_read=read_s)
         url = URL(f"http://gateway{path}", encoded=True)
         try:
             async with self._session(holder).request(
@@ -185,6 +197,15 @@ class SocketAttempts:
         rest = [first] + [piece async for piece in response.content.iter_chunked(PIECE_BYTES)]
         return await self._spool.keep_pieces(rest)
 
+    @asynccontextmanager
+    async def output(self, holder: str, lease: str, offset: int) -> AsyncIterator[Output | None]:
+        # A worker may say nothing for as long as its task may take.
+        async with self._ask(holder, "GET", f"/attempts/{lease}/output?from={offset}", wait_s=None) as response:
+            if response.status != 200:
+                yield None
+            else:
+                yield Output(response.headers.get("Content-Type"), _pieces(response))
+
     async def abort(self, holder: str, lease: str) -> None:
         async with self._ask(holder, "POST", f"/attempts/{lease}/abort", body=b"") as response:
             await response.read()
@@ -196,6 +217,14 @@ class SocketAttempts:
     async def close(self) -> None:
         for holder in tuple(self._sessions):
             await self._forget(holder)
+
+
+async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for piece in response.content.iter_any():
+            yield piece
+    except (aiohttp.ClientError, OSError) as exc:
+        raise Unavailable(f"the answer was cut: {exc or type(exc).__name__}") from exc
 
 
 async def _document(response: aiohttp.ClientResponse) -> dict[str, object]:

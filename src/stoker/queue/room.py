@@ -17,11 +17,13 @@ from stoker.queue.backlog import Backlog
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
+from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD, WebhookForm
 from stoker.queue.spool import Spool
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
 from stoker.queue.webhooks import Outbox
+from stoker.store import tasks as rows
 
 
 class Queue:
@@ -60,11 +62,12 @@ class Queue:
 
         known = {"": STANDARD, **forms}
         ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link, forms=known)
+        asked = attempts(spool)
         self.dispatcher = Dispatcher(
             store,
             fleet,
             self.backlog,
-            attempts(spool),
+            asked,
             spool,
             ends,
             gateways=gateways,
@@ -72,8 +75,11 @@ class Queue:
             changed=changed,
             clock=clock,
         )
+        following = Following(asked, spool, ends, lambda task: store.read(lambda tx: rows.whole(tx, task.number)))
         drafts = Drafts(rules, known, lambda id, key: vault.seal("webhook", id, key), clock, new_id)
-        self.tasks = Tasks(store, fleet, self.backlog, self.dispatcher, spool, ends, vault, drafts, clock=clock)
+        self.tasks = Tasks(
+            store, fleet, self.backlog, self.dispatcher, spool, ends, vault, drafts, following, clock=clock
+        )
         self._tidying = Tidying(store, fleet, self.backlog, spool, ends, clock=clock)
         self._outbox = Outbox(store, self._session, key, known, clock=clock)
         ends.told = self._outbox.wake

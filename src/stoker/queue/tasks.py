@@ -6,7 +6,7 @@ What is answered is on disk. Faces call this; the dispatcher does the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -33,6 +33,7 @@ from stoker.queue.backlog import Backlog
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts, Submitted, at
 from stoker.queue.ends import Ends
+from stoker.queue.following import Event, Following, is_end
 from stoker.queue.spool import Spool
 from stoker.store import audit as audit_rows
 from stoker.store import deliveries
@@ -59,6 +60,7 @@ class Tasks:
         ends: Ends,
         vault: Vault,
         drafts: Drafts,
+        following: Following,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -69,6 +71,7 @@ class Tasks:
         self._spool = spool
         self._ends = ends
         self._vault = vault
+        self._following = following
         self._drafts = drafts
         self._clock = clock
         # Being written: they count against the backlog as well.
@@ -160,6 +163,22 @@ class Tasks:
         if whole is None or whole.result is None:
             raise NotFound(f"the task is {task.state}, and there is no answer of a worker")
         return whole, self._spool.pieces(whole.result)
+
+    async def events(
+        self, by: Principal, reference: str, id: str, *, after: str | None
+    ) -> AsyncGenerator[Event | None, None] | None:
+        """What happens to it and what its worker answers, after the event with that id; see `stoker.queue.following`.
+        `None` when there is nothing more: it has ended, and whoever asks knows that.
+        """
+        endpoint = self._endpoint(by, reference, Action.TASK_READ)
+        task = await self._store.read(lambda tx: _found(tx, endpoint.id, id))
+        if task.state.final and is_end(after):
+            return None
+
+        async def again() -> Task:
+            return await self._store.read(lambda tx: _found(tx, endpoint.id, id))
+
+        return self._following.follow(again, after=after)
 
     async def queue(self, by: Principal, reference: str) -> QueueView:
         """The endpoint's queue as it stands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -25,7 +26,7 @@ from stoker.api.wire.tasks import (
     TaskOut,
 )
 from stoker.domain.task import INPUT_BYTES_MAX, TaskState
-from stoker.web import Submitted
+from stoker.web import Event, Submitted
 
 
 class TaskRoute(OnceRoute):
@@ -111,6 +112,37 @@ async def wait_for_task(
 ) -> TaskOut:
     """The task once it has ended, or as it is after `timeout` seconds."""
     return TaskOut.of(await context.services.tasks.wait(context.principal, ref, task, timeout_s=timeout))
+
+
+@router.get("/endpoints/{ref}/tasks/{task}/events", response_class=Response)
+async def follow_task(
+    ref: str,
+    task: str,
+    context: Caller,
+    last: Annotated[str | None, Header(alias="Last-Event-ID", description="go on after this event")] = None,
+) -> Response:
+    """What happens to the task (`stoker.task`) and what its worker answers, as server-sent events until its end; 204
+    when `Last-Event-ID` is that of the end.
+    """
+    events = await context.services.tasks.events(context.principal, ref, task, after=last)
+    if events is None:
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(_streamed(events), media_type="text/event-stream", headers=headers)
+
+
+async def _streamed(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+    async for event in events:
+        if event is None:
+            yield b":\n\n"
+            continue
+        name, data = "stoker.task", ""
+        if event.task is not None:
+            data = TaskOut.of(event.task).model_dump_json()
+        elif event.piece is not None:
+            name, data = event.piece.name, event.piece.data
+        lines = [f"id: {event.id}", *([f"event: {name}"] if name else []), *(f"data: {d}" for d in data.split("\n"))]
+        yield ("\n".join(lines) + "\n\n").encode()
 
 
 @router.get("/endpoints/{ref}/tasks/{task}/result", response_class=Response)
