@@ -126,3 +126,16 @@ def test_each_task_counts_once_whether_it_waits_or_the_gateway_has_it(
     # A task that runs is a request in flight, as soon as the gateway has reported it.
     assert wanted == min(1_000, max(in_flight, running) + waiting + queued)
     assert seen.held_up == waiting + queued
+
+
+def test_a_decision_records_what_it_saw_of_the_queue() -> None:
+    seen = replace(signals(in_flight=2), queued=3, running=2, tasks_queued=5, oldest_task_s=7.5, tasks_per_s=0.5)
+    decision = decide(POLICY, ScaleBounds(max=9), seen, slots=1, current=1, now=NOW)
+    assert decision.workers == 5, (
+        "two that run are the two in flight, three could go now, two wait for their next attempt"
+    )
+    said = {
+        name: decision.inputs[name] for name in ("running", "queued", "tasks_queued", "oldest_task_s", "tasks_per_s")
+    }
+    assert said == {"running": 2, "queued": 3, "tasks_queued": 5, "oldest_task_s": 7.5, "tasks_per_s": 0.5}
+    assert "tasks_queued" not in decide(POLICY, ScaleBounds(), signals(), slots=1, current=1, now=NOW).inputs

@@ -15,6 +15,7 @@ from stoker.control.fleet import Fleet
 from stoker.control.table import Publisher
 from stoker.domain.endpoint import Endpoint, EndpointId, Phase
 from stoker.domain.models import Hold
+from stoker.domain.task import QueueDemand
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.link.messages import Freed, Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
@@ -49,15 +50,14 @@ class Gateway:
         told: Callable[[Report, str], None],
         shown: Callable[[tuple[str, ...]], None],
         hold: Callable[[Endpoint], Hold | None],
-        tasks: Callable[[EndpointId, float], tuple[int, int]],
+        tasks: Callable[[EndpointId, float], QueueDemand],
         asked: Callable[[EndpointId], Asked | None],
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
         `told(report, incarnation)` what which gateway reports, `shown(tickets)` with which reservations requests came.
         `hold(endpoint)` is why no worker of it can start now.
-        `tasks(endpoint, now)` is how many tasks could go now, and how many run; `asked(endpoint)` is what its triggers
-        ask for.
+        `tasks(endpoint, now)` is what its queue wants; `asked(endpoint)` is what its triggers ask for.
         """
         self._tasks = tasks
         self._asked = asked
@@ -146,14 +146,25 @@ class Gateway:
         """The endpoint's signals for its policy."""
         window_s = endpoint.spec.scaling.scale_down_delay_s
         signals = self.traffic.signals(endpoint.id, now=now, window_s=window_s)
-        queued, running = self._tasks(endpoint.id, now)
+        queue = self._tasks(endpoint.id, now)
         asked = self._asked(endpoint.id) if endpoint.spec.scaling.triggers else None
-        if signals is None or not (queued or running or asked):
+        if signals is None or not (queue.queued or queue.running or queue.arrivals_per_s or asked):
             return signals
-        busy_at = now if queued or running else signals.busy_at
+        # What waits for its next attempt keeps no worker.
+        busy_at = now if queue.ready or queue.running else signals.busy_at
         if asked is not None and asked.busy_at is not None:
             busy_at = max(busy_at, asked.busy_at)
-        return replace(signals, queued=queued, running=running, busy_at=busy_at, asked=asked)
+        known = bool(queue.queued or queue.running or queue.arrivals_per_s)
+        return replace(
+            signals,
+            queued=queue.ready,
+            running=queue.running,
+            tasks_queued=queue.queued,
+            oldest_task_s=queue.oldest_age_s,
+            tasks_per_s=queue.arrivals_per_s if known else None,
+            busy_at=busy_at,
+            asked=asked,
+        )
 
     def arrivals(self, endpoint: EndpointId) -> int | None:
         """Requests that have come to the endpoint since the gateway's start; `None` while it is silent."""

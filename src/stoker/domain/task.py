@@ -310,6 +310,19 @@ class KeptKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDemand:
+    """What scaling is told of a queue. `ready` of the `queued` may go now. `oldest_age_s` is how long the first one has
+    waited, `None` when none does; `arrivals_per_s` is of the last minute.
+    """
+
+    queued: int = 0
+    ready: int = 0
+    running: int = 0
+    oldest_age_s: float | None = None
+    arrivals_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
     """An endpoint's queue as it stands. `ready` may go now, others wait for their next attempt."""
 
@@ -317,5 +330,6 @@ class QueueView:
     ready: int
     running: int
     oldest_age_s: float | None
+    arrivals_per_s: float
     paused: bool
     counts: Mapping[str, int] = field(default_factory=dict)

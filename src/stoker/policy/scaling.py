@@ -33,6 +33,8 @@ class Signals:
     `scale_down_delay_s`; `busy_at` is when there last was any, in the same seconds as `now`. `queued` are tasks that
     could go now; `running` are those that run, which the gateway counts among those in flight as soon as it reports.
     `asked` is what triggers ask for, `None` without any.
+    `tasks_queued` are all that wait, `oldest_task_s` is how long the first of them has, `tasks_per_s` how many come: of
+    an endpoint without a queue nothing, `None`.
     """
 
     in_flight: int
@@ -42,6 +44,9 @@ class Signals:
     queued: int = 0
     running: int = 0
     asked: Asked | None = None
+    tasks_queued: int = 0
+    oldest_task_s: float | None = None
+    tasks_per_s: float | None = None
 
     @property
     def held_up(self) -> int:
@@ -81,6 +86,14 @@ def decide(
     }
     if signals.asked is not None:
         inputs |= {"triggers": signals.asked.workers, "triggers_peak": signals.asked.peak}
+    if signals.tasks_per_s is not None:
+        inputs |= {
+            "running": signals.running,
+            "tasks_queued": signals.tasks_queued,
+            "tasks_per_s": signals.tasks_per_s,
+        }
+    if signals.oldest_task_s is not None:
+        inputs["oldest_task_s"] = signals.oldest_task_s
     wanted, reason = _wanted(policy, signals, target=target, demand=demand, current=current, now=now)
     workers, limit = bounded(wanted, bounds)
     return Decision(at=now, current=current, workers=workers, reason=reason + limit, inputs=inputs)

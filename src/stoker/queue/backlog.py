@@ -6,16 +6,25 @@ its transaction.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from stoker.domain.endpoint import EndpointId
+from stoker.domain.task import QueueDemand
+
+# Arrivals are counted by the second, of the last minute.
+RATE_S = 60
 
 
 @dataclass(slots=True)
 class _Queue:
     queued: int = 0
     running: int = 0
+    # When the one came that waits longest, as last looked up.
+    oldest_at: float | None = None
+    # (second, how many came in it), oldest first.
+    arrivals: deque[tuple[int, int]] = field(default_factory=deque)
     # Tasks that may not go before a time, by number.
     later: dict[int, float] = field(default_factory=dict)
 
@@ -41,9 +50,37 @@ class Backlog:
         """Those that tasks wait for."""
         return tuple(endpoint for endpoint, queue in self._queues.items() if queue.queued)
 
-    def added(self, endpoint: EndpointId, count: int) -> None:
+    def added(self, endpoint: EndpointId, count: int, now: float) -> None:
         """So many new ones."""
-        self._queue(endpoint).queued += count
+        queue = self._queue(endpoint)
+        if not queue.queued:
+            queue.oldest_at = now
+        queue.queued += count
+        second, arrivals = int(now), queue.arrivals
+        if arrivals and arrivals[-1][0] >= second:
+            arrivals[-1] = (arrivals[-1][0], arrivals[-1][1] + count)
+        else:
+            arrivals.append((second, count))
+        _forget_arrivals(arrivals, now)
+
+    def oldest(self, endpoint: EndpointId, at: float | None) -> None:
+        """The one that waits longest came at that time."""
+        self._queue(endpoint).oldest_at = at
+
+    def demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
+        """All that scaling is told of the queue."""
+        queue = self._queues.get(endpoint)
+        if queue is None:
+            return QueueDemand()
+        _forget_arrivals(queue.arrivals, now)
+        waits = queue.queued > 0 and queue.oldest_at is not None
+        return QueueDemand(
+            queued=queue.queued,
+            ready=self.ready(endpoint, now),
+            running=queue.running,
+            oldest_age_s=max(0.0, now - (queue.oldest_at or now)) if waits else None,
+            arrivals_per_s=sum(count for _, count in queue.arrivals) / RATE_S,
+        )
 
     def started(self, endpoint: EndpointId, numbers: Iterable[int]) -> None:
         """They were queued and run now."""
@@ -92,3 +129,8 @@ class Backlog:
         for number in [number for number, at in queue.later.items() if at <= now]:
             del queue.later[number]
         return max(0, queue.queued - len(queue.later))
+
+
+def _forget_arrivals(arrivals: deque[tuple[int, int]], now: float) -> None:
+    while arrivals and now - arrivals[0][0] > RATE_S:
+        arrivals.popleft()

@@ -38,6 +38,7 @@ LEASES_MAX: Final = 200
 LEASE_S: Final = 60.0
 RENEW_PERIOD_S: Final = 15.0
 PERIOD_S: Final = 1.0
+OLDEST_PERIOD_S: Final = 5.0
 WAIT_S: Final = 30.0
 RETRY_PAUSE_S: Final = 0.2
 # A gateway that is there and does not answer for so long beyond the task's own time has lost it.
@@ -90,6 +91,7 @@ class Dispatcher:
         self._free: dict[EndpointId, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._refreshed_at = 0.0
+        self._oldest_looked_at = 0.0
         self.loop = Loop("tasks", self.step, period_s=PERIOD_S)
 
     def loops(self) -> tuple[Loop, ...]:
@@ -157,7 +159,13 @@ class Dispatcher:
             # What a gateway said may have been lost, or be about workers that are gone.
             self._free.clear()
             self._refreshed_at = now
-            for endpoint in self._backlog.endpoints():
+            waiting = self._backlog.endpoints()
+            if waiting and now - self._oldest_looked_at >= OLDEST_PERIOD_S:
+                self._oldest_looked_at = now
+                oldest = await self._store.read(lambda tx: {e: rows.oldest_queued(tx, e) for e in waiting})
+                for endpoint, at in oldest.items():
+                    self._backlog.oldest(endpoint, at)
+            for endpoint in waiting:
                 self._changed(endpoint)
         await asyncio.gather(*(self._lease(endpoint) for endpoint in self._backlog.endpoints()))
 

@@ -10,7 +10,7 @@ from stoker.control.loop import Loop
 from stoker.control.vault import Vault
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.task import Delivery, Task
+from stoker.domain.task import Delivery, QueueDemand, Task
 from stoker.net import GuardedSession
 from stoker.queue.attempts import Attempts
 from stoker.queue.backlog import Backlog
@@ -92,9 +92,9 @@ class Queue:
         """What is to be done again and again."""
         return (*self.dispatcher.loops(), *self._tidying.loops(), self._outbox.loop)
 
-    def demand(self, endpoint: EndpointId, now: float) -> tuple[int, int]:
-        """How many tasks could go now, and how many run."""
-        return self.backlog.ready(endpoint, now), self.backlog.running(endpoint)
+    def demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
+        """What scaling is told of the endpoint's queue."""
+        return self.backlog.demand(endpoint, now)
 
     async def close(self) -> None:
         """Stop; attempts go on at their gateways."""

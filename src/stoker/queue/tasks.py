@@ -111,7 +111,7 @@ class Tasks:
         await self._spool.remove(files - {each.task.input.file for each in result if each.created})
         created = sum(each.created for each in result)
         if created:
-            self._backlog.added(endpoint.id, created)
+            self._backlog.added(endpoint.id, created, self._clock())
             self._dispatcher.added(endpoint.id)
         return result
 
@@ -186,10 +186,12 @@ class Tasks:
         now = self._clock()
         counts = await self._store.read(lambda tx: rows.counts(tx, endpoint.id))
         oldest = await self._store.read(lambda tx: rows.oldest_queued(tx, endpoint.id))
+        demand = self._backlog.demand(endpoint.id, now)
         return QueueView(
-            queued=self._backlog.queued(endpoint.id),
-            ready=self._backlog.ready(endpoint.id, now),
-            running=self._backlog.running(endpoint.id),
+            queued=demand.queued,
+            ready=demand.ready,
+            running=demand.running,
+            arrivals_per_s=demand.arrivals_per_s,
             oldest_age_s=None if oldest is None else max(0.0, now - oldest),
             paused=endpoint.id in self._backlog.paused,
             counts=counts,

@@ -238,12 +238,15 @@ class BatchOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """A queue. `ready` may go now; the other queued ones wait for their next attempt. `counts` has all kept ones."""
+    """A queue. `ready` may go now; the other queued ones wait for their next attempt. `arrivals_per_s` is of the last
+    minute. `counts` has all kept ones.
+    """
 
     queued: int
     ready: int
     running: int
     oldest_age_s: float | None
+    arrivals_per_s: float
     paused: bool
     counts: dict[str, int]
 
@@ -254,6 +257,7 @@ class QueueOut(BaseModel):
             ready=view.ready,
             running=view.running,
             oldest_age_s=view.oldest_age_s,
+            arrivals_per_s=view.arrivals_per_s,
             paused=view.paused,
             counts=dict(view.counts),
         )
