@@ -8,9 +8,11 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.loopback import Asked, Reply, Site, answer, endpoint, read_body, run, site, until, worker
+from stoker.domain.task import EndedAttempt
 from stoker.link.messages import Freed
 
 
@@ -210,5 +212,38 @@ def test_the_public_port_knows_nothing_of_attempts(tmp_path: Path) -> None:
         async with site(tmp_path, endpoint()) as s:
             reply = await s.ask("GET", "/attempts")
             assert (reply.status, reply.header("X-Stoker-Reason")) == (503, "control_unavailable")
+
+    run(main)
+
+
+def test_all_that_ended_is_told_at_once_in_order_until_it_is_acknowledged(tmp_path: Path) -> None:
+    async def ended(s: Site, after: int, wait_s: float) -> list[EndedAttempt]:
+        reply = await s.inside("GET", f"/attempts:ended?after={after}&wait_s={wait_s}")
+        assert reply.status == 200
+        return msgspec.msgpack.decode(reply.body, type=list[EndedAttempt])
+
+    async def main() -> None:
+        gate = Gate(b"z" * 70_000)
+        async with worker(gate.script) as w, site(tmp_path, endpoint(w.entry(slots=2))) as s:
+            assert await ended(s, 0, 0) == []
+            waiting = asyncio.create_task(ended(s, 0, 5))
+            for id in ("a", "b"):
+                assert (await submit(s, id)).status == 202
+            assert (await submit(s, "busy")).status == 429
+            assert not waiting.done(), "what no worker took is not told of"
+            gate.opened.set()
+            told = await waiting
+            while len(told) < 2:
+                told += await ended(s, told[-1].seq, 5)
+            assert sorted(entry.id for entry in told) == ["a", "b"]
+            assert told[0].seq < told[1].seq
+            assert {(entry.state, entry.status, entry.size, entry.body) for entry in told} == {
+                ("answered", 201, 70_000, None)
+            }
+            assert await ended(s, told[-1].seq, 0) == []
+            assert await ended(s, 0, 0) == told
+            await s.inside("DELETE", f"/attempts/{told[0].id}")
+            assert await ended(s, 0, 0) == told[1:]
+            assert (await s.inside("GET", "/attempts:ended?after=-1")).status == 400
 
     run(main)

@@ -300,6 +300,24 @@ class Delivery:
     form: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """What a gateway tells of an attempt that has ended. `seq` counts ends from 1; `size` is that of the answer, `body`
+    is left out where it is long.
+    """
+
+    seq: int
+    id: str
+    state: str
+    reason: str = ""
+    worker: str | None = None
+    status: int | None = None
+    content_type: str | None = None
+    retry_after: str | None = None
+    size: int = 0
+    body: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptKey:
     """A key that came with a task, encrypted. `id` is what its webhook says of it."""

@@ -39,8 +39,10 @@ class Attempt:
     had it, and gave no whole answer) or `refused` (no worker had it: as good as never tried).
     """
 
-    def __init__(self, id: str, endpoint: str, spool: Spool, now: float, *, ended: Callable[[], None]) -> None:
+    def __init__(self, id: str, endpoint: str, spool: Spool, now: float, *, ended: Callable[[Attempt], None]) -> None:
         self.id = id
+        # Counts ends, once it has ended.
+        self.seq = 0
         self.endpoint = endpoint
         self.began_at = now
         self.state = "running"
@@ -67,7 +69,7 @@ class Attempt:
         self.exchange = None
         if state != "answered":
             self.body.drop()
-        self._ended()
+        self._ended(self)
         watchers, self.watchers = self.watchers, set()
         for watcher in watchers:
             watcher()
@@ -146,7 +148,9 @@ class Attempt:
 
 
 class Attempts:
-    """All attempts of this gateway, by id. `idle` is set while none runs."""
+    """All attempts of this gateway, by id. `idle` is set while none runs; `watchers` are called when one has ended,
+    which is the `last` so far.
+    """
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
@@ -154,6 +158,9 @@ class Attempts:
         self.idle.set()
         self._attempts: dict[str, Attempt] = {}
         self._running = 0
+        self.last = 0
+        self.watchers: set[Callable[[], None]] = set()
+        self._over: dict[int, Attempt] = {}
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -178,7 +185,20 @@ class Attempts:
         self.idle.clear()
         return attempt
 
-    def _ended(self) -> None:
+    def ended_after(self, seq: int, limit: int) -> list[Attempt]:
+        """Up to `limit` that have ended after that one and are not acknowledged, in their order."""
+        found = []
+        for attempt in reversed(self._over.values()):
+            if attempt.seq <= seq:
+                break
+            found.append(attempt)
+        return found[::-1][:limit]
+
+    def _ended(self, attempt: Attempt) -> None:
+        self.last = attempt.seq = self.last + 1
+        self._over[attempt.seq] = attempt
+        for watcher in tuple(self.watchers):
+            watcher()
         self._running -= 1
         if not self._running:
             self.idle.set()
@@ -187,6 +207,7 @@ class Attempts:
         """It is acknowledged."""
         attempt = self._attempts.pop(id, None)
         if attempt is not None:
+            self._over.pop(attempt.seq, None)
             attempt.body.drop()
 
     def sweep(self, now: float) -> None:

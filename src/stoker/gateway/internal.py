@@ -3,6 +3,7 @@
     POST   /attempts/{id}?endpoint=ID&method=POST&target=%2Fpath[&total_s=N][&port=N]   headers and body are the task's
            `task`, `attempt` and `delivery` are told to the worker, as X-Stoker-Task-Id, -Attempt and -Delivery
            202 it runs; 200 there is one with this id already; 409, 404, 429 or 503 with a reason: it was not begun
+    GET    /attempts:ended?after=N&wait_s=S 200 those that ended after the Nth, as MessagePack; see `gateway.ended`
     GET    /attempts                        200 {"attempts": [state, ...]}
     GET    /attempts/{id}[?wait_s=N]        200 the answer, once it is there; else, after N seconds, the state
     GET    /attempts/{id}/output?from=N     200 the answer from byte N on, while it arrives; 410 when there will be none
@@ -31,6 +32,7 @@ from stoker.gateway.answers import Answer
 from stoker.gateway.attempts import Attempt, AttemptLimits, Attempts
 from stoker.gateway.bodies import BodyReader
 from stoker.gateway.connection import ClientConnection
+from stoker.gateway.ended import Ended
 from stoker.gateway.exchange import Exchange
 from stoker.gateway.following import Following
 from stoker.gateway.head import Request, upstream_head
@@ -105,7 +107,9 @@ class Internal:
         _, _, rest = path.partition("/attempts")
         values = dict(parse_qsl(query, keep_blank_values=True))
         id, _, verb = rest.removeprefix("/").partition("/")
-        if path == "/attempts" and request.method == b"GET":
+        if path == "/attempts:ended" and request.method == b"GET":
+            self._tell(client, values)
+        elif path == "/attempts" and request.method == b"GET":
             states = [state_of(attempt, self.now) for attempt in self.attempts.all()]
             client.answer(answers.json_answer({"attempts": states}))
         elif not path.startswith("/attempts/") or not _ID.match(id):
@@ -125,6 +129,16 @@ class Internal:
             self._attach(client, attempt, values)
         else:
             client.answer(answers.failure(405, "bad_request", "this cannot be done to an attempt", openai=False))
+
+    def _tell(self, client: ClientConnection, values: dict[str, str]) -> None:
+        after, wait_s = values.get("after", "0"), _seconds(values.get("wait_s", "0"))
+        if not after.isascii() or not after.isdigit() or len(after) > 18 or wait_s is None or wait_s > WAIT_S_MAX:
+            detail = f"after is a number, wait_s one of seconds up to {WAIT_S_MAX:g}"
+            client.answer(answers.failure(400, "bad_request", detail, openai=False))
+            return
+        ended = Ended(client, self.attempts, self._hub, int(after), self.now + wait_s)
+        client.converse(ended)
+        ended.start()
 
     def _follow(self, client: ClientConnection, attempt: Attempt, values: dict[str, str]) -> None:
         offset = values.get("from", "0")

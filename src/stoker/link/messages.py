@@ -283,6 +283,7 @@ class Freed(Message, tag="freed", frozen=True):
 ToGateway = Hello | Snapshot | Delta
 ToControl = Hello | Ack | Report | Wake | WorkerDown | Freed | Leaving
 
+
 _encoder = msgspec.json.Encoder()
 _to_gateway: msgspec.json.Decoder[ToGateway] = msgspec.json.Decoder(ToGateway)
 _to_control: msgspec.json.Decoder[ToControl] = msgspec.json.Decoder(ToControl)

@@ -32,8 +32,8 @@ from stoker.store.hot.base import EndRow, Lease
 
 log = structlog.get_logger(__name__)
 
-# Each holds a connection to its gateway.
-RUNNING_MAX: Final = 800
+# As many as one gateway keeps; the slots of all workers are the bound that counts.
+RUNNING_MAX: Final = 10_000
 LEASES_MAX: Final = 200
 LEASE_S: Final = 60.0
 RENEW_PERIOD_S: Final = 15.0
