@@ -51,6 +51,33 @@ def test_a_task_is_submitted_with_what_was_said(stoker: Command, fake: FakeStoke
     assert (wrong.code, "not JSON" in wrong.err) == (2, True)
 
 
+def test_a_file_goes_as_it_is_and_a_request_is_what_was_said(stoker: Command, fake: FakeStoker, tmp_path: Path) -> None:
+    fake.on("POST", "/endpoints/chat/tasks", (202, task(created=True)))
+    fake.on("POST", "/endpoints/chat/tasks:raw", (202, task(created=True)))
+    request = ("--method", "PUT", "--port", "9000", "--header", "X-A: b", "--ttl", "60", "--execution-timeout", "5")
+    told = ("--webhook", "https://a.example", "--secret", "signing")
+    stoker("task", "submit", "chat", "--input", "1", *request, *told)
+    assert fake.of("POST")[0].body == {
+        "input": 1,
+        "priority": 0,
+        "method": "PUT",
+        "port": 9000,
+        "headers": {"X-A": "b"},
+        "ttl_s": 60,
+        "execution_timeout_s": 5,
+        "webhook": {"url": "https://a.example", "secret": "signing"},
+    }
+    file = tmp_path / "picture.json"
+    file.write_bytes(b'{"raw":  1}')
+    assert stoker("task", "submit", "chat", "--file", str(file), *request, *told).code == 0
+    raw = fake.of("POST")[1]
+    assert (raw.body, raw.headers["content-type"]) == ({"raw": 1}, "application/json")
+    said = {"header": "X-A: b", "port": "9000", "method": "PUT", "webhook_secret": "signing", "ttl_s": "60.0"}
+    assert said.items() <= raw.query.items()
+    wrong = stoker("task", "submit", "chat", "--input", "1", "--header", "nothing")
+    assert (wrong.code, "no header" in wrong.err) == (2, True)
+
+
 def test_waiting_prints_the_result_or_says_what_went_wrong(stoker: Command, fake: FakeStoker) -> None:
     fake.on("POST", "/endpoints/chat/tasks", (202, task(created=True)))
     fake.on("GET", "/endpoints/chat/tasks/t1/wait", DONE)

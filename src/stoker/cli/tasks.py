@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import sys
 import time
 from pathlib import Path
@@ -35,16 +36,38 @@ def submit(
     id: Annotated[str | None, typer.Option("--id", help="The task's own id.")] = None,
     path: Annotated[str | None, typer.Option(help="Where its worker gets it; default: the endpoint's.")] = None,
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    file: Annotated[Path | None, typer.Option("--file", help="The input as it is, of any content type.")] = None,
+    content_type: Annotated[
+        str | None, typer.Option("--content-type", help="That of --file; default: by its name.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="The request's method; default: POST.")] = None,
+    port: Annotated[int | None, typer.Option(help="A port that the endpoint declares; default: the main one.")] = None,
+    header: Annotated[list[str] | None, typer.Option("--header", help="`Name: value`; may be repeated.")] = None,
+    ttl: Annotated[float | None, typer.Option(help="Seconds after which it expires unless it has started.")] = None,
+    execution_timeout: Annotated[
+        float | None, typer.Option("--execution-timeout", help="Longest time of an attempt, in seconds.")
+    ] = None,
+    webhook: Annotated[str | None, typer.Option("--webhook", help="URL to tell the end to.")] = None,
+    secret: Annotated[str | None, typer.Option("--secret", help="Name of the secret that signs the webhook.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and print the result.")] = False,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Submit a task, or many with --batch. Without --input the input is read from stdin."""
+    """Submit a task, or many with --batch. Without --input or --file the input is read from stdin, as JSON."""
     if batch is not None:
         _submit_batch(session, endpoint, batch, wait=wait, timeout_s=timeout)
         return
-    document: dict[str, Any] = {"input": _input(input), "priority": priority}
-    document |= {name: value for name, value in (("id", id), ("path", path)) if value is not None}
-    made = session.client.post(_tasks(endpoint), document)
+    common: dict[str, Any] = {"id": id, "path": path, "method": method, "port": port, "ttl_s": ttl}
+    common |= {"execution_timeout_s": execution_timeout}
+    said: dict[str, Any] = {"priority": priority} | {name: value for name, value in common.items() if value is not None}
+    if file is None:
+        said |= {"headers": dict(_header(line) for line in header)} if header else {}
+        told = {name: value for name, value in (("url", webhook), ("secret", secret)) if value is not None}
+        said |= {"webhook": told} if told else {}
+        made = session.client.post(_tasks(endpoint), {"input": _input(input)} | said)
+    else:
+        said |= {"header": header, "webhook_url": webhook, "webhook_secret": secret}
+        kind = content_type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        made = session.client.send(f"{_tasks(endpoint)}:raw", _content(file), kind, query=said)
     if wait:
         with output.progress(f"task {made['id']}", quiet=session.as_json) as progress:
             _print_end(session, endpoint, _followed(session, endpoint, made, progress, timeout_s=timeout))
@@ -274,6 +297,20 @@ def _line(file: Path, number: int, line: str) -> Any:
     if not isinstance(document, dict):
         raise CliError(f"{file}, line {number}: a task is an object, with its input in `input`", Exit.USAGE)
     return document
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise CliError(f"{line[:64]!r} is no header: say `Name: value`", Exit.USAGE)
+    return name.strip(), value.strip()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise CliError(f"{file} cannot be read: {exc}", Exit.USAGE) from exc
 
 
 def _text(file: Path) -> str:
