@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
@@ -16,7 +17,7 @@ from stoker.domain.errors import NotFound
 from stoker.domain.task import Delivery, DeliveryState, TaskNumber
 from stoker.net import GuardedSession
 from stoker.queue.forms import STANDARD, WebhookForm, signed
-from stoker.queue.webhooks import FAILURES_MAX, SENDING_TO_ONE_MAX, Outbox
+from stoker.queue.webhooks import FAILURES_MAX, SENDING_TO_ONE_MAX, Outbox, seconds_of
 from stoker.store import deliveries
 from stoker.store.sqlite import InlineSqliteStore
 
@@ -306,3 +307,19 @@ def test_what_nobody_knows_how_to_write_is_given_up() -> None:
         assert "form" in delivery.error
 
     run(body)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120.0),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", 60.0),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        ("9" * 30, None),
+        ("Sun, 99 Nov 1994", None),
+    ],
+)
+def test_receivers_say_when_to_come_again_in_seconds_or_as_a_date(said: str, seconds: float | None) -> None:
+    assert seconds_of(said, datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)) == seconds

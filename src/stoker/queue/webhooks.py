@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -157,7 +158,7 @@ class Outbox:
                 except TooLarge:
                     # Nobody reads it; the status is what counts.
                     log.info("webhook_answer_cut", delivery=delivery.id)
-                return _reply_of(answer.status, answer.headers.get("Retry-After"))
+                return _reply_of(answer.status, answer.headers.get("Retry-After"), self._wall())
         except UrlRefused as exc:
             return _Reply(None, str(exc), final=True)
         except StokerError as exc:
@@ -184,13 +185,23 @@ class Outbox:
         self._circuits.setdefault(origin, _Circuit()).failed(self._clock())
 
 
-def _reply_of(status: int, retry_after: str | None) -> _Reply:
+def _reply_of(status: int, retry_after: str | None, now: datetime) -> _Reply:
     if 200 <= status < 300:
         return _Reply(status)
-    wait = retry_after or ""
-    retry_after_s = float(wait) if wait.isascii() and wait.isdigit() and len(wait) <= 9 else None
+    retry_after_s = seconds_of(retry_after or "", now)
     error = "redirects are not followed" if 300 <= status < 400 else f"it answered with status {status}"
     return _Reply(status, error, retry_after_s, final=status == 410)
+
+
+def seconds_of(retry_after: str, now: datetime) -> float | None:
+    """What `Retry-After` says: seconds, or a date; `None` for anything else."""
+    if retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= 9:
+        return float(retry_after)
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
 
 
 def _origin(url: str) -> str:
