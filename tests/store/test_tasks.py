@@ -247,7 +247,12 @@ def test_pages_follow_numbers_and_states(place: Place) -> None:
         rest = await store.read(lambda tx: tasks.page(tx, E, state=None, after=first[-1].number, limit=9))
         assert [task.number for task in (*first, *rest)] == numbers
         assert await store.read(lambda tx: tasks.page(tx, E, state=TaskState.FAILED, after=0, limit=9)) == ()
-        assert await store.read(lambda tx: tasks.counts(tx, E)) == {"queued": 5}
         assert await store.read(lambda tx: tasks.oldest_queued(tx, E)) == 10.0
+        assert await store.read(lambda tx: tasks.counts(tx, E)) == {}
+        leased = await store.write(lambda tx: tasks.lease(tx, lease(limit=3)))
+        states = (TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.FAILED)
+        ends = [end(task, state) for task, state in zip(leased, states, strict=True)]
+        await store.write(lambda tx: hot.end_attempts(tx, ends))
+        assert await store.read(lambda tx: tasks.counts(tx, E)) == {"succeeded": 2, "failed": 1}
 
     place.run(body)

@@ -194,7 +194,12 @@ class Tasks:
             arrivals_per_s=demand.arrivals_per_s,
             oldest_age_s=None if oldest is None else max(0.0, now - oldest),
             paused=endpoint.id in self._backlog.paused,
-            counts=counts,
+            # Those that are not final are counted in memory: a million that wait are not looked at.
+            counts={
+                name: count
+                for name, count in (("queued", demand.queued), ("running", demand.running), *counts.items())
+                if count
+            },
         )
 
     # Changing

@@ -196,8 +196,9 @@ def attempts_of(tx: Connection, number: TaskNumber) -> tuple[Attempt, ...]:
 
 
 def counts(tx: Connection, endpoint: EndpointId) -> dict[str, int]:
-    """How many tasks are in each state."""
-    query = select(tasks.c.state, func.count()).where(tasks.c.endpoint == endpoint).group_by(tasks.c.state)
+    """How many kept tasks are in each final state, of which there are any."""
+    ended = tasks.c.state.in_([state.value for state in FINAL])
+    query = select(tasks.c.state, func.count()).where(tasks.c.endpoint == endpoint, ended).group_by(tasks.c.state)
     return {row[0]: row[1] for row in tx.execute(query)}
 
 
