@@ -43,17 +43,18 @@ from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.projects import Projects
 from stoker.control.provisions import Provisions
+from stoker.control.queue_depths import PERIOD_S as DEPTHS_PERIOD_S
+from stoker.control.queue_depths import Messages, QueueDepths
 from stoker.control.reconciler import Reconciler
 from stoker.control.reservations import Reservations
 from stoker.control.retention import Retention
+from stoker.control.scaling import Sources
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
 from stoker.control.sqs import SqsQueues
 from stoker.control.table import Publisher
 from stoker.control.templates import Templates
-from stoker.control.triggering import PERIOD_S as TRIGGERS_PERIOD_S
-from stoker.control.triggering import Messages, Triggering
 from stoker.control.vault import Vault
 from stoker.control.views import Views
 from stoker.control.volumes import Volumes
@@ -131,8 +132,13 @@ class Stoker:
             told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
             shown=lambda tickets: self.reservations.used(tickets),
             hold=lambda endpoint: self.provisions.hold(endpoint),
-            tasks=lambda endpoint, now: self.queue.demand(endpoint, now),
-            asked=lambda endpoint: self.triggering.of(endpoint),
+            sources=Sources(
+                tasks=lambda endpoint, now: self.queue.demand(endpoint, now),
+                measured=lambda worker: self.books.measuring.of(worker),
+                custom=lambda worker, now: self.books.custom.of(worker, now=now),
+                learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
+                depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
+            ),
         )
         self._dialects = faces.found()
         self.link = LinkServer(
@@ -196,13 +202,7 @@ class Stoker:
             changed=self.gateway.publish_again,
         )
         self.sqs = SqsQueues(settings.allow_private_urls, self.vault.secret, clock=clock)
-        self.triggering = Triggering(
-            self.fleet,
-            resources=lambda worker: self.books.measuring.of(worker).resources,
-            arrivals=self.gateway.arrivals,
-            messages=messages or self.sqs.messages,
-            clock=clock,
-        )
+        self.depths = QueueDepths(self.fleet, messages or self.sqs.messages, clock=clock)
         self.reconciler = Reconciler(
             self.fleet,
             self.providers,
@@ -261,7 +261,7 @@ class Stoker:
                 self.provisions,
                 settings,
                 self.books.measuring,
-                troubled=self.triggering.error,
+                troubled=self.depths.error,
                 clock=clock,
             ),
             logs=Logs(self.fleet, self.providers),
@@ -296,7 +296,7 @@ class Stoker:
         self.link.open()
         loops = [
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
-            Loop("triggers", self.triggering.step, period_s=TRIGGERS_PERIOD_S),
+            Loop("queue depths", self.depths.step, period_s=DEPTHS_PERIOD_S),
             Loop("forget reservations", self.reservations.sweep, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from api.client import Api, Exchange, run, spec
 
 
@@ -84,6 +86,54 @@ def test_decisions_come_newest_first_with_reason_and_inputs() -> None:
         assert "idle for 20 s" in decisions[0]["reason"]
         assert decisions[1]["inputs"]["waiting"] == 1
         assert len((await api.call("GET", "/endpoints/e/decisions?limit=1")).json["items"]) == 1
+
+    run(body)
+
+
+def test_an_explanation_has_the_decision_what_would_be_decided_now_and_every_number_with_its_age() -> None:
+    async def body(api: Api) -> None:
+        triggers = [{"type": "concurrency", "target": 1}, {"type": "requests_per_s", "target": 5}]
+        made = await api.create(scaling={"triggers": triggers, "idle_timeout_s": 600})
+        await api.world.gateway.request(made["id"], 1.0).ended.wait()
+        found = (await api.call("GET", "/endpoints/e/explanation")).json
+        assert found["decision"]["workers"] == found["present"]["workers"] == 1
+        assert [each["trigger"] for each in found["present"]["triggers"]] == ["concurrency", "requests_per_s"]
+        assert set(found["present"]["ages"]) >= {"in_flight", "waiting", "arrivals_per_s(60s)"}
+        assert found["workers"][0]["number"] == 1
+        before = (await api.call("GET", "/endpoints/e/explanation?at=1h")).json
+        assert (before["decision"], before["present"]) == (None, None)
+        then = (await api.call("GET", f"/endpoints/e/explanation?at={found['at']}")).json
+        assert then["decision"] == found["decision"]
+        assert (await api.call("GET", "/endpoints/e/explanation?at=soon")).status == 422
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "pointer"),
+    [
+        ({"triggers": [{"type": "magic"}]}, "/scaling/triggers/0"),
+        ({"triggers": [{"type": "requests_per_s"}]}, "/scaling/triggers/0/target"),
+        ({"triggers": [{"type": "cpu"}]}, "/scaling/triggers/0"),
+        ({"triggers": [{"type": "custom", "path": "stats", "metric": "m", "target": 1}]}, "/scaling/triggers/0/path"),
+        ({"scale_up_steps": [{}]}, "/scaling/scale_up_steps/0/workers"),
+        ({"triggers": [{"type": "concurrency"}], "target": 2}, "/scaling/target"),
+        (
+            {
+                "triggers": [
+                    {"type": "schedule", "start": "0 8 * * *", "end": "0 9 * * *", "workers": 1},
+                    {"type": "schedule", "start": "30 8 * * 1", "end": "0 10 * * *", "workers": 1},
+                ]
+            },
+            "/scaling/triggers/1",
+        ),
+    ],
+)
+def test_triggers_that_make_no_sense_are_refused_at_their_place(scaling: dict[str, Any], pointer: str) -> None:
+    async def body(api: Api) -> None:
+        answer = await api.call("POST", "/endpoints", {**spec(), "scaling": scaling})
+        assert answer.status == 422
+        assert [problem["pointer"] for problem in answer.json["errors"]] == [pointer]
 
     run(body)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,8 @@ from simulation.virtual import wall
 from stoker.api.wire.times import moment
 from stoker.domain.access import Scope
 from stoker.domain.errors import Invalid
-from stoker.link.messages import Report, UsageEntry
+from stoker.link.messages import FactEntry, Report, UsageEntry
+from stoker.simulate.trace import parse_trace
 
 
 async def used(api: Api, endpoint: str, requests: int, *, metered: int = 0) -> None:
@@ -138,3 +141,27 @@ def test_what_is_learned_is_shown_with_its_number_of_samples_and_the_unknown_as_
         assert (item["start_warm_s"], item["requests_per_s"], item["tokens_per_s"]) == (None, None, None)
 
     run(body)
+
+
+def test_a_trace_has_the_requests_that_came_as_the_simulation_reads_them(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        made = await api.create()
+        facts = tuple(
+            FactEntry(made["id"], offset_s, 0.0, service_s, None, prompt, None, 200, None)
+            for offset_s, service_s, prompt in ((4.0, 2.5, 70), (2.0, None, None))
+        )
+        began = wall() - 60
+        api.world.stoker.books.usage.reported(Report(1, 10.0, (), facts=facts), incarnation="g")
+        await asyncio.sleep(20)
+        answer = await api.call(
+            "GET", f"/endpoints/e/trace?since={datetime.fromtimestamp(began, UTC).isoformat()[:-6]}Z"
+        )
+        assert answer.headers["content-type"].startswith("text/csv")
+        [requests] = parse_trace("e", answer.body.decode().splitlines()).endpoints
+        assert [round(at) for at in requests.arrivals] == [52, 54]
+        assert (requests.services, requests.input_tokens, requests.output_tokens) == ((None, 2.5), (0, 70), (0, 0))
+        none = await api.call("GET", "/endpoints/e/trace?since=1s")
+        assert none.body.decode().splitlines() == ["arrival_s,input_tokens,output_tokens,service_s"]
+        assert (await api.call("GET", "/endpoints/e/trace?since=soon")).status == 422
+
+    run(body, data_dir=tmp_path)

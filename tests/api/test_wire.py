@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policy.strategies import policies
 from stoker.api.wire.base import iso
 from stoker.api.wire.spec import SpecIn
 from stoker.domain.endpoint import (
@@ -26,7 +27,7 @@ from stoker.domain.endpoint import (
 from stoker.domain.gpus import FAMILIES
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe, Probes
-from stoker.domain.triggers import Rate, Resource, SqsQueue, Triggers
+from stoker.domain.scaling import Cpu, GpuMemory, GpuUtilization, Memory
 
 
 def within(low: float, high: float) -> st.SearchStrategy[float]:
@@ -81,17 +82,6 @@ def bounds(draw: st.DrawFn) -> ScaleBounds:
     return ScaleBounds(min=draw(st.integers(0, high)), max=high, cold=draw(st.integers(0, high)))
 
 
-queues = st.builds(
-    SqsQueue,
-    url=names,
-    endpoint=names.map("https://{}".format),
-    region=names,
-    secret=names,
-    messages=st.integers(1, 2**53),
-    activation=st.integers(1, 2**53),
-    in_flight=st.booleans(),
-    delayed=st.booleans(),
-)
 probes = st.builds(
     Probe,
     path=st.none() | st.from_regex(r"/[a-z0-9/?=&]{0,30}", fullmatch=True),
@@ -103,6 +93,8 @@ probes = st.builds(
     successes_min=st.integers(1, 100),
     start_timeout_s=within(1, 86_400),
 )
+# They need hardware of every pool.
+OF_HARDWARE = Cpu | Memory | GpuUtilization | GpuMemory
 specs = st.builds(
     EndpointSpec,
     name=names,
@@ -122,18 +114,12 @@ specs = st.builds(
     .map(tuple)
     .filter(lambda pools: sum(pool.bounds.max for pool in pools) <= 1_000),
     probes=st.builds(Probes, startup=perhaps(probes), readiness=perhaps(probes), liveness=perhaps(probes)),
-    scaling=st.builds(
+    scaling=policies.filter(lambda policy: not any(isinstance(each, OF_HARDWARE) for each in policy.triggers))
+    | st.builds(
         ScalingPolicy,
         target=perhaps(within(0.01, 100_000)),
         scale_down_delay_s=within(0, 86_400),
         idle_timeout_s=within(0, 604_800),
-        triggers=st.builds(
-            Triggers,
-            utilization=st.dictionaries(st.sampled_from(Resource), within(0.01, 1)),
-            rate=perhaps(st.builds(Rate, requests=within(0.01, 1_000_000), window_s=within(1, 3_600))),
-            queues=st.lists(queues, max_size=2).map(tuple),
-            every_s=within(5, 3_600),
-        ),
     ),
     access=st.sampled_from(Access),
     timeouts=st.builds(

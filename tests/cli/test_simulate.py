@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cli.fake_stoker import Command
+from cli.fake_stoker import Command, FakeStoker, Raw
 from stoker.simulate.policies import POLICIES
 
 
@@ -62,3 +63,50 @@ def test_a_file_that_is_not_there_is_bad_usage(stoker: Command, tmp_path: Path) 
     ran = stoker("simulate", str(tmp_path / "none.csv"))
     assert ran.code == 2
     assert "No such file" in ran.err
+
+
+def recorded(fake: FakeStoker, **scaling: object) -> dict[str, Any]:
+    """An endpoint with an hour of requests."""
+    spec = {
+        "name": "chat",
+        "launch": {"command": ["serve"]},
+        "pools": [{"bounds": {"min": 1, "max": 3}}],
+        "scaling": scaling,
+    }
+    made = fake.add("chat", spec=spec, launch={"slots": 2})
+    rows = "".join(f"{60 * minute},0,0,20\n" for minute in range(60))
+    text = f"arrival_s,input_tokens,output_tokens,service_s\n{rows}"
+    fake.on("GET", f"/endpoints/{made['id']}/trace", Raw((text.encode(),), "text/csv"))
+    fake.on("GET", f"/endpoints/{made['id']}/learned", {"expected_start_s": 12.0, "items": []})
+    return made
+
+
+def test_the_requests_of_an_endpoint_are_simulated_under_its_own_policy_and_others(
+    stoker: Command, fake: FakeStoker
+) -> None:
+    made = recorded(fake, triggers=[{"type": "requests_per_s", "target": 0.01, "window_s": 60}])
+    ran = stoker("simulate", "--from", "chat", "--since", "1h", "--policy", "own,keepalive", "--json")
+    own, keepalive = json.loads(ran.out)
+    assert fake.asked[-1].path.endswith(f"/endpoints/{made['id']}/trace")
+    assert fake.asked[-1].query == {"since": "1h"}
+    assert (own["policy"], own["trace"], own["requests"]) == ("own", "chat", 60)
+    # One request a minute is 0.017 a second: two workers, after the first minute.
+    assert own["workers_peak"] == 2
+    assert 2 * 3_500 < own["gpu_s"] < 2 * 3_700
+    assert keepalive["workers_peak"] == 1
+
+
+def test_a_policy_that_looks_at_what_no_trace_has_is_refused(stoker: Command, fake: FakeStoker) -> None:
+    recorded(fake, triggers=[{"type": "custom", "path": "/m", "metric": "m", "target": 1}])
+    ran = stoker("simulate", "--from", "chat", "--policy", "own")
+    assert ran.code == 2
+    assert "custom cannot be simulated" in ran.err
+    others = stoker("simulate", "--from", "chat", "--json")
+    assert [result["policy"] for result in json.loads(others.out)] == list(POLICIES)
+    assert "without the endpoint's own policy" in others.err
+
+
+def test_a_trace_or_an_endpoint_is_needed_and_not_both(stoker: Command, trace: Path) -> None:
+    assert stoker("simulate").code == 2
+    assert stoker("simulate", str(trace), "--from", "chat").code == 2
+    assert "no policy 'own'" in stoker("simulate", str(trace), "--policy", "own").err

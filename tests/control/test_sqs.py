@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from stoker.control.sqs import Request, SqsQueues, authorization
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.errors import StokerError
-from stoker.domain.triggers import SqsQueue
+from stoker.domain.scaling import SqsQueue
 
 LOGIN = json.dumps({"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "hidden"})
 COUNTS = {

@@ -22,7 +22,7 @@ NOW = 1_000.0
 
 
 def signals(*, in_flight: int = 0, waiting: int = 0, busy_at: float = 900.0) -> Signals:
-    return Signals(in_flight=in_flight, waiting=waiting, demand_peak=0.0, busy_at=busy_at)
+    return Signals(in_flight=in_flight, waiting=waiting, busy_at=busy_at)
 
 
 def pool(low: int, cold: int = 0) -> Endpoint:

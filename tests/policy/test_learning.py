@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.domain.learned import SAMPLES_MAX, Kind, Place, Samples
+from stoker.domain.learned import SAMPLES_MAX, Kind, Learned, Place, Samples
 from stoker.domain.worker import WorkerId
-from stoker.policy.learning import Look, expected_start_s, kind_of_start, sustained
+from stoker.policy.learning import Look, expected_start_s, kind_of_start, readings_of, sustained
+from stoker.policy.signals import Reading
 
 PLACE = Place("l", "process", "h")
 BEFORE = Look(
@@ -90,3 +91,20 @@ def test_an_expected_start_is_that_of_warm_ones_at_the_slowest_place_else_of_col
     assert expected_start_s([], [Samples((30.2,), 1)]) == 31.0
     assert expected_start_s([Samples((2.0, 3.0, 90.0), 3), Samples((5.0,), 1)], [Samples((30.0,), 1)]) == 5.0
     assert expected_start_s([Samples((0.2,), 1)], []) == 1.0
+
+
+def test_what_is_learned_becomes_signals_as_old_as_their_youngest_sample() -> None:
+    def known(kind: Kind, host: str, value: float, at: float) -> Learned:
+        return Learned(Place("launch", "process", host), kind, Samples().plus(value, at))
+
+    found = readings_of(
+        (
+            known(Kind.START_COLD, "a", 90.0, 10.0),
+            known(Kind.START_WARM, "a", 20.2, 20.0),
+            known(Kind.REQUESTS, "a", 5.0, 30.0),
+            known(Kind.REQUESTS, "b", 3.0, 40.0),
+        ),
+        now=100.0,
+    )
+    assert found == {"start_s": Reading(21.0, 80.0), "requests_per_s": Reading(3.0, 60.0)}
+    assert readings_of((), now=100.0) == {}

@@ -55,3 +55,11 @@ def test_a_profile_is_a_letter_and_changes_of_it() -> None:
 def test_a_bad_profile_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         profile_of(text)
+
+
+def test_what_requests_really_took_counts_instead_of_their_tokens() -> None:
+    text = "arrival_s,input_tokens,output_tokens,service_s\n0,8000,50,3\n1,0,0,\n2,0,0,5\n"
+    [requests] = parse_trace("measured", text.splitlines()).endpoints
+    assert PROFILES["A"].services(requests) == [3.0, 4.0, 5.0], "who was not served would have taken the mean"
+    with pytest.raises(Invalid, match="not negative"):
+        parse_trace("bad", "arrival_s,input_tokens,output_tokens,service_s\n0,1,1,-3\n".splitlines())

@@ -32,7 +32,7 @@ from stoker.domain.errors import Unavailable
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.operation import Operation
 from stoker.domain.probe import Probe, Probes
-from stoker.domain.triggers import SqsQueue
+from stoker.domain.scaling import SqsQueue
 from stoker.domain.worker import Address, Worker, WorkerState
 from stoker.providers.base import Provider
 from stoker.providers.fake import FakeProvider

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stoker.engines.llamacpp import ENGINE as LLAMACPP
 from stoker.engines.vllm import ENGINE as VLLM
-from stoker.telemetry.exposition import LINES_MAX, values_of
+from stoker.telemetry.exposition import LINES_MAX, metric_of, value_at, values_of
 
 # As vLLM 0.12 writes it, shortened.
 VLLM_PAGE = """\
@@ -91,3 +91,41 @@ def test_no_page_does_anything_but_give_values_or_be_refused(text: str) -> None:
     for page in (text, f"vllm:num_requests_running{text}"):
         with contextlib.suppress(ValueError):
             values_of(page, VLLM.metrics)
+
+
+@pytest.mark.parametrize(
+    ("pointer", "expected"),
+    [
+        pytest.param("/queue/depth", 3.0, id="a field of a field"),
+        pytest.param("/shards/1/depth", 2.0, id="an item of a list"),
+        pytest.param("/a~1b", 5.0, id="a name with a slash"),
+        pytest.param("/~0", 6.0, id="a name that is a tilde"),
+    ],
+)
+def test_a_pointer_leads_to_a_number_in_json(pointer: str, expected: float) -> None:
+    text = '{"queue": {"depth": 3}, "shards": [{}, {"depth": 2.0}], "a/b": 5, "~": 6}'
+    assert value_at(text, pointer) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer", "why"),
+    [
+        ("{", "/a", "not JSON"),
+        ('{"a": 1}', "/b", "nothing at /b"),
+        ('{"a": [1]}', "/a/1", "nothing at"),
+        ('{"a": [1]}', "/a/x", "nothing at"),
+        ('{"a": true}', "/a", "is no number"),
+        ('{"a": "1"}', "/a", "is no number"),
+        ('{"a": null}', "/a", "is no number"),
+    ],
+)
+def test_what_is_no_number_is_said_to_be_none(text: str, pointer: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        value_at(text, pointer)
+
+
+def test_one_metric_is_summed_over_its_labels_and_its_absence_is_said() -> None:
+    page = 'depth{shard="0"} 3\ndepth{shard="1"} 4\ndepth_max 99\n'
+    assert metric_of(page, "depth") == 7.0
+    with pytest.raises(ValueError, match="no metric queue"):
+        metric_of(page, "queue")

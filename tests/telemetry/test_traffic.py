@@ -1,30 +1,40 @@
-"""Traffic by endpoint: peaks of a window, silence, restarts, wakes."""
+"""Traffic by endpoint: averages of a window, silence, restarts, wakes."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.domain.endpoint import EndpointId
-from stoker.link.messages import EndpointReport, Report
-from stoker.policy.scaling import Signals
-from stoker.telemetry.traffic import PEAK_STEP_S, STALE_S, TrafficMeter
+from stoker.link.messages import EndpointReport, MeasureEntry, Report
+from stoker.policy.signals import Reading, Signals
+from stoker.telemetry.traffic import COUNTS_MAX, KNOWN_S_MIN, STALE_S, TrafficMeter
 
 E = EndpointId("e")
 OTHER = EndpointId("other")
 
 
-def entry(in_flight: int = 0, waiting: int = 0, *, arrivals: int = 0, name: str = E) -> EndpointReport:
+def entry(
+    in_flight: int = 0,
+    waiting: int = 0,
+    *,
+    arrivals: int = 0,
+    completions: int = 0,
+    busy_s: float = 0.0,
+    oldest_wait_s: float = 0.0,
+    name: str = E,
+) -> EndpointReport:
     return EndpointReport(
         id=name,
         in_flight=in_flight,
         waiting=waiting,
-        oldest_wait_s=0.0,
+        oldest_wait_s=oldest_wait_s,
         arrivals=arrivals,
-        completions=0,
+        completions=completions,
         errors=0,
         refusals=0,
-        busy_s=0.0,
+        busy_s=busy_s,
         wait_s=0.0,
         workers={"w": in_flight},
     )
@@ -38,78 +48,89 @@ class Meter:
         self.meter.connected()
         self.window_s = window_s
 
-    def report(self, now: float, *entries: EndpointReport, seq: int = 1) -> None:
+    def report(
+        self, now: float, *entries: EndpointReport, seq: int = 1, measures: tuple[MeasureEntry, ...] = ()
+    ) -> None:
         windows = {E: self.window_s, OTHER: self.window_s}
-        self.meter.update(Report(seq, now, entries), now=now, windows=windows)
+        self.meter.update(Report(seq, now, entries, measures=measures), now=now, windows=windows)
 
     def signals(self, now: float) -> Signals | None:
-        return self.meter.signals(E, now=now, window_s=self.window_s)
-
-    def peak(self, now: float) -> float | None:
-        signals = self.signals(now)
-        return None if signals is None else signals.demand_peak
+        return self.meter.signals(E, now=now, windows=(self.window_s,))
 
 
-@given(
-    st.floats(0.5, 30.0),
-    st.lists(st.tuples(st.floats(0.01, STALE_S), st.integers(0, 20)), min_size=1, max_size=120),
-    st.floats(0, STALE_S),
-)
-def test_the_peak_is_the_highest_demand_of_the_window_to_within_one_step(
-    window_s: float, steps: list[tuple[float, int]], after_s: float
-) -> None:
-    meter = Meter(window_s)
-    now = 1_000.0
-    # What was there, as long as the next report said otherwise: (from, to, how much).
-    history: list[tuple[float, float, int]] = []
-    demand: int | None = None
-    for pause_s, after in steps:
-        if demand is not None:
-            history.append((now, now + pause_s, demand))
-        now, demand = now + pause_s, after
-        meter.report(now, entry(in_flight=after))
-    end = now + after_s
-    assert demand is not None
-    history.append((now, end, demand))
-    least = max(what for _, until, what in history if until >= end - window_s)
-    most = max(what for _, until, what in history if until >= end - window_s - PEAK_STEP_S)
-    found = meter.peak(end)
-    assert found is not None
-    assert least <= found <= most
-
-
-def test_a_low_demand_that_is_reported_often_does_not_keep_an_old_peak_alive() -> None:
+def test_rates_are_averages_over_the_window() -> None:
     meter = Meter(window_s=10)
-    meter.report(0.0, entry(in_flight=10))
-    meter.report(1.5, entry(in_flight=8))
-    for quarter in range(8, 100):
-        meter.report(quarter / 4, entry(in_flight=1))
-    assert meter.peak(25.0) == 1
+    for second in range(31):
+        meter.report(float(second), entry(in_flight=2, arrivals=3 * second, busy_s=2.0 * second))
+    signals = meter.signals(30.0)
+    assert signals is not None
+    assert signals.arrivals[10].value == 3.0
+    assert signals.presence[10].value == 2.0
 
 
-def test_demand_that_lasted_until_just_now_is_a_peak_though_its_report_is_old() -> None:
+def test_a_burst_within_a_quiet_window_is_spread_over_it_and_then_forgotten() -> None:
     meter = Meter(window_s=10)
-    meter.report(0.0, entry(in_flight=5))
-    for second in range(1, 60):
+    meter.report(0.0, entry())
+    meter.report(50.0, entry(arrivals=20))
+    at_once = meter.signals(50.0)
+    meter.report(53.0)
+    later = meter.signals(53.0)
+    for second in range(54, 70):
         meter.report(float(second))
-    meter.report(60.0, entry(in_flight=1))
-    assert meter.peak(62.0) == 5
-    meter.report(75.0)
-    assert meter.peak(75.0) == 1
+    after = meter.signals(69.0)
+    assert at_once is not None
+    assert later is not None
+    assert after is not None
+    assert [s.arrivals[10].value for s in (at_once, later, after)] == [2.0, 2.0, 0.0]
 
 
-def test_memory_is_bounded_by_the_window() -> None:
-    meter = Meter(window_s=100)
-    for step in range(100_000):
-        meter.report(step / 100, entry(in_flight=100_000 - step))
-    assert len(meter.meter._traffic[E].peaks) <= 100 / PEAK_STEP_S + 2
+def test_a_rate_is_unknown_until_there_was_time_to_count_and_then_not_diluted() -> None:
+    meter = Meter(window_s=60)
+    meter.report(0.0, entry())
+    first = meter.signals(0.5)
+    meter.report(2.0, entry(arrivals=8))
+    soon = meter.signals(2.0)
+    assert first is not None
+    assert soon is not None
+    assert (first.arrivals, soon.arrivals[60].value) == ({}, 4.0)
 
 
-def test_without_a_window_there_is_nothing_but_now() -> None:
-    meter = Meter(window_s=0)
-    meter.report(0.0, entry(in_flight=5))
-    meter.report(0.1, entry(in_flight=2))
-    assert meter.peak(0.1) == 2
+def test_what_requests_are_like_is_learned_from_those_that_end_and_ages_afterwards() -> None:
+    meter = Meter()
+    meter.report(0.0, entry())
+    tokens = MeasureEntry(E, (), 0.0, (), 0.0, 1_000, 200)
+    meter.report(5.0, entry(arrivals=4, completions=4, busy_s=8.0), measures=(tokens,))
+    meter.report(7.0, entry(arrivals=4, completions=4, busy_s=8.0))
+    signals = meter.signals(9.0)
+    assert signals is not None
+    assert signals.service_s == Reading(2.0, 2.0)
+    assert signals.prompt_tokens == Reading(250.0, 2.0)
+    assert signals.completion_tokens == Reading(50.0, 2.0)
+
+
+def test_the_oldest_has_waited_longer_than_when_it_was_reported() -> None:
+    meter = Meter()
+    meter.report(0.0, entry(waiting=1, oldest_wait_s=1.5))
+    meter.report(2.0)
+    signals = meter.signals(2.5)
+    assert signals is not None
+    assert (signals.oldest_wait_s, signals.age_s) == (4.0, 0.5)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 5.0), st.integers(0, 30)), min_size=1, max_size=200))
+def test_whatever_comes_counts_are_few_and_rates_are_right_over_the_time_since_the_first(
+    steps: list[tuple[float, int]],
+) -> None:
+    meter, now, arrivals = Meter(window_s=2_000), 0.0, 0
+    meter.report(now, entry())
+    for pause_s, more in steps:
+        now, arrivals = now + pause_s, arrivals + more
+        meter.report(now, entry(arrivals=arrivals))
+    signals = meter.signals(now)
+    assert signals is not None
+    assert len(meter.meter._traffic[E].counts) <= COUNTS_MAX + 2
+    if now >= KNOWN_S_MIN:
+        assert signals.arrivals[2_000].value == pytest.approx(arrivals / now)
 
 
 def test_silence_is_no_signal() -> None:
@@ -120,7 +141,7 @@ def test_silence_is_no_signal() -> None:
     assert meter.signals(STALE_S + 0.1) is None
     meter.report(10.0)
     assert meter.signals(10.0) is not None, "the gateway lives, and has nothing new to say of it"
-    assert meter.meter.signals(OTHER, now=10.0, window_s=10) is None, "never mentioned"
+    assert meter.meter.signals(OTHER, now=10.0) is None, "never mentioned"
 
 
 def test_a_gateway_that_is_lost_takes_everything_that_it_said_with_it() -> None:
@@ -186,7 +207,7 @@ def test_a_wake_says_at_once_what_the_next_report_will_say() -> None:
     meter.meter.wake(E, 1, now=6.2)
     signals = meter.signals(6.2)
     assert signals is not None
-    assert (signals.in_flight, signals.waiting, signals.demand_peak) == (2, 3, 5.0)
+    assert (signals.in_flight, signals.waiting) == (2, 3)
 
 
 def test_a_wake_after_the_loss_of_a_gateway_counts_nothing_of_the_old_one() -> None:
@@ -198,7 +219,6 @@ def test_a_wake_after_the_loss_of_a_gateway_counts_nothing_of_the_old_one() -> N
     signals = meter.signals(1.0)
     assert signals is not None
     assert (signals.in_flight, signals.waiting) == (0, 1)
-    assert signals.demand_peak == 9, "what there was within the window"
 
 
 def test_what_is_deleted_is_forgotten_and_stays_so() -> None:

@@ -82,9 +82,30 @@ async def _validation_error(_request: Request, exc: Exception) -> Response:
     if any(error["type"] == "json_invalid" for error in errors):
         reason = str(errors[0].get("ctx", {}).get("error", "")) or "it cannot be read"
         return problem(400, f"the body is not JSON: {reason}")
-    problems = tuple(Problem(_pointer(error["loc"]), _sentence(error)) for error in errors)
+    problems = tuple(Problem(_pointer(_place(error["loc"], exc.body)), _sentence(error)) for error in errors)
     first = problems[0]
     return problem(422, f"{first.pointer or 'the body'}: {first.detail}", problems=problems)
+
+
+def _place(location: tuple[int | str, ...], body: object) -> tuple[int | str, ...]:
+    """Without what stands for the kind of an object where there are several: the document has no such key."""
+    found: list[int | str] = []
+    value = body
+    for index, part in enumerate(location):
+        if index == 0 and part == "body":
+            found.append(part)
+            continue
+        inner = index + 1 < len(location)
+        if inner and isinstance(value, dict) and isinstance(part, str) and part not in value:
+            continue
+        found.append(part)
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            value = None
+    return tuple(found)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

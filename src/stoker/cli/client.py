@@ -159,6 +159,12 @@ class Client:
                 if line.strip():
                     yield _parse(line, self.url)
 
+    def text(self, path: str, *, query: Mapping[str, object], timeout_s: float | None = None) -> Iterator[str]:
+        """A text of the API, line by line."""
+        with self.open("GET", API + path, query=query, timeout_s=timeout_s) as response:
+            while line := response.readline(LINE_BYTES_MAX):
+                yield line.decode("utf-8", "replace")
+
     def _connect(self, timeout_s: float) -> HTTPConnection:
         # Imported here: it loads the TLS library, which `stoker --help` has no use for.
         from http import client as http

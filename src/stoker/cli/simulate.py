@@ -19,9 +19,11 @@ from stoker.cli.session import Session, command
 
 if TYPE_CHECKING:
     from stoker.simulate.compare import Result
-    from stoker.simulate.policies import Knobs
+    from stoker.simulate.policies import Knobs, Make
     from stoker.simulate.trace import Profile, Trace
 
+# The policy of the endpoint whose requests they were.
+OWN = "own"
 _COLUMNS = ("POLICY", "GPU-S", "OVER BOUND", "WITHIN TARGET", "WITHIN 30S", "P50", "P99", "STARTS", "FLAPS", "PEAK")
 
 
@@ -29,11 +31,20 @@ _COLUMNS = ("POLICY", "GPU-S", "OVER BOUND", "WITHIN TARGET", "WITHIN 30S", "P50
 def simulate(
     session: Session,
     trace: Annotated[
-        Path, typer.Argument(help="CSV, compressed or not: arrival_s,input_tokens,output_tokens[,endpoint].")
-    ],
+        Path | None,
+        typer.Argument(help="CSV, compressed or not: arrival_s,input_tokens,output_tokens[,service_s][,endpoint]."),
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="ENDPOINT", help="Instead: the requests that came to this endpoint.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="With --from: from then on, a time, or how long ago.")] = "24h",
     profile: Annotated[
-        str, typer.Option(help="The hardware: A, B or C, with changes if any, as in `A,slots=8,start_s=30`.")
-    ] = "A",
+        str | None,
+        typer.Option(
+            help="The hardware: A (default), B or C, with changes if any, as in `A,slots=8,start_s=30`. With --from "
+            "changes of the endpoint's own slots, bounds and starts."
+        ),
+    ] = None,
     policy: Annotated[str | None, typer.Option(help="Names, with commas between; default: all.")] = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Also with other settings than their defaults.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the times that starts take.")] = 0,
@@ -42,25 +53,32 @@ def simulate(
 ) -> None:
     """Compare scaling policies on a trace: cost, waiting, starts.
 
-    Costs are GPU-seconds from the start of a worker to its end. The bound is the least with which nobody waits.
+    Costs are GPU-seconds from the start of a worker to its end. The bound is the least with which nobody waits. With
+    --from there is also the endpoint's own policy, called own: what would that time have cost under another one?
     """
     from stoker.domain.errors import Invalid
     from stoker.simulate.policies import POLICIES
     from stoker.simulate.report import page
-    from stoker.simulate.trace import profile_of, read_trace
 
-    names = list(POLICIES) if policy is None else [name.strip() for name in policy.split(",")]
+    if (trace is None) == (from_ is None):
+        raise CliError("say one of TRACE and --from ENDPOINT", Exit.USAGE)
+    known = [*([OWN] if from_ is not None else []), *POLICIES]
+    names = known if policy is None else [name.strip() for name in policy.split(",")]
     for name in names:
-        if name not in POLICIES:
-            raise CliError(f"there is no policy {name!r}, only {', '.join(POLICIES)}", Exit.USAGE)
+        if name not in known:
+            raise CliError(f"there is no policy {name!r}, only {', '.join(known)}", Exit.USAGE)
     try:
-        hardware, requests = profile_of(profile), read_trace(trace)
+        if from_ is not None:
+            requests, hardware, own = _recorded(session, from_, since, profile or "")
+            if policy is None:
+                names = _possible(names, own, hardware)
+        else:
+            assert trace is not None
+            requests, hardware, own = *_read(trace, profile or "A"), None
+        runs = _runs(names, sweep=sweep)
+        results = _all(requests, hardware, runs, own=own, seed=seed, tail_s=tail_s, quiet=session.as_json)
     except Invalid as exc:
         raise CliError(str(exc), Exit.USAGE) from exc
-    except OSError as exc:
-        raise CliError(f"{trace} cannot be read: {exc.strerror or exc}", Exit.USAGE) from exc
-    runs = _runs(names, sweep=sweep)
-    results = _all(requests, hardware, runs, seed=seed, tail_s=tail_s, quiet=session.as_json)
     if html is not None:
         _write(html, page(results, hardware))
     if session.as_json:
@@ -69,15 +87,60 @@ def simulate(
         _show(results, requests, html)
 
 
+def _read(trace: Path, profile: str) -> tuple[Trace, Profile]:
+    from stoker.simulate.trace import profile_of, read_trace
+
+    try:
+        return read_trace(trace), profile_of(profile)
+    except OSError as exc:
+        raise CliError(f"{trace} cannot be read: {exc.strerror or exc}", Exit.USAGE) from exc
+
+
+def _recorded(session: Session, reference: str, since: str, changes: str) -> tuple[Trace, Profile, Make]:
+    """The requests that came to an endpoint, its hardware as far as it is known, and its own policy."""
+    from stoker.api.wire.spec import SpecIn
+    from stoker.simulate.rules.own import Own
+    from stoker.simulate.trace import Profile, parse_trace, profile_of
+
+    client = session.client
+    item = client.endpoint(reference)
+    spec = SpecIn.model_validate(item["spec"]).to_spec()
+    start_s = client.get(f"/endpoints/{item['id']}/learned")["expected_start_s"]
+    known = {} if start_s is None else {"start_s": start_s}
+    base = Profile(slots=item["launch"]["slots"], workers_max=max(1, spec.bounds.max), **known)
+    hardware = profile_of(changes, base) if changes else base
+    requests = parse_trace(item["name"], client.text(f"/endpoints/{item['id']}/trace", query={"since": since}))
+    return requests, hardware, lambda a, s, profile, knobs: Own(profile, spec.scaling, spec.bounds)
+
+
+def _possible(names: list[str], own: Make, hardware: Profile) -> list[str]:
+    """Without the endpoint's own policy where a trace does not have what it looks at."""
+    from stoker.domain.errors import Invalid
+
+    try:
+        own((), (), hardware, {})
+    except Invalid as exc:
+        output.note(f"without the endpoint's own policy: {exc}")
+        return [name for name in names if name != OWN]
+    return names
+
+
 def _runs(names: list[str], *, sweep: bool) -> list[tuple[str, Knobs]]:
     from stoker.simulate.policies import Knobs
     from stoker.simulate.policies import sweep as settings
 
-    return [(name, knobs) for name in names for knobs in (settings(name) if sweep else (Knobs(),))]
+    return [(name, knobs) for name in names for knobs in (settings(name) if sweep and name != OWN else (Knobs(),))]
 
 
 def _all(
-    trace: Trace, profile: Profile, runs: list[tuple[str, Knobs]], *, seed: int, tail_s: float, quiet: bool
+    trace: Trace,
+    profile: Profile,
+    runs: list[tuple[str, Knobs]],
+    *,
+    own: Make | None,
+    seed: int,
+    tail_s: float,
+    quiet: bool,
 ) -> list[Result]:
     from stoker.simulate.compare import Comparison
 
@@ -86,7 +149,7 @@ def _all(
         results = []
         for name, knobs in runs:
             say(name)
-            results.append(comparison.result(name, knobs, progress=advance))
+            results.append(comparison.result(name, knobs, make=own if name == OWN else None, progress=advance))
     return results
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stoker.control.custom_metrics import CustomMetrics
 from stoker.control.fleet import Fleet
 from stoker.control.learning import Learning
 from stoker.control.loop import Loop
@@ -48,6 +49,7 @@ class Books:
     ) -> None:
         self.usage = Usage(fleet, fleet.store, segments, clock=clock, priced=providers.priced)
         self.measuring = Measuring(fleet, providers, fetch, clock=clock)
+        self.custom = CustomMetrics(fleet, fetch, clock=clock)
         self.learning = Learning(fleet, traffic, clock=clock, tokens=self.usage.completion_tokens, changed=changed)
         self.tidying = Tidying(fleet, providers, clock=clock)
 
@@ -60,6 +62,7 @@ class Books:
         """What is to be done again and again."""
         return (
             Loop("measuring", self.measuring.step, period_s=PERIOD_S),
+            Loop("custom metrics", self.custom.step, period_s=PERIOD_S),
             Loop("usage", self.usage.step, period_s=PERIOD_S),
             Loop("learning", self.learning.step, period_s=PERIOD_S),
             Loop("tidying", self.tidying.step, period_s=TIDYING_PERIOD_S),

@@ -10,6 +10,7 @@ from stoker.domain.endpoint import EndpointSpec, Launch
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import check_family
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.scaling import Load, Trigger
 from stoker.policy.placement import impossible
 
 
@@ -33,10 +34,20 @@ def _check_names(hardware: HardwareRequest, managed: Managed, pointer: str, regi
         raise Invalid.at(f"{pointer}/region", f"no region {hardware.region[:64]!r}; there are {', '.join(known)}")
 
 
+def _wants_cold(trigger: Trigger) -> bool:
+    return isinstance(trigger, Load) and (trigger.cold_workers > 0 or trigger.cold_mult > 1)
+
+
 def check_cold(providers: Providers, spec: EndpointSpec, resolved: Mapping[str, Launch]) -> None:
     """Refuse cold workers where neither provider nor engine can keep any. Raises `Invalid`."""
+    asked = next((i for i, trigger in enumerate(spec.scaling.triggers) if _wants_cold(trigger)), None)
     for index, pool in enumerate(spec.pools):
         managed = providers.get(pool.provider)
+        if asked is not None and cold.frees(resolved[pool.name], managed) is None:
+            raise Invalid.at(
+                f"/scaling/triggers/{asked}",
+                f"neither the {pool.provider} provider nor the engine can keep workers cold; say no cold_workers",
+            )
         if pool.bounds.cold and cold.frees(resolved[pool.name], managed) is None:
             raise Invalid.at(
                 f"/pools/{index}/bounds/cold",

@@ -153,11 +153,11 @@ class Endpoints:
                 launched=1,
                 alike=dict.fromkeys(resolved, (1,)),
                 phase=Phase.ACTIVE,
-                desired=spec.bounds.min,
+                desired=spec.initial,
                 created_at=now,
                 updated_at=now,
             )
-            operation = self._operation(OperationKind.CREATE, endpoint, spec.bounds.min)
+            operation = self._operation(OperationKind.CREATE, endpoint, spec.initial)
             created = EventDraft(at=now, kind="endpoint_created", message=f"created as {endpoint.slug}")
             audited = self._audited(by, Action.ENDPOINT_CREATE, None, endpoint, operation)
             return Change(endpoint=endpoint, new_operations=[operation], events=[created], audit=audited)

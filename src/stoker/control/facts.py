@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stoker.domain.endpoint import PoolSpec
 from stoker.domain.hardware import Placement
 from stoker.domain.models import Hold
+from stoker.domain.operation import Decision
 from stoker.domain.probe import Probes
 from stoker.domain.worker import Worker, WorkerId
 from stoker.policy.eviction import Idle
@@ -23,7 +24,8 @@ class Facts:
 
     `makes_way`: workers that should make room for another endpoint, and why. `residence_s` is how long a worker is at
     least ready before it makes room; `None`: none ever does. `hold`: why no worker may start now. `closing`: all
-    workers are to go; `hurried`: without waiting for their requests.
+    workers are to go; `hurried`: without waiting for their requests. `decision` is how many there should be; it was
+    `recorded` before where nothing in it is new.
     """
 
     now: float
@@ -37,6 +39,8 @@ class Facts:
     drained: Collection[WorkerId]
     loads: Mapping[WorkerId, int]
     signals: Signals | None
+    decision: Decision
+    recorded: bool
     tails: Mapping[WorkerId, str]
     frees: Mapping[WorkerId, tuple[str, ...]]
     makes_way: Mapping[WorkerId, str]

@@ -11,7 +11,8 @@ from stoker.control.fleet import Fleet
 from stoker.domain.endpoint import Endpoint, EndpointId, Launch
 from stoker.domain.learned import Kind, Learned, Place, Samples
 from stoker.domain.worker import Worker, WorkerId, WorkerState
-from stoker.policy.learning import WINDOW_S, Look, expected_start_s, kind_of_start, sustained
+from stoker.policy.learning import WINDOW_S, Look, expected_start_s, kind_of_start, readings_of, sustained
+from stoker.policy.signals import Reading
 from stoker.store import learned as rows
 from stoker.telemetry.traffic import TrafficMeter
 
@@ -130,7 +131,7 @@ class Learning:
 
     def _add(self, place: Place, kind: Kind, value: float) -> None:
         kinds = self._kinds(place)
-        kinds[kind] = kinds.get(kind, Samples()).plus(value)
+        kinds[kind] = kinds.get(kind, Samples()).plus(value, self._clock())
         self._unsaved.add((place, kind))
 
     def _kinds(self, place: Place) -> dict[Kind, Samples]:
@@ -172,6 +173,12 @@ class Learning:
             if place.provider == provider
             for kind, samples in self._known[place].items()
         )
+
+    def readings(self, endpoint: Endpoint, *, now: float) -> dict[str, Reading]:
+        """What decisions may look at, by the names of `Signals`: the start that is expected, and what one full worker
+        sustains where that is least.
+        """
+        return readings_of(self.of_endpoint(endpoint), now=now)
 
     def expected_start_s(self, endpoint: Endpoint) -> float | None:
         """How long a start of the endpoint is expected to take; `None` until one was seen."""

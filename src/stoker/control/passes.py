@@ -25,7 +25,6 @@ from stoker.policy.lifecycle import STABLE_S, advance, failed_start
 from stoker.policy.placement import Unplaceable
 from stoker.policy.pools import pools_for
 from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan
-from stoker.policy.scaling import decide
 from stoker.policy.state import outcome_of
 
 
@@ -163,23 +162,20 @@ class Pass:
         override: Override | None = endpoint.override
         if override is not None and not override.holds(now):
             override = None
-        decision: Decision = decide(
-            endpoint.spec.scaling,
-            endpoint.spec.bounds,
-            self._facts.signals,
-            slots=endpoint.slots,
-            current=endpoint.desired,
-            now=now,
-            override=override,
-        )
+        decision = self._facts.decision
         if override is not endpoint.override:
             self._event("override_ended", "the number of workers set by hand no longer holds")
             self.change.endpoint = endpoint = replace(endpoint, override=override)
-        if decision.workers == endpoint.desired:
+        if self._facts.recorded:
             return
         self.change.decisions.append(decision)
-        self.change.endpoint = replace(endpoint, desired=decision.workers)
-        self._event("scaled", f"{decision.current} -> {decision.workers} workers: {decision.reason}")
+        wanted = decision.workers
+        if decision.advisory:
+            # Bounds are no advice.
+            wanted = min(max(endpoint.desired, endpoint.spec.bounds.min), endpoint.spec.bounds.max)
+        if wanted != endpoint.desired:
+            self.change.endpoint = replace(endpoint, desired=wanted)
+            self._event("scaled", f"{decision.current} -> {wanted} workers: {decision.reason}")
 
     def _make_way(self) -> None:
         """Give up idle workers that another endpoint needs the room of, unless that is not so any more."""
@@ -216,6 +212,7 @@ class Pass:
             closing=facts.closing,
             may_start=facts.hold is None,
             yield_hardware=yields,
+            held=0 if facts.decision.advisory else facts.decision.held,
         )
         first = [str(self._workers[a.worker].number) for a in actions if yields and isinstance(a, Drain)]
         if first:

@@ -219,11 +219,12 @@ class Reconciler:
             workers = self._fleet.live(endpoint_id)
             tails = await tails_of(self._providers, workers)
             now = self._clock()
+            facts = self._facts(endpoint, workers, tails, now)
             step = Pass(
                 endpoint,
                 workers,
                 self._fleet.operations(endpoint_id),
-                self._facts(endpoint, workers, tails, now),
+                facts,
                 ground=Ground(
                     place=partial(self._place, endpoint),
                     regain=self._regain,
@@ -235,10 +236,12 @@ class Reconciler:
             new: list[Worker] = []
             if not step.empty:
                 new, _ = await self._fleet.commit(step.change)
+            self._gateway.scaling.passed(endpoint_id, facts.decision, step.change.decisions)
             self._carry_out(step, new)
             self._wake_at(endpoint_id, None if step.change.removed else step.next_at())
 
     def _facts(self, endpoint: Endpoint, workers: tuple[Worker, ...], tails: dict[WorkerId, str], now: float) -> Facts:
+        decision = self._gateway.scaling.decide(endpoint, now=now)
         sights = {worker.id: sight for worker in workers if (sight := self._sight(worker)) is not None}
         ids = [worker.id for worker in workers]
         return Facts(
@@ -253,6 +256,8 @@ class Reconciler:
             drained=self._gateway.drained(endpoint.id, workers),
             loads=self._gateway.traffic.loads(endpoint.id),
             signals=self._gateway.signals(endpoint, now=now),
+            decision=decision,
+            recorded=not self._gateway.scaling.news(endpoint, decision),
             tails=tails,
             frees={worker.id: self._frees(endpoint, worker) for worker in workers if worker.chilling},
             makes_way=self._scarcity.wanted_of(ids),

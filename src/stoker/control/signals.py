@@ -6,22 +6,21 @@ A wake or a report that changes what should run leads to a pass at once; nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from stoker.control.fleet import Fleet
+from stoker.control.scaling import Scaling, Sources
 from stoker.control.table import Publisher
 from stoker.domain.endpoint import Endpoint, EndpointId, Phase
 from stoker.domain.models import Hold
-from stoker.domain.task import QueueDemand
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.link.messages import Freed, Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
-from stoker.policy.scaling import Asked, Signals, decide
+from stoker.policy.signals import Signals
 from stoker.telemetry.metrics import Metrics
-from stoker.telemetry.traffic import TrafficMeter
+from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
 
 log = structlog.get_logger(__name__)
 
@@ -50,17 +49,15 @@ class Gateway:
         told: Callable[[Report, str], None],
         shown: Callable[[tuple[str, ...]], None],
         hold: Callable[[Endpoint], Hold | None],
-        tasks: Callable[[EndpointId, float], QueueDemand],
-        asked: Callable[[EndpointId], Asked | None],
+        sources: Sources,
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
         `told(report, incarnation)` what which gateway reports, `shown(tickets)` with which reservations requests came.
         `hold(endpoint)` is why no worker of it can start now.
-        `tasks(endpoint, now)` is what its queue wants; `asked(endpoint)` is what its triggers ask for.
+        `sources`: what decisions look at besides its reports.
         """
-        self._tasks = tasks
-        self._asked = asked
+        self.scaling = Scaling(fleet, traffic, sources)
         self._hold = hold
         self.traffic = traffic
         self.metrics = metrics or Metrics()
@@ -94,7 +91,7 @@ class Gateway:
         self.metrics.update(self._link.gateway, report)
         self._told(report, self._link.gateway)
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
-        windows = {endpoint.id: endpoint.spec.scaling.scale_down_delay_s for endpoint in endpoints}
+        windows = {endpoint.id: max(endpoint.spec.scaling.windows, default=WINDOW_S) for endpoint in endpoints}
         self.traffic.update(report, now=now, windows=windows)
         self._used(report.keys_used)
         self._shown(report.tickets_used)
@@ -144,32 +141,7 @@ class Gateway:
 
     def signals(self, endpoint: Endpoint, *, now: float) -> Signals | None:
         """The endpoint's signals for its policy."""
-        window_s = endpoint.spec.scaling.scale_down_delay_s
-        signals = self.traffic.signals(endpoint.id, now=now, window_s=window_s)
-        queue = self._tasks(endpoint.id, now)
-        asked = self._asked(endpoint.id) if endpoint.spec.scaling.triggers else None
-        if signals is None or not (queue.queued or queue.running or queue.arrivals_per_s or asked):
-            return signals
-        # What waits for its next attempt keeps no worker.
-        busy_at = now if queue.ready or queue.running else signals.busy_at
-        if asked is not None and asked.busy_at is not None:
-            busy_at = max(busy_at, asked.busy_at)
-        known = bool(queue.queued or queue.running or queue.arrivals_per_s)
-        return replace(
-            signals,
-            queued=queue.ready,
-            running=queue.running,
-            tasks_queued=queue.queued,
-            oldest_task_s=queue.oldest_age_s,
-            tasks_per_s=queue.arrivals_per_s if known else None,
-            busy_at=busy_at,
-            asked=asked,
-        )
-
-    def arrivals(self, endpoint: EndpointId) -> int | None:
-        """Requests that have come to the endpoint since the gateway's start; `None` while it is silent."""
-        latest = self.traffic.latest(endpoint) if self._link.connected else None
-        return None if latest is None else latest[0].arrivals
+        return self.scaling.signals(endpoint, now=now)
 
     def loads(self, endpoint: EndpointId) -> dict[WorkerId, int]:
         """Requests in flight by worker, as last reported."""
@@ -198,16 +170,7 @@ class Gateway:
     def _wants_change(self, endpoint: Endpoint, now: float) -> bool:
         if endpoint.phase is not Phase.ACTIVE:
             return False
-        decision = decide(
-            endpoint.spec.scaling,
-            endpoint.spec.bounds,
-            self.signals(endpoint, now=now),
-            slots=endpoint.slots,
-            current=endpoint.desired,
-            now=now,
-            override=endpoint.override,
-        )
-        return decision.workers != endpoint.desired
+        return self.scaling.wants_change(endpoint, now=now)
 
     async def look(self) -> None:
         """The periodic look at endpoints that may have become idle: silence brings no report."""
@@ -245,6 +208,7 @@ class Gateway:
         """The endpoint is gone."""
         self._publisher.withdraw(endpoint)
         self.traffic.forget(endpoint)
+        self.scaling.forget(endpoint)
 
     async def release(self) -> None:
         """Record which ended workers the gateway has forgotten, which starts the quarantine of their ports."""

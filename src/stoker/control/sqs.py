@@ -1,4 +1,4 @@
-"""Asks a queue of SQS how many messages it has, signed as AWS has it (Signature Version 4). Called by `triggering`."""
+"""Asks a queue of SQS how many messages it has, signed as AWS has it (Signature Version 4). For `queue_depths`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.errors import Invalid, Unavailable
-from stoker.domain.triggers import SqsQueue
+from stoker.domain.scaling import SqsQueue
 from stoker.net import GuardedSession
 
 TIMEOUT_S = 10.0

@@ -7,8 +7,9 @@ counted, so that neither a report that comes twice nor a restart of either side 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import structlog
 from sqlalchemy import Connection
@@ -35,6 +36,7 @@ SETTLING_S = 10.0
 # Ended workers are remembered for longer than this.
 ACCRUE_S = 30.0
 GROUPS_MAX = 1_000
+FACTS_AT_ONCE = 2_000
 HOURS_MAX = 24 * 366
 
 # A worker to its hardware's name and price per hour, where one is known.
@@ -128,6 +130,14 @@ class Usage:
                 facts.setdefault(endpoint, []).append(_fact(entry, began_at=now - report.uptime_s))
         for endpoint, those in facts.items():
             self._segments.append(endpoint, those, now=now)
+
+    async def facts(
+        self, endpoint: EndpointId, *, since: float, until: float
+    ) -> AsyncIterator[tuple[RequestFact, ...]]:
+        """Facts of single requests of that time in the order of arrival, some at a time, as far as they are on disk."""
+        found = self._segments.read(endpoint, since=since, until=until)
+        while batch := await asyncio.to_thread(lambda: tuple(islice(found, FACTS_AT_ONCE))):
+            yield batch
 
     async def step(self) -> None:
         """Count the time of workers, and write everything."""

@@ -21,13 +21,16 @@ from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.errors import NotFound
 from stoker.domain.gpus import check_family
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.measurements import STALE_S
 from stoker.domain.operation import Decision, Event, Operation, OperationId
 from stoker.domain.project import AuditEvent
 from stoker.domain.views import (
     EndpointView,
+    Explanation,
     HostView,
     Info,
     InstanceTypeView,
+    Number,
     ParameterView,
     RevisionView,
     Traffic,
@@ -37,6 +40,7 @@ from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.engines import base as engines
 from stoker.link.server import LinkServer
 from stoker.policy.changes import differences
+from stoker.policy.signals import WorkerSignals
 from stoker.policy.state import condition_of
 from stoker.settings import Settings
 from stoker.store import audit as audit_rows
@@ -202,6 +206,18 @@ class Views:
         """The newest scaling decisions, newest first."""
         return await self._fleet.store.read(lambda tx: journal.newest_decisions(tx, endpoint, limit=limit))
 
+    async def explanation(self, endpoint: Endpoint, *, at: float | None) -> Explanation:
+        """The decision that held at that time, or that holds now together with what would be decided now."""
+        now = self._clock()
+        until = now if at is None else at
+        found = await self._fleet.store.read(lambda tx: journal.newest_decisions(tx, endpoint.id, limit=1, until=until))
+        decision = found[0] if found else None
+        if at is not None:
+            return Explanation(at=at, decision=decision)
+        present, workers = self._gateway.scaling.look(endpoint, now=now)
+        numbers = {worker.number: _numbers(worker) for worker in workers}
+        return Explanation(at=now, decision=decision, present=present, workers=numbers)
+
     async def operation(self, operation: OperationId, principal: Principal, *, wait_s: float) -> Operation:
         """The operation, once it has ended or `wait_s` is over. Raises `NotFound`."""
         deadline = self._clock() + wait_s
@@ -300,6 +316,10 @@ class Views:
             endpoints=len(self._fleet.endpoints()),
             workers=sum(1 for worker in self._fleet.all_workers() if not worker.gone),
         )
+
+
+def _numbers(worker: WorkerSignals) -> Mapping[str, Number]:
+    return {name: Number(r.value, r.age_s, r.age_s > STALE_S) for name, r in worker.readings().items()}
 
 
 def _visible(principal: Principal, endpoint: Endpoint, action: Action = Action.ENDPOINT_READ) -> bool:

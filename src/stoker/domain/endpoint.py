@@ -18,7 +18,9 @@ from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.queueing import Mode, QueueSpec, WebhooksSpec
 from stoker.domain.routing import Routing
-from stoker.domain.triggers import Triggers
+from stoker.domain.scaling import WORKERS_MAX as WORKERS_MAX
+from stoker.domain.scaling import Cpu, GpuMemory, GpuUtilization, Memory
+from stoker.domain.scaling import ScalingPolicy as ScalingPolicy
 from stoker.domain.volumes import VolumeMount, check_mounts
 
 EndpointId = NewType("EndpointId", str)
@@ -31,7 +33,6 @@ ENV_ENTRIES_MAX = 256
 ENV_VALUE_CHARS_MAX = 32_768
 LABELS_MAX = 64
 PORTS_MAX = 16
-WORKERS_MAX = 1_000
 POOLS_MAX = 16
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
@@ -213,26 +214,6 @@ class PoolSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScalingPolicy:
-    """Concurrency scaling. One worker is wanted for every `target` requests in flight or waiting (`None`: the worker's
-    slots). Growth is immediate; shrinking follows the highest demand of the last `scale_down_delay_s`; `idle_timeout_s`
-    without a request leads to zero, whatever the demand was before. Where `triggers` ask for more workers, so many are
-    wanted, but for the idle: only a queue with work counts like requests.
-    """
-
-    target: float | None = None
-    scale_down_delay_s: float = 60.0
-    idle_timeout_s: float = 300.0
-    triggers: Triggers = field(default_factory=Triggers)
-
-    def __post_init__(self) -> None:
-        if self.target is not None:
-            within("/scaling/target", self.target, 0.01, 100_000)
-        within("/scaling/scale_down_delay_s", self.scale_down_delay_s, 0, 86_400)
-        within("/scaling/idle_timeout_s", self.idle_timeout_s, 0, 604_800)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Limits on one exchange with a worker, in seconds; `None` is no limit. `idle_s` is the longest silence in it."""
 
@@ -325,6 +306,7 @@ class EndpointSpec:
                 raise Invalid.at(f"/pools/{index}/name", f"there are two pools called {pool.name!r}")
         if sum(pool.bounds.max for pool in self.pools) > WORKERS_MAX:
             raise Invalid.at("/pools", f"all pools together may have at most {WORKERS_MAX} workers")
+        self._check_measured()
         check_mounts(self.volumes)
         if self.slots is not None:
             within("/slots", self.slots, 1, 100_000)
@@ -336,11 +318,31 @@ class EndpointSpec:
     def secrets(self) -> frozenset[str]:
         """Names of all secrets that it refers to."""
         signing = frozenset() if self.webhooks.secret is None else frozenset({self.webhooks.secret})
-        return self.launch.secrets | signing | {queue.secret for queue in self.scaling.triggers.queues}
+        return self.launch.secrets | signing | {queue.secret for _, queue in self.scaling.queues}
+
+    def _check_measured(self) -> None:
+        """A share needs a whole: triggers that look at one must have it in every pool."""
+        for index, trigger in enumerate(self.scaling.triggers):
+            for pool in self.pools:
+                hardware, lacks = pool.hardware, ""
+                if isinstance(trigger, Cpu) and hardware.vcpu_all is None:
+                    lacks = "vcpu"
+                elif isinstance(trigger, Memory) and hardware.ram_gib_all is None:
+                    lacks = "ram_gib"
+                elif isinstance(trigger, GpuUtilization | GpuMemory) and not hardware.gpu_count:
+                    lacks = "gpu_count"
+                if lacks:
+                    where = f"the hardware of pool {pool.name!r} says no {lacks}"
+                    raise Invalid.at(f"/scaling/triggers/{index}", f"{trigger.type} needs {lacks}: {where}")
 
     def pool(self, name: str) -> PoolSpec | None:
         """The pool of that name."""
         return next((pool for pool in self.pools if pool.name == name), None)
+
+    @property
+    def initial(self) -> int:
+        """How many workers there are to be at the beginning."""
+        return min(max(self.bounds.min, self.scaling.initial or 0), self.bounds.max)
 
     @property
     def bounds(self) -> ScaleBounds:

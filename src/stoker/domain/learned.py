@@ -6,7 +6,7 @@ Robust: quantiles of the last samples, so that one odd start changes little and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 SAMPLES_MAX = 64
@@ -34,14 +34,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The last values, oldest first, of `count` that there ever were."""
+    """The last values, oldest first, of `count` that there ever were, and when the last of them came."""
 
     values: tuple[float, ...] = ()
     count: int = 0
+    at: float | None = field(default=None, compare=False)
 
-    def plus(self, value: float) -> Samples:
+    def plus(self, value: float, at: float | None = None) -> Samples:
         """With one more."""
-        return Samples((*self.values, value)[-SAMPLES_MAX:], self.count + 1)
+        return Samples((*self.values, value)[-SAMPLES_MAX:], self.count + 1, at)
 
     def quantile(self, share: float) -> float | None:
         """The smallest of the last values that is not below this share of them; `None` without any."""

@@ -85,9 +85,31 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one trigger asked for: `workers` (`None`: it could not know), from which `value` against which `target`,
+    both in its own unit; `age_s` is how old the value was. `held` is how many should be there ready or cold.
+    `settled`: taken as it is, without the delays that hold for the others; `keeps`: it knows itself how long idle
+    workers stay, so that the idle timeout does not apply.
+    """
+
+    trigger: str
+    workers: int | None
+    value: float | None = None
+    target: float | None = None
+    age_s: float | None = None
+    text: str = ""
+    held: int = 0
+    settled: bool = False
+    keeps: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """How many workers an endpoint should have from `at` on, why, and from what facts. Stored when it is a change, or
     when it makes room: a rollout that gives up an old worker, an idle worker that makes way for others' requests.
+
+    `triggers` is what each asked for, `limits` what changed the largest of it, in the order in which it did. `ages`
+    has the age in seconds of each of `inputs` that was measured. `advisory`: nobody acted on it.
     """
 
     at: float
@@ -95,3 +117,17 @@ class Decision:
     workers: int
     reason: str
     inputs: Mapping[str, float | int | None] = field(default_factory=dict)
+    ages: Mapping[str, float] = field(default_factory=dict)
+    triggers: tuple[Demand, ...] = ()
+    limits: tuple[str, ...] = ()
+    advisory: bool = False
+
+    @property
+    def demand(self) -> int | None:
+        """The largest number that a trigger asked for; `None` when none could know, or none was asked."""
+        return max((each.workers for each in self.triggers if each.workers is not None), default=None)
+
+    @property
+    def held(self) -> int:
+        """How many should be there ready or cold."""
+        return max((each.held for each in self.triggers), default=0)

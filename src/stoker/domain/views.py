@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stoker.domain.endpoint import Endpoint, Launch, Revision
 from stoker.domain.hardware import Offer
 from stoker.domain.measurements import EngineMetrics, Resources
+from stoker.domain.operation import Decision
 from stoker.domain.worker import Worker, WorkerState
 
 
@@ -46,6 +47,27 @@ class Traffic:
     errors: int
     refusals: int
     age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Something that was measured, how long ago, and whether that is too long to decide by."""
+
+    value: float
+    age_s: float
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why an endpoint has the number of workers that it has: the decision that held at `at`, and, of the present, what
+    would be decided now and from which numbers of its workers, by their number.
+    """
+
+    at: float
+    decision: Decision | None
+    present: Decision | None = None
+    workers: Mapping[int, Mapping[str, Number]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

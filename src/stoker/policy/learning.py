@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stoker.domain.learned import Kind, Place, Samples
+from stoker.domain.learned import Kind, Learned, Place, Samples
 from stoker.domain.worker import WorkerId
+from stoker.policy.signals import Reading
 
 # Long enough for rates of long requests, short enough to be all of one load.
 WINDOW_S = 10.0
@@ -63,3 +64,22 @@ def expected_start_s(warm: Iterable[Samples], cold: Iterable[Samples]) -> float 
         if medians:
             return float(max(1, math.ceil(max(medians))))
     return None
+
+
+def readings_of(learned: Iterable[Learned], *, now: float) -> dict[str, Reading]:
+    """What is learned of an endpoint's launches as signals, each as old as the youngest sample of its kind."""
+    known = tuple(learned)
+    of = {kind: [item.samples for item in known if item.kind is kind] for kind in Kind}
+    found: dict[str, Reading] = {}
+    start_s = expected_start_s(of[Kind.START_WARM], of[Kind.START_COLD])
+    if start_s is not None:
+        found["start_s"] = Reading(start_s, _age_s(of[Kind.START_WARM] or of[Kind.START_COLD], now))
+    for kind in (Kind.REQUESTS, Kind.TOKENS):
+        medians = [median for samples in of[kind] if (median := samples.quantile(0.5)) is not None]
+        if medians:
+            found[kind.value] = Reading(min(medians), _age_s(of[kind], now))
+    return found
+
+
+def _age_s(group: Iterable[Samples], now: float) -> float:
+    return max(0.0, min((now - samples.at for samples in group if samples.at is not None), default=0.0))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from stoker.domain.endpoint import Endpoint, Phase, Strategy
+from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Strategy
 from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerId, WorkerState
 from stoker.policy.backoff import caps, trying
 from stoker.policy.pools import distribute, victims
@@ -70,23 +70,25 @@ def plan(
     closing: bool = False,
     may_start: bool = True,
     yield_hardware: bool = False,
+    held: int = 0,
 ) -> tuple[Action, ...]:
     """The next actions for `endpoint`, whose workers that are not gone are `workers`.
 
     `loads` has requests in flight by worker, as far as known. `drained` are workers of which the gateway has confirmed
     that they have none left and will get none. `closing`: nothing is wanted any more. Unless `may_start`, none does.
-    `yield_hardware` says that a new worker would fit if an old one made room for it.
+    `yield_hardware` says that a new worker would fit if an old one made room for it. `held` is how many should be
+    ready or cold, where that is more than the pools' floors.
     """
     on = endpoint.phase is Phase.ACTIVE and not closing
     wanted = endpoint.desired if on else 0
-    floors = {pool.name: pool.bounds.cold if on else 0 for pool in endpoint.spec.pools}
+    floors = _floors(endpoint.spec.pools, held) if on else {pool.name: 0 for pool in endpoint.spec.pools}
     running = [w for w in workers if endpoint.runs(w.pool, w.revision)]
     active = [w for w in running if w.state in ACTIVE]
     old = [w for w in workers if w.state in WANTED and not endpoint.runs(w.pool, w.revision)]
     # Ready or cold, now or soon: what the pools' floors are about.
-    held = Counter(w.pool for w in running if w.state in WANTED or (w.state is WorkerState.DRAINING and w.chilling))
+    kept = Counter(w.pool for w in running if w.state in WANTED or (w.state is WorkerState.DRAINING and w.chilling))
     leaving = victims(active, endpoint.spec.pools, wanted=wanted, loads=loads)
-    actions = _shrink(leaving, held, floors)
+    actions = _shrink(leaving, kept, floors)
     ready = sum(1 for w in active if w.state is WorkerState.READY and w not in leaving)
     recreate = endpoint.spec.rollout.strategy is Strategy.RECREATE
     keep = 0 if recreate else max(0, wanted - ready)
@@ -96,7 +98,7 @@ def plan(
     missing = max(0, wanted - len(active) + len(leaving))
     warm = _warm(endpoint, cold, missing)
     actions += [Warm(w.id) for w in warm]
-    actions += _surplus([w for w in cold if w not in warm], held, floors)
+    actions += _surplus([w for w in cold if w not in warm], kept, floors)
     room = wanted + endpoint.spec.rollout.surge - len(active) - len(warm) - len(old) if old else missing
     have = Counter(w.pool for w in (*active, *warm) if w not in leaving)
     tried = trying(active)
@@ -105,9 +107,20 @@ def plan(
     if not old:
         # What single pools lack though there are enough workers in all; during an update the surge is the limit.
         minima = {p.name: p.bounds.min if endpoint.spec.bounds.min <= wanted else 0 for p in endpoint.spec.pools}
-        starts = {p: max(n, minima[p] - have[p], floors[p] - held[p]) for p, n in starts.items()}
+        starts = {p: max(n, minima[p] - have[p], floors[p] - kept[p]) for p, n in starts.items()}
     waits = recreate and any(not w.gone and not endpoint.runs(w.pool, w.revision) for w in workers)
     return tuple(actions) if waits or not may_start else (*actions, *_starts(starts, most))
+
+
+def _floors(pools: Sequence[PoolSpec], held: int) -> dict[str, int]:
+    """How many of each pool are to be ready or cold: what is above all floors in the pools' order."""
+    floors = {pool.name: pool.bounds.cold for pool in pools}
+    more = held - sum(floors.values())
+    for pool in pools:
+        taken = max(0, min(more, pool.bounds.max - floors[pool.name]))
+        floors[pool.name] += taken
+        more -= taken
+    return floors
 
 
 def _shrink(leaving: Sequence[Worker], held: Counter[str], floors: Mapping[str, int]) -> list[Action]:

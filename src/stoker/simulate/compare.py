@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from stoker.domain.errors import Invalid
 from stoker.simulate.bounds import work_bound, zero_wait_bound
 from stoker.simulate.draws import StartTimes
-from stoker.simulate.policies import POLICIES, Knobs
+from stoker.simulate.policies import POLICIES, Knobs, Make
 from stoker.simulate.run import Outcome, Run
 from stoker.simulate.trace import Profile, Requests, Trace
 
@@ -73,10 +73,17 @@ class Comparison:
         )
 
     def result(
-        self, policy: str, knobs: Knobs | None = None, *, progress: Callable[[int], None] | None = None
+        self,
+        policy: str,
+        knobs: Knobs | None = None,
+        *,
+        make: Make | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Result:
-        """What the policy makes of it. `progress` is told how many requests are done. Raises `Invalid`."""
-        make = POLICIES.get(policy)
+        """What the policy makes of it, or the rule that `make` gives under that name. `progress` is told how many
+        requests are done. Raises `Invalid`.
+        """
+        make = make or POLICIES.get(policy)
         if make is None:
             raise Invalid.at("/policy", f"there is no policy {policy!r}, only {', '.join(POLICIES)}")
         knobs = knobs or Knobs()

@@ -11,7 +11,7 @@ from stoker.simulate.rules.hindsight import Clairvoyant, StaticPeak
 from stoker.simulate.rules.idle import KeepAlive, RunPodCount, RunPodDelay
 from stoker.simulate.rules.knative import Kpa
 from stoker.simulate.rules.kubernetes import HpaKeda
-from stoker.simulate.rules.own import Concurrency
+from stoker.simulate.rules.own import concurrency
 from stoker.simulate.rules.ray import RayServe
 from stoker.simulate.rules.skyserve import SkyServe
 from stoker.simulate.rules.vast import Vast
@@ -42,7 +42,7 @@ Make = Callable[[Sequence[float], Sequence[float], Profile, dict[str, float]], R
 
 POLICIES: Mapping[str, Make] = {
     "auto": lambda a, s, profile, knobs: AutoRule(profile),
-    "concurrency": lambda a, s, profile, knobs: Concurrency(profile, **knobs),
+    "concurrency": lambda a, s, profile, knobs: concurrency(profile, **knobs),
     "kpa": lambda a, s, profile, knobs: Kpa(**knobs),
     "hpa-keda": lambda a, s, profile, knobs: HpaKeda(**knobs),
     "runpod-delay": lambda a, s, profile, knobs: RunPodDelay(**knobs),

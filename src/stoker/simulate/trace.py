@@ -18,12 +18,15 @@ REQUESTS_MAX = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Of one endpoint, in the order of arrival: when each came and its tokens."""
+    """Of one endpoint, in the order of arrival: when each came and its tokens. `services` is what each really took in
+    seconds, where that was measured; it counts instead of the tokens.
+    """
 
     name: str
     arrivals: Sequence[float]
     input_tokens: Sequence[int]
     output_tokens: Sequence[int]
+    services: Sequence[float | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,13 @@ class Profile:
     def services(self, requests: Requests) -> list[float]:
         """Seconds that each request takes on a worker, whatever else it does: a millisecond at least."""
         tokens = zip(requests.input_tokens, requests.output_tokens, strict=True)
-        return [max(0.001, read / self.prefill + written / self.decode) for read, written in tokens]
+        told = [max(0.001, read / self.prefill + written / self.decode) for read, written in tokens]
+        measured = [service for service in requests.services if service is not None]
+        if not measured:
+            return told
+        # Who was turned away would have taken what the others took.
+        mean = sum(measured) / len(measured)
+        return [max(0.001, mean if service is None else service) for service in requests.services]
 
 
 PROFILES: Mapping[str, Profile] = {
@@ -84,9 +93,11 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
-def profile_of(text: str) -> Profile:
-    """`A`, `B`, `C`, or changes of one: `B,slots=8,start_s=30`; without a letter of A. Raises `Invalid`."""
-    profile = PROFILES["A"]
+def profile_of(text: str, base: Profile | None = None) -> Profile:
+    """`A`, `B`, `C`, or changes of one: `B,slots=8,start_s=30`; without a letter of `base` (default: A). Raises
+    `Invalid`.
+    """
+    profile = base or PROFILES["A"]
     for index, part in enumerate(text.split(",")):
         name, equals, value = part.strip().partition("=")
         if index == 0 and not equals and name.upper() in PROFILES:
@@ -105,8 +116,8 @@ def profile_of(text: str) -> Profile:
 
 
 def read_trace(path: Path) -> Trace:
-    """The trace in a file of CSV, compressed or not, with columns `arrival_s,input_tokens,output_tokens[,endpoint]`.
-    Raises `Invalid`, `OSError`.
+    """The trace in a file of CSV, compressed or not, with columns
+    `arrival_s,input_tokens,output_tokens[,service_s][,endpoint]`. Raises `Invalid`, `OSError`.
     """
     data = path.read_bytes()
     try:
@@ -122,23 +133,24 @@ def parse_trace(name: str, lines: Iterable[str]) -> Trace:
     missing = {"arrival_s", "input_tokens", "output_tokens"} - set(reader.fieldnames or ())
     if missing:
         raise Invalid.at("/trace", f"{name} has no column {', '.join(sorted(missing))}")
-    rows: dict[str, list[tuple[float, int, int]]] = {}
+    rows: dict[str, list[tuple[float, int, int, float | None]]] = {}
     for number, row in enumerate(reader):
         if number >= REQUESTS_MAX:
             raise Invalid.at("/trace", f"{name} has more than {REQUESTS_MAX} requests")
         try:
+            service_s = float(row["service_s"]) if row.get("service_s") else None
             parsed = float(row["arrival_s"]), int(row["input_tokens"]), int(row["output_tokens"])
         except (TypeError, ValueError):
             raise Invalid.at("/trace", f"{name}, line {number + 2}: three numbers are needed") from None
-        if not math.isfinite(parsed[0]) or min(parsed) < 0:
+        if not math.isfinite(parsed[0] + (service_s or 0.0)) or min(*parsed, service_s or 0.0) < 0:
             raise Invalid.at("/trace", f"{name}, line {number + 2}: numbers must be finite and not negative")
-        rows.setdefault(row.get("endpoint") or "", []).append(parsed)
+        rows.setdefault(row.get("endpoint") or "", []).append((*parsed, service_s))
     if not rows:
         raise Invalid.at("/trace", f"{name} has no requests")
     return Trace(name, tuple(requests_of(key, rows[key]) for key in sorted(rows)))
 
 
-def requests_of(name: str, rows: Iterable[tuple[float, int, int]]) -> Requests:
-    """Requests (arrival, input tokens, output tokens) in the order of arrival."""
+def requests_of(name: str, rows: Iterable[tuple[float, int, int] | tuple[float, int, int, float | None]]) -> Requests:
+    """Requests (arrival, input tokens, output tokens, seconds if measured) in the order of arrival."""
     ordered = sorted(rows, key=lambda row: row[0])
     return Requests(name, *(tuple(column) for column in zip(*ordered, strict=True)))

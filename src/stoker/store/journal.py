@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Row, insert, select
 
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.operation import Decision, Event, Level
+from stoker.domain.operation import Decision, Demand, Event, Level
 from stoker.domain.worker import WorkerId
 from stoker.store.hot import base as hot
 from stoker.store.hot.base import EventRow
@@ -70,8 +70,21 @@ def newest_events(tx: Connection, endpoint: EndpointId, *, limit: int) -> tuple[
     return tuple(reversed([_event(row) for row in tx.execute(query)]))
 
 
+class _Explained(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is stored of a decision besides its columns."""
+
+    ages: dict[str, float] = {}
+    triggers: tuple[Demand, ...] = ()
+    limits: tuple[str, ...] = ()
+    advisory: bool = False
+
+
+_explained = msgspec.json.Decoder(_Explained)
+
+
 def add_decision(tx: Connection, endpoint: EndpointId, decision: Decision) -> None:
     """Record a decision."""
+    explained = _Explained(dict(decision.ages), decision.triggers, decision.limits, decision.advisory)
     tx.execute(
         insert(decisions).values(
             endpoint=endpoint,
@@ -80,20 +93,31 @@ def add_decision(tx: Connection, endpoint: EndpointId, decision: Decision) -> No
             workers=decision.workers,
             reason=decision.reason,
             inputs=msgspec.json.encode(decision.inputs).decode(),
+            explained=msgspec.json.encode(explained).decode(),
         )
     )
 
 
-def newest_decisions(tx: Connection, endpoint: EndpointId, *, limit: int) -> tuple[Decision, ...]:
-    """The endpoint's last `limit` decisions, newest first."""
-    query = select(decisions).where(decisions.c.endpoint == endpoint).order_by(decisions.c.number.desc()).limit(limit)
-    return tuple(
-        Decision(
-            at=row.at,
-            current=row.current,
-            workers=row.workers,
-            reason=row.reason,
-            inputs=msgspec.json.decode(row.inputs),
-        )
-        for row in tx.execute(query)
+def newest_decisions(
+    tx: Connection, endpoint: EndpointId, *, limit: int, until: float | None = None
+) -> tuple[Decision, ...]:
+    """The endpoint's last `limit` decisions, newest first; of those that were made up to `until`, if given."""
+    query = select(decisions).where(decisions.c.endpoint == endpoint)
+    if until is not None:
+        query = query.where(decisions.c.at <= until)
+    return tuple(_decision(row) for row in tx.execute(query.order_by(decisions.c.number.desc()).limit(limit)))
+
+
+def _decision(row: Row[Any]) -> Decision:
+    told = _Explained() if row.explained is None else _explained.decode(row.explained)
+    return Decision(
+        at=row.at,
+        current=row.current,
+        workers=row.workers,
+        reason=row.reason,
+        inputs=msgspec.json.decode(row.inputs),
+        ages=told.ages,
+        triggers=told.triggers,
+        limits=told.limits,
+        advisory=told.advisory,
     )

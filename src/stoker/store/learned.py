@@ -40,7 +40,7 @@ def everything(tx: Connection, *, limit: int) -> tuple[Learned, ...]:
             Place(row["launch"], row["provider"], row["host"]),
             Kind(row["kind"]),
             # Not as an attribute, which would be the method that every tuple has.
-            Samples(_values.decode(row["samples"]), row["count"]),
+            Samples(_values.decode(row["samples"]), row["count"], row["updated_at"]),
         )
         for row in tx.execute(query).mappings()
     )

@@ -149,6 +149,7 @@ decisions = Table(
     Column("workers", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("inputs", Text, nullable=False),
+    Column("explained", Text),
     Index("ix_decisions_endpoint_number", "endpoint", "number"),
 )
 

@@ -1,10 +1,11 @@
-"""Reads the few numbers that Stoker wants out of an engine's Prometheus page. Pure; used by control's measuring."""
+"""Reads the few numbers that Stoker wants out of a Prometheus page, or out of JSON. Pure; used by control."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from stoker.engines.base import Metric
@@ -37,3 +38,30 @@ def values_of(page: str, wanted: Mapping[str, Metric]) -> dict[str, float]:
                 values[word] = max(found[name]) if metric.highest else sum(found[name])
                 break
     return values
+
+
+def metric_of(page: str, name: str) -> float:
+    """One metric of a page, summed up over its labels. Raises `ValueError`."""
+    values = values_of(page, {name: Metric((name,))})
+    if name not in values:
+        raise ValueError(f"the page has no metric {name}")
+    return values[name]
+
+
+def value_at(text: str, pointer: str) -> float:
+    """The number that a JSON pointer (RFC 6901) leads to in this text. Raises `ValueError`."""
+    try:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        raise ValueError(f"not JSON: {exc}") from exc
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, dict) and key in found:
+            found = found[key]
+        elif isinstance(found, list) and key.isascii() and key.isdigit() and int(key[:9]) < len(found):
+            found = found[int(key[:9])]
+        else:
+            raise ValueError(f"there is nothing at {pointer}")
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise ValueError(f"what is at {pointer} is no number")
+    return float(found)

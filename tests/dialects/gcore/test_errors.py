@@ -201,7 +201,7 @@ def test_pages_count_all_and_show_some() -> None:
         ("/launch", "image"),
         ("/launcher", "launcher"),
         ("/pools/0/bounds/min", "containers"),
-        ("/scaling/triggers/queues/0/secret", "containers"),
+        ("/scaling/triggers/1/secret", "containers"),
         ("/containers/1/region_id", "containers.1.region_id"),
         ("/a~1b/~0c", "a/b.~c"),
         ("", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from stoker.dialects.gcore.mapping import changed, created, image_of, model_of, 
 from stoker.dialects.gcore.wire.deployments import DeploymentIn, DeploymentPatch
 from stoker.domain.endpoint import Access, EndpointSpec
 from stoker.domain.errors import Invalid
-from stoker.domain.triggers import Rate, Resource
+from stoker.domain.scaling import Concurrency, Cpu, GpuMemory, GpuUtilization, HttpRate, Memory
 
 SMALL = Flavor(name="inference-2vcpu-8gib", vcpu=2, ram_gib=8, providers=((1, "process"), (2, "docker")))
 CARD = Flavor(
@@ -26,7 +27,8 @@ CARD = Flavor(
     vram_gib=48,
     providers=((1, "process"),),
 )
-PLACE = Place(regions={1: "local", 2: "far"}, flavors={each.name: each for each in (SMALL, CARD)})
+WIDE = replace(CARD, name="inference-anywhere", providers=((1, "process"), (2, "docker")))
+PLACE = Place(regions={1: "local", 2: "far"}, flavors={each.name: each for each in (SMALL, CARD, WIDE)})
 
 
 def made(**more: Any) -> EndpointSpec:
@@ -92,10 +94,9 @@ def scaled(**triggers: Any) -> dict[str, Any]:
 
 
 def test_triggers_are_the_endpoints_own() -> None:
-    default = made().scaling.triggers
-    assert default.utilization == {Resource.CPU: 0.8, Resource.MEMORY: 0.8}
-    assert (default.rate, default.queues, default.every_s) == (None, (), 30)
+    assert made().scaling.triggers == (Concurrency(), Cpu(threshold=80.0), Memory(threshold=80.0))
     spec = made(
+        flavor_name=WIDE.name,
         containers=[
             {**scaled(gpu_utilization={"threshold": 70}, http={"rate": 10, "window": 60}), "region_id": 1},
             container(
@@ -107,10 +108,14 @@ def test_triggers_are_the_endpoints_own() -> None:
                     "http": {"rate": 1, "window": 1},
                 },
             ),
-        ]
-    ).scaling.triggers
-    assert spec.utilization == {Resource.GPU_UTILIZATION: 0.5, Resource.GPU_MEMORY: 0.9}, "the strictest of each"
-    assert (spec.rate, spec.every_s) == (Rate(requests=10, window_s=60), 5)
+        ],
+    )
+    shares = (GpuUtilization(threshold=50.0), GpuMemory(threshold=90.0))
+    rate = HttpRate(rate=10.0, window_s=60.0)
+    assert spec.scaling.triggers == (Concurrency(), *shares, rate), "the strictest of each"
+    small = patched(spec, flavor_name=SMALL.name).scaling.triggers
+    assert small == (Concurrency(), rate), "there are no cards to have a share of"
+    assert patched(spec, flavor_name=WIDE.name).scaling == spec.scaling
 
 
 def test_a_queue_is_polled_where_it_is_said_at_which_address() -> None:
@@ -121,9 +126,10 @@ def test_a_queue_is_polled_where_it_is_said_at_which_address() -> None:
         "queue_url": "https://sqs.eu.amazonaws.com/1/q",
         "secret_name": "aws",
     }
-    assert made(containers=[scaled(sqs=sqs)]).scaling.triggers.queues == ()
+    assert made(containers=[scaled(sqs=sqs)]).scaling.queues == ()
     asked = scaled(sqs={**sqs, "aws_endpoint": "https://sqs.eu.amazonaws.com", "scale_on_flight": True})
-    [queue] = made(containers=[asked, {**asked, "region_id": 2}]).scaling.triggers.queues
+    [(place, queue)] = made(containers=[asked, {**asked, "region_id": 2}]).scaling.queues
+    assert (place, queue.every_s) == (1, 30.0)
     assert (queue.url, queue.endpoint) == (sqs["queue_url"], "https://sqs.eu.amazonaws.com")
     assert (queue.messages, queue.activation, queue.in_flight, queue.delayed) == (10, 2, True, False)
 

@@ -6,7 +6,7 @@ import pytest
 
 from stoker.simulate.draws import StartTimes
 from stoker.simulate.rules.idle import KeepAlive, RunPodCount, RunPodDelay
-from stoker.simulate.rules.own import Concurrency
+from stoker.simulate.rules.own import concurrency
 from stoker.simulate.run import Rule, Run
 from stoker.simulate.trace import Profile
 
@@ -20,7 +20,7 @@ HARDWARE = Profile(slots=1, start_s=10.0, sigma=0.0)
         pytest.param(KeepAlive(), 10.0, 10 + 5 + 60, id="keep-alive keeps for a minute"),
         pytest.param(RunPodDelay(), 15.0, 10 + 5 + 5, id="queue delay starts when somebody has waited for over 4 s"),
         pytest.param(
-            Concurrency(HARDWARE), 10.0, 10 + 5 + 300, id="ours starts at once and keeps for its idle timeout"
+            concurrency(HARDWARE), 10.0, 10 + 5 + 300, id="ours starts at once and keeps for its idle timeout"
         ),
     ],
 )

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Caller, Context, Limit
 from stoker.api.wire.base import Page, iso
-from stoker.api.wire.records import DecisionOut, EventOut, OperationOut, WorkerOut
+from stoker.api.wire.records import DecisionOut, EventOut, ExplanationOut, OperationOut, WorkerOut
 from stoker.api.wire.times import TEXT_CHARS_MAX, moment
 from stoker.domain.operation import OperationId
 from stoker.domain.views import LogEntry
@@ -103,6 +103,16 @@ async def list_decisions(ref: str, context: Caller, limit: Limit = 100) -> Page[
     endpoint = await context.endpoint(ref)
     decisions = await context.services.views.decisions(endpoint.id, limit=limit)
     return Page(items=[DecisionOut.of(decision) for decision in decisions])
+
+
+@router.get("/endpoints/{ref}/explanation")
+async def explain(ref: str, context: Caller, at: Since = None) -> ExplanationOut:
+    """Why the endpoint has as many workers as it has: the decision that held `at` a moment in RFC 3339 or so long ago
+    (10m); without one the last decision, what would be decided now, and from which numbers.
+    """
+    endpoint = await context.endpoint(ref)
+    when = None if at is None else moment("/at", at, now=context.services.clock())
+    return ExplanationOut.of(await context.services.views.explanation(endpoint, at=when))
 
 
 @router.get("/operations/{operation}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
 
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Caller
@@ -12,7 +13,7 @@ from stoker.api.wire.base import Page
 from stoker.api.wire.learned import LearnedListOut
 from stoker.api.wire.measurements import WorkerMeasuredOut
 from stoker.api.wire.times import TEXT_CHARS_MAX, moment
-from stoker.api.wire.usage import UsageOut
+from stoker.api.wire.usage import UsageOut, trace_lines
 from stoker.domain.usage import By
 from stoker.domain.worker import WorkerState
 
@@ -52,6 +53,21 @@ async def get_metrics(ref: str, context: Caller) -> Page[WorkerMeasuredOut]:
     views = context.services.views.live_workers(context.principal)
     ready = [v for v in views if v.worker.endpoint == endpoint.id and v.worker.state is WorkerState.READY]
     return Page(items=[WorkerMeasuredOut.of_worker(view) for view in ready])
+
+
+@router.get("/endpoints/{ref}/trace", response_class=StreamingResponse)
+async def get_trace(ref: str, context: Caller, since: Time = "24h", until: Time = None) -> StreamingResponse:
+    """The requests that came to the endpoint, as `stoker simulate` reads them: CSV of `arrival_s` since the beginning,
+    `input_tokens`, `output_tokens` (0 where none were told) and `service_s` (empty: it was not served). Those of the
+    last seconds may not be there yet. `since` and `until` are moments in RFC 3339 or how long ago (10m, 24h, 7d).
+    """
+    endpoint = await context.endpoint(ref)
+    now = context.services.clock()
+    begin = moment("/since", since or "24h", now=now)
+    end = now if until is None else moment("/until", until, now=now)
+    return StreamingResponse(
+        trace_lines(context.services.usage.facts(endpoint.id, since=begin, until=end), begin), media_type="text/csv"
+    )
 
 
 @router.get("/endpoints/{ref}/learned")

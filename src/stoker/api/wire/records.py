@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from stoker.api.wire.base import fields_of, iso
 from stoker.api.wire.measurements import EngineMetricsOut, MeasuredOut, ResourcesOut
-from stoker.domain.operation import Decision, Event, Operation
-from stoker.domain.views import WorkerView
+from stoker.domain.operation import Decision, Demand, Event, Operation
+from stoker.domain.views import Explanation, WorkerView
 
 
 class OperationOut(BaseModel):
@@ -124,15 +124,83 @@ class EventOut(BaseModel):
         return cls(**(fields_of(event) | {"at": iso(event.at)}))
 
 
+class DemandOut(BaseModel):
+    """What one trigger asked for: `workers` (null: it could not know), from which `value` against which `target`, both
+    in its own unit; `age_s` is how old the value was. `held`: how many should be there ready or cold.
+    """
+
+    trigger: str
+    workers: int | None
+    value: float | None
+    target: float | None
+    age_s: float | None
+    text: str
+    held: int
+
+    @classmethod
+    def of(cls, demand: Demand) -> Self:
+        return cls(**{name: value for name, value in fields_of(demand).items() if name in cls.model_fields})
+
+
 class DecisionOut(BaseModel):
-    """How many workers were wanted from `at` on, why, and from what."""
+    """How many workers were wanted from `at` on, why, and from what: `ages` has the age in seconds of what was
+    measured. `triggers` are in the order of the endpoint's document; `limits` changed the largest demand, in this
+    order. Nobody acted on one that is `advisory`.
+    """
 
     at: str | None
     current: int
     workers: int
     reason: str
     inputs: Mapping[str, float | int | None]
+    ages: Mapping[str, float]
+    triggers: list[DemandOut]
+    limits: list[str]
+    advisory: bool
 
     @classmethod
     def of(cls, decision: Decision) -> Self:
-        return cls(**(fields_of(decision) | {"at": iso(decision.at)}))
+        triggers = [DemandOut.of(each) for each in decision.triggers]
+        fields = fields_of(decision) | {"at": iso(decision.at), "triggers": triggers, "limits": list(decision.limits)}
+        return cls(**fields)
+
+
+class NumberOut(BaseModel):
+    """Something measured, `age_s` seconds ago; `stale`: too old to decide by."""
+
+    value: float
+    age_s: float
+    stale: bool
+
+
+class WorkerNumbersOut(BaseModel):
+    """What is known of one ready worker; what is not is absent."""
+
+    number: int
+    numbers: Mapping[str, NumberOut]
+
+
+class ExplanationOut(BaseModel):
+    """`decision` is the one that held at `at`, null before the first. `present` is what would be decided now; null
+    where the question was about an earlier time.
+    """
+
+    at: str | None
+    decision: DecisionOut | None
+    present: DecisionOut | None
+    workers: list[WorkerNumbersOut]
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> Self:
+        decision, present = explanation.decision, explanation.present
+        return cls(
+            at=iso(explanation.at),
+            decision=None if decision is None else DecisionOut.of(decision),
+            present=None if present is None else DecisionOut.of(present),
+            workers=[
+                WorkerNumbersOut(
+                    number=number, numbers={name: NumberOut(**fields_of(each)) for name, each in numbers.items()}
+                )
+                for number, numbers in explanation.workers.items()
+            ],
+        )

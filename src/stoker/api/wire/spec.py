@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from stoker.api.wire.base import In, Number, Switch, Whole, below, fields_of
-from stoker.api.wire.triggers import TriggersIn
+from stoker.api.wire.scaling import Scaling
 from stoker.domain.endpoint import (
     Access,
     EndpointSpec,
@@ -24,7 +24,6 @@ from stoker.domain.endpoint import (
     PoolSpec,
     Rollout,
     ScaleBounds,
-    ScalingPolicy,
     SecretRef,
     Strategy,
     Timeouts,
@@ -178,23 +177,6 @@ class ProbesIn(In):
             with below(f"/probes/{name}"):
                 made[name] = None if said is None else Probe(**said.model_dump())
         return Probes(**made)
-
-
-class Scaling(In):
-    """One worker for every `target` requests present (default: its slots)."""
-
-    target: Number | None = None
-    scale_down_delay_s: Number = 60.0
-    idle_timeout_s: Number = 300.0
-    triggers: TriggersIn = TriggersIn()
-
-    def to_domain(self) -> ScalingPolicy:
-        fields = {name: value for name, value in self if name != "triggers"}
-        return ScalingPolicy(**fields, triggers=self.triggers.to_domain())
-
-    @classmethod
-    def of(cls, policy: ScalingPolicy) -> Self:
-        return cls(**{**fields_of(policy), "triggers": TriggersIn.of(policy.triggers)})
 
 
 class TimeoutsIn(In):

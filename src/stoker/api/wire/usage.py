@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
 from pydantic import BaseModel
 
 from stoker.api.wire.base import iso
-from stoker.domain.usage import HOUR_S, By, Hardware, UsageReport, UsageRow, WorkerUsage
+from stoker.domain.usage import HOUR_S, By, Hardware, RequestFact, UsageReport, UsageRow, WorkerUsage
 
 
 class WorkerTimeOut(BaseModel):
@@ -98,3 +99,15 @@ class UsageOut(BaseModel):
             omitted=report.omitted,
             facts_dropped=report.facts_dropped,
         )
+
+
+async def trace_lines(facts: AsyncIterator[Sequence[RequestFact]], begin: float) -> AsyncIterator[str]:
+    """These facts as a trace whose time begins at `begin`."""
+    yield "arrival_s,input_tokens,output_tokens,service_s\n"
+    async for batch in facts:
+        yield "".join(_trace_line(fact, begin) for fact in batch)
+
+
+def _trace_line(fact: RequestFact, begin: float) -> str:
+    service_s = "" if fact.service_s is None else f"{fact.service_s:.6g}"
+    return f"{fact.at - begin:.3f},{fact.prompt_tokens or 0},{fact.completion_tokens or 0},{service_s}\n"

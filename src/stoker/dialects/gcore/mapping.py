@@ -17,12 +17,12 @@ from stoker.dialects.gcore.wire.deployments import (
     LoggingOut,
 )
 from stoker.dialects.gcore.wire.probes import ProbesConfig, ProbesPatch
-from stoker.dialects.gcore.wire.scaling import POLLING_S, ContainerIn, Pace, Threshold
+from stoker.dialects.gcore.wire.scaling import ContainerIn, Pace
 from stoker.domain.endpoint import Access, EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds, ScalingPolicy
 from stoker.domain.errors import Invalid, Problem
 from stoker.domain.logging import RETENTION_S_MAX, Logging
 from stoker.domain.probe import Probes
-from stoker.domain.triggers import Rate, Resource, SqsQueue, Triggers
+from stoker.domain.scaling import AnyTrigger, Concurrency, Cpu, GpuMemory, GpuUtilization, HttpRate, Memory
 
 FLAVOR = "gcore/flavor"
 DESCRIPTION = "gcore/description"
@@ -32,6 +32,12 @@ APPLICATION = "gcore/application"
 SCALE = "gcore/scale/"
 # Images that stand for models of the catalogue begin with this.
 CATALOGUE = "stoker/models/"
+_SHARES: Mapping[str, type[Cpu | Memory | GpuUtilization | GpuMemory]] = {
+    "cpu": Cpu,
+    "memory": Memory,
+    "gpu_utilization": GpuUtilization,
+    "gpu_memory": GpuMemory,
+}
 # What 0 means there.
 IDLE_S_MIN = 60
 DAY_S = 86_400.0
@@ -105,7 +111,7 @@ def changed(spec: EndpointSpec, body: DeploymentPatch, place: Place) -> Endpoint
         if body.containers is not None:
             spec = contained(spec, body.containers, flavor, place)
         else:
-            spec = replace(spec, pools=tuple(_sized(pool, flavor, place) for pool in spec.pools))
+            spec = replace(spec, scaling=_apart(spec), pools=tuple(_sized(pool, flavor, place) for pool in spec.pools))
     return settled(spec)
 
 
@@ -172,7 +178,7 @@ def contained(
             pool = _placed(pool, flavor, region, place, where)
         annotations[f"{SCALE}{region}"] = pace_of(spec, region).changed(scale).model_dump_json()
         pools.append(pool)
-    return replace(spec, pools=tuple(pools), annotations=annotations)
+    return replace(spec, scaling=_apart(spec), pools=tuple(pools), annotations=annotations)
 
 
 def _placed(pool: PoolSpec, flavor: Flavor | None, region: int, place: Place, where: str) -> PoolSpec:
@@ -201,11 +207,12 @@ def settled(spec: EndpointSpec) -> EndpointSpec:
     kept = kept_of(spec, KEPT, Kept) or Kept()
     paces = [kept_of(spec, key, Pace) for key in spec.annotations if key.startswith(SCALE)]
     cooldown = max((pace.cooldown_period for pace in paces if pace is not None), default=60)
-    scaling = ScalingPolicy(
-        target=spec.scaling.target,
+    scaling = replace(
+        spec.scaling,
+        target=None,
+        triggers=triggers_of([pace for pace in paces if pace is not None], spec),
         scale_down_delay_s=cooldown,
         idle_timeout_s=max(IDLE_S_MIN, kept.timeout or 0) if kept.timeout is not None else 120,
-        triggers=triggers_of([pace for pace in paces if pace is not None]),
     )
     probes = kept_of(spec, PROBES, ProbesConfig)
     port = spec.launch.port
@@ -215,28 +222,42 @@ def settled(spec: EndpointSpec) -> EndpointSpec:
     return replace(spec, scaling=scaling, probes=asked, logging=logging)
 
 
-def triggers_of(paces: Sequence[Pace]) -> Triggers:
-    """What an endpoint is scaled by whose containers are scaled so: by the strictest of each kind, and by all queues
-    that can be asked.
+def triggers_of(paces: Sequence[Pace], spec: EndpointSpec) -> tuple[AnyTrigger, ...]:
+    """What an endpoint is scaled by whose containers are scaled so: by requests present as before, by the strictest of
+    each kind, and by all queues that can be asked.
     """
-    utilization: dict[Resource, float] = {}
-    rates: list[Rate] = []
-    queues: list[SqsQueue] = []
-    for triggers in (pace.triggers for pace in paces):
-        for resource in Resource:
-            threshold: Threshold | None = getattr(triggers, resource)
-            if threshold is not None:
-                utilization[resource] = min(threshold.threshold / 100, utilization.get(resource, 1.0))
-        if triggers.http is not None:
-            rates.append(Rate(requests=triggers.http.rate, window_s=triggers.http.window))
-        if triggers.sqs is not None and (queue := triggers.sqs.to_queue()) is not None and queue not in queues:
-            queues.append(queue)
-    return Triggers(
-        utilization=utilization,
-        rate=min(rates, key=lambda rate: rate.requests / rate.window_s, default=None),
-        queues=tuple(queues),
-        every_s=min((pace.polling_interval for pace in paces), default=POLLING_S),
-    )
+    before = [each for each in spec.scaling.effective if isinstance(each, Concurrency)]
+    shares: list[AnyTrigger] = []
+    for name, kind in _SHARES.items():
+        thresholds = [each.threshold for pace in paces if (each := getattr(pace.triggers, name)) is not None]
+        if thresholds and all(_has(pool, name) for pool in spec.pools):
+            shares.append(kind(threshold=float(min(thresholds))))
+    rates = [
+        HttpRate(rate=float(http.rate), window_s=float(http.window))
+        for pace in paces
+        if (http := pace.triggers.http) is not None
+    ]
+    queues = [
+        queue
+        for pace in paces
+        if pace.triggers.sqs is not None
+        and (queue := pace.triggers.sqs.to_queue(float(pace.polling_interval))) is not None
+    ]
+    strictest = sorted(rates, key=lambda rate: rate.rate / rate.window_s)[:1]
+    return (*(before or [Concurrency()])[:1], *shares, *strictest, *dict.fromkeys(queues))
+
+
+def _apart(spec: EndpointSpec) -> ScalingPolicy:
+    """Without shares of what other pools may not have; `settled` says again what there is a share of."""
+    kinds = tuple(_SHARES.values())
+    return replace(spec.scaling, triggers=tuple(each for each in spec.scaling.triggers if not isinstance(each, kinds)))
+
+
+def _has(pool: PoolSpec, share: str) -> bool:
+    """Does its hardware say the whole that this is a share of?"""
+    hardware = pool.hardware
+    whole = {"cpu": hardware.vcpu_all, "memory": hardware.ram_gib_all}
+    return bool(whole.get(share, hardware.gpu_count))
 
 
 def retention_s(spec: EndpointSpec) -> float | None:

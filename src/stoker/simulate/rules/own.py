@@ -2,46 +2,100 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 
 from stoker.domain.endpoint import ScaleBounds, ScalingPolicy
-from stoker.policy.scaling import Signals, decide
+from stoker.domain.errors import Invalid
+from stoker.domain.scaling import Cpu, Custom, GpuMemory, GpuUtilization, Load, LoadUnit, Memory, SqsQueue
+from stoker.policy.memory import Memory as Remembered
+from stoker.policy.memory import remembered
+from stoker.policy.scaling import decide
+from stoker.policy.signals import Reading, Signals
 from stoker.simulate.run import View
 from stoker.simulate.trace import Profile
 
+_MEASURED = Cpu | Memory | GpuUtilization | GpuMemory | Custom | SqsQueue
 
-class Concurrency:
-    """Requests present over what a worker should hold; the highest of `memory_s` holds, `5 * memory_s` to zero."""
+
+class Own:
+    """Any policy of an endpoint, with its triggers and all that holds for them together."""
 
     tick_s = 1.0
     eager = True
 
-    def __init__(self, profile: Profile, *, utilisation: float = 1.0, memory_s: float = 60.0) -> None:
-        self._policy = ScalingPolicy(
-            target=profile.slots * utilisation, scale_down_delay_s=memory_s, idle_timeout_s=5 * memory_s
-        )
-        self._bounds = ScaleBounds(max=profile.workers_max)
-        self._peaks: deque[tuple[float, int]] = deque()
+    def __init__(self, profile: Profile, policy: ScalingPolicy, bounds: ScaleBounds | None = None) -> None:
+        """Raises `Invalid` for triggers whose numbers no trace has."""
+        for index, trigger in enumerate(policy.triggers):
+            if isinstance(trigger, _MEASURED) or (isinstance(trigger, Load) and trigger.unit is LoadUnit.TOKENS):
+                where = f"/scaling/triggers/{index}"
+                raise Invalid.at(where, f"{trigger.type} cannot be simulated: a trace does not have its numbers")
+        self._policy = policy
+        self._bounds = bounds or ScaleBounds(max=profile.workers_max)
+        self._memory: Remembered | None = None
         self._busy_at = 0.0
+        # (when, arrivals, integral of requests present), one of them older than all windows.
+        self._counts: deque[tuple[float, int, float]] = deque()
+        self._longest_s = max(policy.windows, default=0.0)
+        self._ended, self._served_s = 0, 0.0
         self._current: int | None = None
 
     def decide(self, view: View) -> int:
         """The number wanted."""
-        now, present = view.now, view.present
-        if present:
+        now = view.now
+        if view.present:
             self._busy_at = now
-        while self._peaks and self._peaks[0][0] < now - self._policy.scale_down_delay_s:
-            self._peaks.popleft()
-        while self._peaks and self._peaks[-1][1] <= present:
-            self._peaks.pop()
-        self._peaks.append((now, present))
-        signals = Signals(
-            in_flight=view.in_flight,
-            waiting=len(view.queue),
-            demand_peak=float(self._peaks[0][1]),
-            busy_at=self._busy_at,
+        decision = decide(
+            self._policy,
+            self._bounds,
+            self._signals(view),
+            slots=view.profile.slots,
+            current=view.machines.active if self._current is None else self._current,
+            now=now,
+            memory=self._memory,
         )
-        current = view.machines.active if self._current is None else self._current
-        decision = decide(self._policy, self._bounds, signals, slots=view.profile.slots, current=current, now=now)
+        self._memory = remembered(self._memory, self._policy, decision)
         self._current = decision.workers
         return decision.workers
+
+    def _signals(self, view: View) -> Signals:
+        if not self._policy.triggers:
+            return Signals(in_flight=view.in_flight, waiting=len(view.queue), busy_at=self._busy_at)
+        self._counts.append((view.now, view.arrived, view.area))
+        while len(self._counts) > 1 and self._counts[1][0] <= view.now - self._longest_s:
+            self._counts.popleft()
+        self._learn(view)
+        found = {window: self._averages(view, window) for window in self._policy.windows}
+        known = {window: both for window, both in found.items() if both is not None}
+        service = None if self._ended == 0 else self._served_s / self._ended
+        return Signals(
+            in_flight=view.in_flight,
+            waiting=len(view.queue),
+            busy_at=self._busy_at,
+            oldest_wait_s=view.oldest_wait_s,
+            arrivals={window: both[0] for window, both in known.items()},
+            presence={window: both[1] for window, both in known.items()},
+            service_s=None if service is None else Reading(service, 0.0),
+            # A worker that is full does as many at once as it has slots.
+            requests_per_s=None if not service else Reading(view.profile.slots / service, 0.0),
+        )
+
+    def _learn(self, view: View) -> None:
+        while self._ended < len(view.ended):
+            self._served_s += view.ended[self._ended][1]
+            self._ended += 1
+
+    def _averages(self, view: View, window_s: float) -> tuple[Reading, Reading] | None:
+        """As the meter of production counts them."""
+        at = bisect_right(self._counts, view.now - window_s, key=lambda count: count[0])
+        then, arrived, area = self._counts[max(0, at - 1)]
+        span_s = min(view.now - then, window_s)
+        if span_s < 1.0:
+            return None
+        return Reading((view.arrived - arrived) / span_s, 0.0), Reading((view.area - area) / span_s, 0.0)
+
+
+def concurrency(profile: Profile, *, utilisation: float = 1.0, memory_s: float = 60.0) -> Own:
+    """Requests present over what a worker should hold; the highest of `memory_s` holds, `5 * memory_s` to zero."""
+    policy = ScalingPolicy(target=profile.slots * utilisation, scale_down_delay_s=memory_s, idle_timeout_s=5 * memory_s)
+    return Own(profile, policy)

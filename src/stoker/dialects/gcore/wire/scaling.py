@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from stoker.dialects.gcore.wire.base import Flag, Text, Whole, Wire
-from stoker.domain.triggers import SqsQueue
+from stoker.domain.scaling import SqsQueue
 
 COOLDOWN_S = 60
 POLLING_S = 30
@@ -35,7 +35,7 @@ class Sqs(Wire):
     scale_on_flight: Flag = False
     secret_name: Annotated[str, Field(min_length=1, max_length=255)]
 
-    def to_queue(self) -> SqsQueue | None:
+    def to_queue(self, every_s: float) -> SqsQueue | None:
         """As Stoker asks it; `None` where it is not said where."""
         if self.aws_endpoint is None:
             return None
@@ -48,6 +48,7 @@ class Sqs(Wire):
             activation=self.activation_queue_length,
             in_flight=self.scale_on_flight,
             delayed=self.scale_on_delayed,
+            every_s=every_s,
         )
 
 

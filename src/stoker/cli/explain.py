@@ -1,0 +1,84 @@
+"""`stoker explain`: why an endpoint has as many workers as it has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from stoker.cli import output
+from stoker.cli.durations import age, clock, short
+from stoker.cli.endpoints import Endpoint
+from stoker.cli.session import Session, command
+
+
+@command
+def explain(
+    session: Session,
+    endpoint: Endpoint,
+    at: Annotated[
+        str | None, typer.Option(help="At that time, as in 2026-01-31T12:00:00Z, or so long ago, as in 10m.")
+    ] = None,
+) -> None:
+    """Explain an endpoint's number of workers: the decision, what each trigger asked for, what limited it."""
+    item = session.client.endpoint(endpoint)
+    query = {} if at is None else {"at": at}
+    found = session.client.get(f"/endpoints/{item['id']}/explanation", **query)
+    if session.as_json:
+        output.document(found)
+        return
+    decision, present = found["decision"], found["present"]
+    if decision is None and present is None:
+        output.note(f"nothing was decided for {item['name']} up to then")
+        return
+    if decision is not None:
+        output.line(f"{clock(decision['at'])} ({age(decision['at'])} ago): {_sentence(decision)}")
+    shown = decision if present is None else present
+    if present is not None:
+        output.line(f"now: {_sentence(present)}")
+    _show(shown)
+    for worker in found["workers"]:
+        numbers = [f"{name} {_number(value['value'], value)}" for name, value in worker["numbers"].items()]
+        output.line(f"worker {worker['number']}: {', '.join(numbers) or 'nothing was measured so far'}")
+
+
+def _sentence(decision: Any) -> str:
+    count = output.plural(decision["workers"], "worker")
+    change = "stays at" if decision["workers"] == decision["current"] else f"from {decision['current']} to"
+    advice = "advises: " if decision["advisory"] else ""
+    return f"{advice}{change} {count}: {decision['reason']}"
+
+
+def _show(decision: Any) -> None:
+    if decision["triggers"]:
+        output.line()
+        columns = ("TRIGGER", "ASKS FOR", "VALUE", "TARGET", "AGE", "BECAUSE")
+        output.table(columns, [_row(each) for each in decision["triggers"]])
+    if decision["limits"]:
+        output.line()
+        for number, limit in enumerate(decision["limits"], start=1):
+            output.line(f"limit {number}: {limit}")
+    if decision["inputs"]:
+        output.line()
+        ages = decision["ages"]
+        known = sorted(decision["inputs"].items())
+        output.line(
+            ", ".join(
+                f"{name} {value:g}" + (f" ({short(ages[name])} old)" if ages.get(name) else "") for name, value in known
+            )
+        )
+
+
+def _row(each: Any) -> tuple[object, ...]:
+    return (
+        each["trigger"],
+        "unknown" if each["workers"] is None else each["workers"],
+        None if each["value"] is None else f"{each['value']:.4g}",
+        None if each["target"] is None else f"{each['target']:.4g}",
+        None if each["age_s"] is None else short(each["age_s"]),
+        each["text"],
+    )
+
+
+def _number(value: float, told: Any) -> str:
+    return f"{value:.3g} ({short(told['age_s'])} old{', stale' if told['stale'] else ''})"

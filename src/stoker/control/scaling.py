@@ -1,0 +1,167 @@
+"""Decides how many workers endpoints should have: gathers what was measured, asks the policy, remembers its answers.
+
+Changes nothing: passes carry decisions out. Used by `Gateway`, for every report, wake and pass, and for explanations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from stoker.control.fleet import Fleet
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.hardware import HardwareRequest
+from stoker.domain.measurements import Measured
+from stoker.domain.operation import Decision
+from stoker.domain.scaling import Cpu, Custom, GpuMemory, GpuUtilization, Load, Memory, ScalingPolicy, SqsQueue
+from stoker.domain.task import QueueDemand
+from stoker.domain.worker import Worker, WorkerId, WorkerState
+from stoker.policy import memory as memories
+from stoker.policy.scaling import decide, told
+from stoker.policy.signals import Reading, Signals, WorkerSignals, of_worker
+from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
+
+_OF_WORKERS = Cpu | Memory | GpuUtilization | GpuMemory | Custom
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depths:
+    """Messages in the queues elsewhere that an endpoint looks at, and when one of them last had work for it."""
+
+    messages: Mapping[SqsQueue, Reading]
+    busy_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where signals come from besides the gateway's reports. All are asked at a moment and none waits."""
+
+    tasks: Callable[[EndpointId, float], QueueDemand]
+    measured: Callable[[WorkerId], Measured]
+    custom: Callable[[WorkerId, float], Mapping[str, Reading]]
+    # Names of `Signals` of what was learned of the endpoint's launches.
+    learned: Callable[[Endpoint, float], Mapping[str, Reading]]
+    depths: Callable[[Endpoint, float], Depths]
+
+
+class Scaling:
+    """See the module."""
+
+    def __init__(self, fleet: Fleet, traffic: TrafficMeter, sources: Sources) -> None:
+        self._fleet = fleet
+        self._traffic = traffic
+        self._sources = sources
+        # A policy that was changed begins anew.
+        self._memories: dict[EndpointId, tuple[ScalingPolicy, memories.Memory]] = {}
+        # What was last recorded of those that only advise.
+        self._advised: dict[EndpointId, int] = {}
+        # How many were to be ready or cold at the last pass.
+        self._held: dict[EndpointId, int] = {}
+
+    def decide(self, endpoint: Endpoint, *, now: float) -> Decision:
+        """How many workers it should have. The next decision remembers this one."""
+        signals = self.signals(endpoint, now=now)
+        return told(self._decided(endpoint, signals, now), signals)
+
+    def _decided(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
+        decision = self._asked(endpoint, signals, now)
+        policy = endpoint.spec.scaling
+        self._memories[endpoint.id] = (policy, memories.remembered(self._memory(endpoint), policy, decision))
+        return decision
+
+    def wants_change(self, endpoint: Endpoint, *, now: float) -> bool:
+        """Is the next decision another one than the last that was recorded?"""
+        decision = self._decided(endpoint, self.signals(endpoint, now=now), now)
+        return self.news(endpoint, decision) or decision.held != self._held.get(endpoint.id, 0)
+
+    def news(self, endpoint: Endpoint, decision: Decision) -> bool:
+        """Is there anything in it to record?"""
+        known = self._advised.get(endpoint.id, endpoint.desired) if decision.advisory else endpoint.desired
+        return decision.workers != known or (decision.advisory and not within(endpoint))
+
+    def passed(self, endpoint: EndpointId, decision: Decision, decisions: Iterable[Decision]) -> None:
+        """A pass has carried out the decision; these are in the journal now."""
+        self._held[endpoint] = decision.held
+        for decision in decisions:
+            if decision.advisory:
+                self._advised[endpoint] = decision.workers
+
+    def look(self, endpoint: Endpoint, *, now: float) -> tuple[Decision, tuple[WorkerSignals, ...]]:
+        """The same with everything that is known as its inputs, and remembered by nobody; and what is known of its
+        workers.
+        """
+        signals = self.signals(endpoint, now=now, everything=True)
+        return told(self._asked(endpoint, signals, now), signals), self._workers(endpoint, now)
+
+    def _asked(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
+        return decide(
+            endpoint.spec.scaling,
+            endpoint.spec.bounds,
+            signals,
+            slots=endpoint.slots,
+            current=endpoint.desired,
+            now=now,
+            override=endpoint.override,
+            memory=self._memory(endpoint),
+        )
+
+    def _memory(self, endpoint: Endpoint) -> memories.Memory | None:
+        policy, memory = self._memories.get(endpoint.id, (None, None))
+        return memory if policy is endpoint.spec.scaling or policy == endpoint.spec.scaling else None
+
+    def forget(self, endpoint: EndpointId) -> None:
+        """It is deleted."""
+        self._memories.pop(endpoint, None)
+        self._advised.pop(endpoint, None)
+        self._held.pop(endpoint, None)
+
+    def signals(self, endpoint: Endpoint, *, now: float, everything: bool = False) -> Signals | None:
+        """What its triggers look at, or everything there is; `None` when the gateway is silent."""
+        policy = endpoint.spec.scaling
+        windows = policy.windows | {WINDOW_S} if everything else policy.windows
+        signals = self._traffic.signals(endpoint.id, now=now, windows=windows)
+        if signals is None:
+            return None
+        tasks = self._sources.tasks(endpoint.id, now)
+        if tasks.queued or tasks.running or tasks.arrivals_per_s:
+            oldest_s = tasks.oldest_age_s
+            signals = replace(
+                signals,
+                queued=tasks.ready,
+                running=tasks.running,
+                # What waits for its next attempt keeps no worker.
+                busy_at=now if tasks.ready or tasks.running else signals.busy_at,
+                tasks_queued=Reading(float(tasks.queued), 0.0),
+                oldest_task_s=None if oldest_s is None else Reading(oldest_s, 0.0),
+                tasks_per_s=Reading(tasks.arrivals_per_s, 0.0),
+            )
+        if policy.queues:
+            depths = self._sources.depths(endpoint, now)
+            busy_at = max(signals.busy_at, depths.busy_at or signals.busy_at)
+            signals = replace(signals, messages=depths.messages, busy_at=busy_at)
+        if everything or any(isinstance(trigger, Load) for trigger in policy.triggers):
+            learned = self._sources.learned(endpoint, now)
+            signals = replace(
+                signals,
+                start_s=learned.get("start_s"),
+                requests_per_s=learned.get("requests_per_s"),
+                tokens_per_s=learned.get("tokens_per_s"),
+            )
+        if everything or any(isinstance(trigger, _OF_WORKERS) for trigger in policy.triggers):
+            signals = replace(signals, workers=self._workers(endpoint, now))
+        return signals
+
+    def _workers(self, endpoint: Endpoint, now: float) -> tuple[WorkerSignals, ...]:
+        ready = [w for w in self._fleet.live(endpoint.id) if w.state is WorkerState.READY]
+        return tuple(self._worker(endpoint, worker, now) for worker in ready)
+
+    def _worker(self, endpoint: Endpoint, worker: Worker, now: float) -> WorkerSignals:
+        pool = endpoint.spec.pool(worker.pool)
+        hardware = HardwareRequest() if pool is None else pool.hardware
+        custom = self._sources.custom(worker.id, now)
+        return of_worker(worker.number, self._sources.measured(worker.id), hardware, custom, now=now)
+
+
+def within(endpoint: Endpoint) -> bool:
+    """Is the number wanted within the bounds, which hold for advice as well?"""
+    return endpoint.spec.bounds.min <= endpoint.desired <= endpoint.spec.bounds.max

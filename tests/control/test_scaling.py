@@ -1,0 +1,238 @@
+"""Scaling in the whole of control: several triggers, advice, restarts, explanations, numbers that workers tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from simulation import virtual
+from simulation.virtual import wall
+from simulation.world import ADMIN, World, spec, world
+from stoker.control.measuring import PERIOD_S
+from stoker.domain.endpoint import Endpoint, ScaleBounds, ScalingPolicy
+from stoker.domain.hardware import HardwareRequest
+from stoker.domain.measurements import Taken
+from stoker.domain.operation import Decision
+from stoker.domain.scaling import Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule
+from stoker.domain.views import Explanation
+from stoker.domain.worker import WorkerId, WorkerState
+from stoker.providers.fake import FakeProvider
+
+READY = WorkerState.READY
+
+
+async def explained(w: World, endpoint: Endpoint, at: float | None = None) -> Explanation:
+    current = w.stoker.fleet.endpoint(endpoint.id)
+    assert current is not None
+    return await w.stoker.services.views.explanation(current, at=at)
+
+
+async def decisions(w: World, endpoint: Endpoint) -> tuple[Decision, ...]:
+    return await w.stoker.services.views.decisions(endpoint.id, limit=100)
+
+
+def desired(w: World, endpoint: Endpoint) -> int:
+    current = w.stoker.fleet.endpoint(endpoint.id)
+    assert current is not None
+    return current.desired
+
+
+def test_a_decision_is_stored_with_what_each_trigger_asked_for() -> None:
+    async def main() -> None:
+        async with world() as w:
+            triggers = (Concurrency(target=4), QueueLength(target=1))
+            endpoint = await w.create(spec(high=2, scaling=ScalingPolicy(triggers=triggers)))
+            for _ in range(3):
+                w.gateway.request(endpoint.id, 60.0)
+            await asyncio.sleep(5)
+            last, *_ = await decisions(w, endpoint)
+            assert [(each.trigger, each.workers) for each in last.triggers] == [("concurrency", 1), ("queue_length", 3)]
+            assert (last.workers, last.limits) == (2, ("at most 2",))
+            assert last.inputs["waiting"] == 3
+            assert last.ages["waiting"] < 1.0
+
+    virtual.run(main())
+
+
+def test_an_explanation_is_of_then_or_of_now() -> None:
+    async def main() -> None:
+        async with world() as w:
+            scaling = ScalingPolicy(scale_down_delay_s=5, idle_timeout_s=20)
+            endpoint = await w.create(spec(scaling=scaling))
+            before = wall() - 1
+            request = w.gateway.request(endpoint.id, 1.0)
+            await asyncio.sleep(1)
+            woken = wall()
+            await request.ended.wait()
+            await asyncio.sleep(30)
+            now = await explained(w, endpoint)
+            assert now.decision is not None
+            assert now.present is not None
+            assert (now.decision.workers, now.present.workers) == (0, 0)
+            then = await explained(w, endpoint, woken)
+            assert then.decision is not None
+            assert (then.decision.workers, then.present) == (1, None)
+            assert (await explained(w, endpoint, before)).decision is None
+
+    virtual.run(main())
+
+
+def test_advice_is_recorded_once_and_nobody_acts_on_it_but_bounds_hold() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1, high=4, scaling=ScalingPolicy(advisory=True)))
+            await asyncio.sleep(10)
+            for _ in range(3):
+                w.gateway.request(endpoint.id, 600.0)
+            await asyncio.sleep(30)
+            assert (desired(w, endpoint), len(w.workers(endpoint.id))) == (1, 1)
+            advice = [each.workers for each in await decisions(w, endpoint) if each.advisory]
+            assert advice[0] == 3
+            assert len(set(advice)) == len(advice), "the same is not recorded again"
+            changed = spec(low=2, high=4, scaling=ScalingPolicy(advisory=True))
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, changed)
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id, READY)) == 2
+
+    virtual.run(main())
+
+
+def test_a_restart_of_control_forgets_no_demand() -> None:
+    async def main() -> None:
+        async with world() as w:
+            scaling = ScalingPolicy(scale_down_delay_s=60, idle_timeout_s=600)
+            endpoint = await w.create(spec(scaling=scaling))
+            requests = [w.gateway.request(endpoint.id, 5.0) for _ in range(4)]
+            for request in requests:
+                await request.ended.wait()
+            assert desired(w, endpoint) == 4
+            await w.crash()
+            await w.boot(gateway=w.gateway)
+            await asyncio.sleep(50)
+            assert desired(w, endpoint) == 4
+            await asyncio.sleep(20)
+            assert desired(w, endpoint) == 1
+
+    virtual.run(main())
+
+
+def test_an_endpoint_begins_with_its_initial_number() -> None:
+    async def main() -> None:
+        async with world() as w:
+            scaling = ScalingPolicy(initial=2, scale_down_delay_s=30, idle_timeout_s=60)
+            endpoint = await w.create(spec(scaling=scaling))
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id, READY)) == 2
+            await asyncio.sleep(90)
+            assert w.workers(endpoint.id) == []
+
+    virtual.run(main())
+
+
+def test_a_schedule_brings_workers_and_takes_them_again_without_a_request() -> None:
+    async def main() -> None:
+        async with world() as w:
+            minute = int(wall() // 60) % 60
+            start, end = f"{(minute + 2) % 60} * * * *", f"{(minute + 5) % 60} * * * *"
+            trigger = Schedule(start=start, end=end, workers=2)
+            endpoint = await w.create(spec(scaling=ScalingPolicy(triggers=(Concurrency(), trigger))))
+            await asyncio.sleep(45)
+            assert desired(w, endpoint) == 0
+            await asyncio.sleep(120)
+            assert len(w.workers(endpoint.id, READY)) == 2
+            await asyncio.sleep(600)
+            assert w.workers(endpoint.id) == []
+
+    virtual.run(main())
+
+
+def test_a_number_that_workers_tell_grows_the_endpoint_and_ages_when_they_tell_it_no_more() -> None:
+    async def main() -> None:
+        async with world() as w:
+            trigger = Custom(path="/stats", pointer="/queue/depth", target=10.0)
+            scaling = ScalingPolicy(triggers=(trigger,), scale_down_delay_s=0, idle_timeout_s=600)
+            endpoint = await w.create(spec(low=1, scaling=scaling))
+            await asyncio.sleep(10)
+            [worker] = w.workers(endpoint.id, READY)
+            assert worker.address is not None
+            w.pages[worker.address.port] = '{"queue": {"depth": 25}}'
+            await asyncio.sleep(2 * PERIOD_S)
+            assert desired(w, endpoint) == 3
+            w.pages[worker.address.port] = "not JSON"
+            await asyncio.sleep(40)
+            assert desired(w, endpoint) == 3, "what is unknown shrinks nothing"
+            now = await explained(w, endpoint)
+            assert now.workers[worker.number]["/stats /queue/depth"].stale
+            assert now.present is not None
+            assert now.present.triggers[0].workers is None
+
+    virtual.run(main())
+
+
+class Busy(FakeProvider):
+    """Its workers use one processor and a half each."""
+
+    async def measure(self, workers: Mapping[WorkerId, tuple[str, ...]]) -> Mapping[WorkerId, Taken]:
+        return {worker: Taken(cpu_s=1.5 * wall(), memory_bytes=2**30) for worker in workers}
+
+
+def test_processors_that_are_used_grow_the_endpoint() -> None:
+    async def main() -> None:
+        async with world(Busy(clock=wall)) as w:
+            scaling = ScalingPolicy(triggers=(Cpu(threshold=50.0),))
+            endpoint = await w.create(spec(low=1, hardware=HardwareRequest(vcpu=2), scaling=scaling))
+            await asyncio.sleep(40)
+            assert desired(w, endpoint) == 4, "each of them is at 75 %, so there are never enough"
+            now = await explained(w, endpoint)
+            assert round(now.workers[1]["cpu"].value, 2) == 0.75
+
+    virtual.run(main())
+
+
+def test_a_rate_of_requests_grows_the_endpoint() -> None:
+    async def main() -> None:
+        async with world() as w:
+            scaling = ScalingPolicy(triggers=(RequestRate(target=1.0, window_s=20.0),), scale_down_delay_s=0)
+            endpoint = await w.create(replace(spec(scaling=scaling), slots=64))
+            for _ in range(60):
+                w.gateway.request(endpoint.id, 0.1)
+                w.gateway.request(endpoint.id, 0.1)
+                await asyncio.sleep(1)
+            assert desired(w, endpoint) == 2
+            now = await explained(w, endpoint)
+            assert now.present is not None
+            assert 1.9 <= (now.present.triggers[0].value or 0.0) <= 2.1
+
+    virtual.run(main())
+
+
+def test_load_keeps_workers_cold_beside_those_that_it_needs() -> None:
+    async def main() -> None:
+        async with world() as w:
+            load = Load(perf=1.5, target_util=1.0, window_s=10.0, cold_workers=2)
+            endpoint = await w.create(spec(scaling=ScalingPolicy(triggers=(load,), scale_down_delay_s=5)))
+            await asyncio.sleep(90)
+            assert [x.state for x in w.workers(endpoint.id)] == [WorkerState.COLD, WorkerState.COLD]
+            for _ in range(30):
+                w.gateway.request(endpoint.id, 0.2)
+                await asyncio.sleep(1)
+            assert sorted(x.state for x in w.workers(endpoint.id)) == [WorkerState.COLD, READY]
+
+    virtual.run(main())
+
+
+def test_a_policy_that_changes_begins_anew() -> None:
+    async def main() -> None:
+        async with world() as w:
+            slow = ScalingPolicy(scale_down_delay_s=600, idle_timeout_s=3_600)
+            endpoint = await w.create(spec(scaling=slow))
+            await asyncio.gather(*[w.gateway.request(endpoint.id, 5.0).ended.wait() for _ in range(3)])
+            assert desired(w, endpoint) == 3
+            quick = replace(slow, scale_down_delay_s=5)
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, spec(scaling=quick))
+            await asyncio.sleep(15)
+            assert desired(w, endpoint) == 1
+            assert endpoint.spec.bounds == ScaleBounds(max=4)
+
+    virtual.run(main())
