@@ -23,11 +23,13 @@ from stoker.domain.queueing import Mode, QueueSpec, RetryPolicy
 from stoker.domain.task import Body, Task, TaskDraft, TaskState
 from stoker.queue.attempts import GatewayGone, Output, Seen, Sight
 from stoker.queue.backlog import Backlog
+from stoker.queue.conclusions import Conclusions
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
 from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD
+from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
@@ -139,6 +141,24 @@ class Hall:
         )
         vault = Vault(store, keyring.fresh())
         self.changed: list[str] = []
+        conclusions = Conclusions(store, self.spool, self.ends, clock=wall, chance=lambda: 0.5)
+        self.told: list[tuple[str, str]] = []
+        self.pieces: list[tuple[str, int, bytes]] = []
+        self.pulls = Pulls(
+            store,
+            fleet,
+            self.backlog,
+            self.spool,
+            self.ends,
+            conclusions,
+            self,
+            ready=lambda worker: self.told.append((worker, "ready")),
+            unhealthy=lambda worker, why: self.told.append((worker, why)),
+            is_token=lambda token, worker: token == f"token of {worker}",
+            changed=self.changed.append,
+            output_bytes_max=1024,
+            clock=wall,
+        )
         self.dispatcher = Dispatcher(
             store,
             fleet,
@@ -146,11 +166,12 @@ class Hall:
             gateways,
             self.spool,
             self.ends,
+            conclusions,
+            self.pulls,
             gateways=lambda: gateways.names,
             slots=lambda _: gateways.slots,
             changed=self.changed.append,
             clock=wall,
-            chance=lambda: 0.5,
         )
         self.tasks = Tasks(
             store,
@@ -172,8 +193,11 @@ class Hall:
             self.fleet.endpoints()[0].id, self.gateways.slots - len(self.gateways.running())
         )
         await self.dispatcher.start()
-        loops = (*self.dispatcher.loops(), *self.tidying.loops())
+        loops = (*self.dispatcher.loops(), *self.pulls.loops(), *self.tidying.loops())
         self._loops = [asyncio.create_task(loop.run()) for loop in loops]
+
+    async def record_output(self, task: Task, attempt: int, chunk: bytes, *, progress: bool) -> None:
+        self.pieces.append((task.id, attempt, chunk))
 
     async def crash(self) -> None:
         """It dies in the middle of whatever it does."""

@@ -43,6 +43,7 @@ from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.projects import Projects
 from stoker.control.provisions import Provisions
+from stoker.control.pulling import completed
 from stoker.control.reconciler import Reconciler
 from stoker.control.reservations import Reservations
 from stoker.control.retention import Retention
@@ -133,6 +134,7 @@ class Stoker:
             hold=lambda endpoint: self.provisions.hold(endpoint),
             tasks=lambda endpoint, now: self.queue.demand(endpoint, now),
             asked=lambda endpoint: self.triggering.of(endpoint),
+            taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )
         self._dialects = faces.found()
         self.link = LinkServer(
@@ -169,6 +171,9 @@ class Stoker:
             gateways=lambda: self.link.attempts,
             slots=self._slots,
             changed=self.gateway.demand_changed,
+            ready=lambda worker: self.reconciler.worker_ready(worker),
+            unhealthy=lambda worker, why: self.reconciler.worker_unhealthy(worker, why),
+            output_bytes_max=int(settings.attempt_mib * 2**20),
             rules=settings.allow_private_urls,
             url=settings.url,
             clock=clock,
@@ -180,7 +185,7 @@ class Stoker:
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
-            complete=self.vault.complete,
+            complete=partial(completed, self.vault, settings.url),
         )
         managed = {
             name: Managed(name, p, callbacks, clock=clock, prices=settings.prices) for name, p in providers.items()
@@ -252,6 +257,7 @@ class Stoker:
             volumes=self.volumes,
             reservations=self.reservations,
             tasks=self.queue.tasks,
+            pulls=self.queue.pulls,
             templates=Templates(store, clock=clock, new_id=new_id),
             views=Views(
                 self.fleet,
@@ -522,6 +528,7 @@ async def serve(
                 waiting = asyncio.create_task(_hurry(lifeline, hurry))
                 await _unless_failed(asyncio.ensure_future(stoker.drain(hurry=hurry)), stoker.failed)
                 waiting.cancel()
+            stoker.queue.pulls.close()
             await front.close()
     finally:
         order.cancel()

@@ -5,7 +5,7 @@ A wake or a report that changes what should run leads to a pass at once; nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -52,15 +52,18 @@ class Gateway:
         hold: Callable[[Endpoint], Hold | None],
         tasks: Callable[[EndpointId, float], QueueDemand],
         asked: Callable[[EndpointId], Asked | None],
+        taken: Callable[[EndpointId], Mapping[WorkerId, int]] = lambda _: {},
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
         `told(report, incarnation)` what which gateway reports, `shown(tickets)` with which reservations requests came.
         `hold(endpoint)` is why no worker of it can start now.
-        `tasks(endpoint, now)` is what its queue wants; `asked(endpoint)` is what its triggers ask for.
+        `tasks(endpoint, now)` is what its queue wants; `asked(endpoint)` is what its triggers ask for;
+        `taken(endpoint)` how many tasks its workers have taken themselves, which no gateway knows of.
         """
         self._tasks = tasks
         self._asked = asked
+        self.taken = taken
         self._hold = hold
         self.traffic = traffic
         self.metrics = metrics or Metrics()
@@ -173,20 +176,27 @@ class Gateway:
 
     def loads(self, endpoint: EndpointId) -> dict[WorkerId, int]:
         """Requests in flight by worker, as last reported."""
-        return dict(self.traffic.loads(endpoint)) if self._link.connected else {}
+        return {**(self.traffic.loads(endpoint) if self._link.connected else {}), **self.taken(endpoint)}
 
     def drained(self, endpoint: EndpointId, workers: Sequence[Worker]) -> frozenset[WorkerId]:
         """The draining workers that the gateway has confirmed to have no request and to get none.
 
         It must have taken over the table that says so, and reported under that table; its silence is no confirmation.
+        Of those that ask for tasks it knows nothing: they are drained when they have none.
         """
+        taken = self.taken(endpoint)
+        idle = frozenset(
+            w.id
+            for w in workers
+            if w.state is WorkerState.DRAINING and self._fleet.ping_s(w) is not None and not taken.get(w.id)
+        )
         seq = self._publisher.seq(endpoint)
         if self._link.acked < seq or self.traffic.reported_at_seq(endpoint) < seq:
-            return frozenset()
+            return idle
         loads = self.traffic.loads(endpoint)
         entry = self._link.endpoint(endpoint)
         draining_there = frozenset() if entry is None else frozenset(w.id for w in entry.workers if w.draining)
-        return frozenset(
+        return idle | frozenset(
             w.id
             for w in workers
             if w.state is WorkerState.DRAINING
@@ -220,15 +230,22 @@ class Gateway:
 
     def publish(self, endpoint: Endpoint) -> int:
         """Put the endpoint into the gateway's table, as it stands. The number to wait for."""
-        workers = self._fleet.workers(endpoint.id)
+        # Nothing is sent to those that ask for tasks.
+        workers = [w for w in self._fleet.workers(endpoint.id) if self._fleet.ping_s(w) is None]
         attached = frozenset(self._attached(endpoint.id))
         hold = self._hold(endpoint)
         return self._publisher.publish(endpoint, workers, attached=attached, now=self._clock(), hold=hold)
 
     def demand_changed(self, endpoint_id: EndpointId) -> None:
         """Tasks of it have come, begun or ended."""
-        endpoint = self._fleet.endpoint(endpoint_id)
-        if endpoint is not None and self._wants_change(endpoint, self._clock()):
+        endpoint, now = self._fleet.endpoint(endpoint_id), self._clock()
+        if endpoint is None:
+            return
+        if endpoint.spec.queue.pull:
+            # No report will ever have them.
+            queue, window_s = self._tasks(endpoint_id, now), endpoint.spec.scaling.scale_down_delay_s
+            self.traffic.asked_for(endpoint_id, queue.ready + queue.running, now=now, window_s=window_s)
+        if self._wants_change(endpoint, now):
             self._reconciler.wake(endpoint_id)
 
     def publish_again(self, endpoint_id: EndpointId) -> None:

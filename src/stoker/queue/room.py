@@ -11,19 +11,29 @@ from stoker.control.vault import Vault
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.task import Delivery, QueueDemand, Task
+from stoker.domain.worker import WorkerId
 from stoker.net import GuardedSession
 from stoker.queue.attempts import Attempts
 from stoker.queue.backlog import Backlog
+from stoker.queue.conclusions import Conclusions
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
 from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD, WebhookForm
+from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
 from stoker.queue.webhooks import Outbox
 from stoker.store import tasks as rows
+
+
+class NoOutputs:
+    """Streamed output is not kept."""
+
+    async def record_output(self, task: Task, attempt: int, chunk: bytes, *, progress: bool) -> None:
+        """Let go of it."""
 
 
 class Queue:
@@ -39,6 +49,9 @@ class Queue:
         gateways: Callable[[], tuple[str, ...]],
         slots: Callable[[EndpointId], int],
         changed: Callable[[EndpointId], None],
+        ready: Callable[[WorkerId], None],
+        unhealthy: Callable[[WorkerId, str], None],
+        output_bytes_max: int,
         rules: UrlRules,
         url: str,
         clock: Callable[[], float],
@@ -46,7 +59,7 @@ class Queue:
         forms: Mapping[str, WebhookForm],
     ) -> None:
         """`folder` is for bodies that are too large for the database; `forms` are those of webhooks beside Stoker's
-        own, by name; the rest is as in `Dispatcher`.
+        own, by name; the rest is as in `Dispatcher` and `Pulls`.
         """
         store, spool = fleet.store, Spool(folder)
         self.backlog = Backlog()
@@ -63,6 +76,22 @@ class Queue:
         known = {"": STANDARD, **forms}
         ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link, forms=known)
         asked = attempts(spool)
+        conclusions = Conclusions(store, spool, ends, clock=clock)
+        self.pulls = Pulls(
+            store,
+            fleet,
+            self.backlog,
+            spool,
+            ends,
+            conclusions,
+            NoOutputs(),
+            ready=ready,
+            unhealthy=unhealthy,
+            is_token=vault.is_of_worker,
+            changed=changed,
+            output_bytes_max=output_bytes_max,
+            clock=clock,
+        )
         self.dispatcher = Dispatcher(
             store,
             fleet,
@@ -70,6 +99,8 @@ class Queue:
             asked,
             spool,
             ends,
+            conclusions,
+            self.pulls,
             gateways=gateways,
             slots=slots,
             changed=changed,
@@ -90,7 +121,7 @@ class Queue:
 
     def loops(self) -> tuple[Loop, ...]:
         """What is to be done again and again."""
-        return (*self.dispatcher.loops(), *self._tidying.loops(), self._outbox.loop)
+        return (*self.dispatcher.loops(), *self.pulls.loops(), *self._tidying.loops(), self._outbox.loop)
 
     def demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What scaling is told of the endpoint's queue."""

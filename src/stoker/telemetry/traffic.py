@@ -24,7 +24,7 @@ PEAK_STEP_S = 1.0
 
 @dataclass(slots=True)
 class _Traffic:
-    """`valid`: said by the gateway that is there now."""
+    """`valid`: said by the gateway that is there now. `beside` is demand that no gateway carries."""
 
     report: EndpointReport
     seq: int
@@ -33,6 +33,7 @@ class _Traffic:
     valid: bool = True
     # (until when it counts, demand), demand falling: the first is the highest of the window.
     peaks: deque[tuple[float, int]] = field(default_factory=deque)
+    beside: int = 0
 
     @property
     def demand(self) -> int:
@@ -113,6 +114,17 @@ class TrafficMeter:
         if waiting > known.report.waiting:
             values = {f: getattr(known.report, f) for f in known.report.__struct_fields__}
             known.report = EndpointReport(**(values | {"waiting": waiting}))
+
+    def asked_for(self, endpoint: EndpointId, demand: int, *, now: float, window_s: float) -> None:
+        """So many tasks wait or run from now on that no gateway carries: what is busy with them is busy."""
+        known = self._traffic.get(endpoint)
+        if known is None:
+            return
+        for count in (known.beside, demand):
+            _note_peak(known.peaks, now, count, window_s=window_s)
+            if count:
+                known.busy_at = now
+        known.beside = demand
 
     def signals(self, endpoint: EndpointId, *, now: float, window_s: float) -> Signals | None:
         """What is known of the endpoint's demand; `None` when the gateway is silent or has not mentioned it yet."""

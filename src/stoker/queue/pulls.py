@@ -1,0 +1,499 @@
+"""Workers that ask for tasks themselves: what they take, when they are heard of, and what they say came of it.
+
+A lease is as good as its worker's pings: one that ends, or is not heard of, has lost what it had, and others get it.
+Nothing here knows HTTP; the faces do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+import structlog
+
+from stoker.control.fleet import Fleet
+from stoker.control.loop import Loop
+from stoker.domain.endpoint import Endpoint, EndpointId, Phase
+from stoker.domain.errors import Unauthenticated, Unavailable
+from stoker.domain.pulling import Job, JobReport, cause_of
+from stoker.domain.task import Task, TaskState
+from stoker.domain.worker import Worker, WorkerId, WorkerState
+from stoker.policy.leases import Fate, Heard, fate
+from stoker.queue.attempts import Seen, Sight
+from stoker.queue.backlog import Backlog
+from stoker.queue.conclusions import Conclusions
+from stoker.queue.ends import Ends
+from stoker.queue.spool import Spool
+from stoker.queue.taken import Jobs, Taken
+from stoker.store import tasks as rows
+from stoker.store.base import Store
+from stoker.store.hot.base import Lease
+
+log = structlog.get_logger(__name__)
+
+# Below what clients and whatever stands between wait for an answer.
+HOLD_S: Final = 20.0
+# With workers, and without any.
+PERIOD_S: Final = 1.0
+IDLE_S: Final = 30.0
+BATCH_MAX: Final = 64
+# Inputs that one answer carries, unless a single one is larger.
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+STOPS_MAX: Final = 1_000
+# How long control holds on to what its workers hold; another control goes on with it.
+CLAIM_S: Final = 60.0
+_HOLDER: Final = "pull:"
+_FORGOTTEN: Final = "on the way to its worker or back"
+
+
+def is_pulled(task: Task) -> bool:
+    """Did a worker take it itself, rather than a gateway hand it out?"""
+    return task.holder is not None and task.holder.startswith(_HOLDER)
+
+
+class Outputs(Protocol):
+    """Where streamed output of attempts goes."""
+
+    async def record_output(self, task: Task, attempt: int, chunk: bytes, *, progress: bool) -> None:
+        """Keep a piece of what the attempt has put out so far, or how far it says it is: JSON."""
+
+
+@dataclass(slots=True, eq=False)
+class _Poll:
+    """A worker that waits for up to `wanted` jobs. `over`: it waits no longer."""
+
+    worker: WorkerId
+    wanted: int
+    found: asyncio.Future[list[Taken]]
+    over: bool = False
+
+
+@dataclass(slots=True)
+class _Line:
+    """A worker as it is heard of. `stops` are jobs that it is to give up though their end is recorded. `closed`: it is
+    told nothing here any more.
+    """
+
+    seen_at: float
+    unhealthy: bool = False
+    stops: deque[str] = field(default_factory=lambda: deque(maxlen=STOPS_MAX))
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+
+class Pulls:
+    """See the module. `adopt` what runs at the start, then run the `loops`."""
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        backlog: Backlog,
+        spool: Spool,
+        ends: Ends,
+        conclusions: Conclusions,
+        outputs: Outputs,
+        *,
+        ready: Callable[[WorkerId], None],
+        unhealthy: Callable[[WorkerId, str], None],
+        is_token: Callable[[str, WorkerId], bool],
+        changed: Callable[[EndpointId], None],
+        output_bytes_max: int,
+        clock: Callable[[], float],
+    ) -> None:
+        """`ready(worker)` and `unhealthy(worker, why)` are told what is heard of workers; `is_token(token, worker)`
+        says whether it is that worker's; `changed(endpoint)` is called when its demand is another one.
+        """
+        self._store = store
+        self._fleet = fleet
+        self._backlog = backlog
+        self._spool = spool
+        self._ends = ends
+        self._conclusions = conclusions
+        self._outputs = outputs
+        self._ready = ready
+        self._unhealthy = unhealthy
+        self._is_token = is_token
+        self._changed = changed
+        self._clock = clock
+        self.output_bytes_max = output_bytes_max
+        self._began_at = clock()
+        self._jobs = Jobs()
+        self._polls: dict[EndpointId, dict[_Poll, None]] = {}
+        self._lines: dict[WorkerId, _Line] = {}
+        self.loop = Loop("workers that pull", self.step, period_s=IDLE_S)
+        self._next: asyncio.TimerHandle | None = None
+
+    def loops(self) -> tuple[Loop, ...]:
+        """What is to be done again and again."""
+        return (self.loop, Loop("states of workers that pull", self._watch, period_s=0.0))
+
+    def close(self) -> None:
+        """Let go of all that wait: they ask the next control."""
+        if self._next is not None:
+            self._next.cancel()
+        for polls in self._polls.values():
+            for poll in polls:
+                if not poll.found.done():
+                    poll.found.set_result([])
+        for line in self._lines.values():
+            line.closed = True
+            line.told.set()
+
+    def taken(self, endpoint: EndpointId) -> dict[WorkerId, int]:
+        """How many tasks its workers have."""
+        return self._jobs.held(endpoint)
+
+    def leases(self) -> list[tuple[int, str]]:
+        """What is held here, by number and lease."""
+        return [(job.task.number, job.task.lease or "") for job in self._jobs]
+
+    # What others say
+
+    def adopt(self, task: Task) -> None:
+        """A worker took it from an earlier control: it has all the time of a lease to be heard of."""
+        if task.number in self._jobs:
+            return
+        assert task.holder is not None
+        now = self._clock()
+        self._backlog.adopted(task.endpoint)
+        worker = WorkerId(task.holder.removeprefix(_HOLDER))
+        self._jobs.add(Taken(task, worker, now, now, known=True, asked_at=now if task.cancelling else None))
+
+    def added(self, endpoint: EndpointId) -> None:
+        """There is more to hand out."""
+        if endpoint in self._polls:
+            self.loop.wake()
+
+    def cancel(self, number: int) -> bool:
+        """Have its worker give it up. False when no worker has taken it."""
+        job = self._jobs.get(number)
+        if job is None:
+            return False
+        if job.asked_at is None:
+            job.asked_at = self._clock()
+            self._line(job.worker).told.set()
+        return True
+
+    # What workers say
+
+    def worker(self, endpoint: str, worker: str, token: str | None) -> Worker:
+        """The worker that this token proves, which is heard of by that. Raises `Unauthenticated`."""
+        found = self._fleet.worker(WorkerId(worker))
+        if token is None or found is None or found.gone or found.endpoint != endpoint:
+            raise Unauthenticated("no worker that asks for tasks has this token")
+        if self._fleet.ping_s(found) is None or not self._is_token(token, found.id):
+            raise Unauthenticated("no worker that asks for tasks has this token")
+        self._line(found.id).seen_at = self._clock()
+        return found
+
+    def _line(self, worker: WorkerId) -> _Line:
+        line = self._lines.get(worker)
+        if line is None:
+            line = self._lines[worker] = _Line(self._began_at)
+        return line
+
+    async def take(self, worker: Worker, wanted: int) -> tuple[Job, ...]:
+        """Up to `wanted` jobs, as soon as there are any and it has slots for them; none after a while without."""
+        if worker.state is WorkerState.STARTING:
+            self._ready(worker.id)
+        if worker.state is WorkerState.STOPPING:
+            return ()
+        poll = _Poll(worker.id, min(wanted, BATCH_MAX), asyncio.get_running_loop().create_future())
+        self._polls.setdefault(worker.endpoint, {})[poll] = None
+        self.loop.wake()
+        try:
+            # Not a timeout around it: one that strikes with the answer would lose it.
+            await asyncio.wait([poll.found], timeout=HOLD_S)
+            jobs = [await self._job(job) for job in (poll.found.result() if poll.found.done() else ())]
+            return tuple(job for job in jobs if job is not None)
+        except BaseException:
+            # Whoever asked is gone, or the store is: nobody has seen these.
+            if poll.found.done():
+                await asyncio.shield(self._give_back(poll.found.result()))
+            raise
+        finally:
+            poll.over = True
+            self._dismiss(worker.endpoint, poll)
+
+    def _dismiss(self, endpoint: EndpointId, poll: _Poll) -> None:
+        polls = self._polls[endpoint]
+        del polls[poll]
+        if not polls:
+            del self._polls[endpoint]
+
+    async def _job(self, job: Taken) -> Job | None:
+        task = job.task
+        try:
+            content = await self._spool.read(task.input)
+        except Unavailable as exc:
+            await self._conclude(job, Sight(seen=Seen.FAILED, reason=str(exc)))
+            return None
+        return Job(id=task.id, input=content, attempt=task.attempts + 1, delivery=task.deliveries)
+
+    def pinged(self, worker: Worker, ids: Iterable[str]) -> list[Taken]:
+        """It is there, and has these. What it was to give up, and has no longer."""
+        now, named = self._clock(), set(ids)
+        given_up = []
+        for job in self._jobs.of(worker.id):
+            if job.task.id in named:
+                job.named_at, job.known = now, True
+            elif job.asked_at is not None and job.told and job.known and not job.ending:
+                given_up.append(job)
+        return given_up
+
+    async def ping(self, worker: Worker, ids: Iterable[str]) -> None:
+        """The same, recorded."""
+        for job in self.pinged(worker, ids):
+            await self._conclude(job, Sight(seen=Seen.FAILED, reason="aborted"))
+
+    async def stream(self, worker: Worker, id: str, chunk: bytes, *, progress: bool = False) -> bool:
+        """A piece of a job's output, or how far it is. False when it does not have that job (any more)."""
+        job = self._jobs.find(worker.id, id)
+        if job is None or job.ending:
+            return False
+        job.named_at, job.known = self._clock(), True
+        await self._outputs.record_output(job.task, job.task.attempts + 1, chunk, progress=progress)
+        return True
+
+    async def done(self, worker: Worker, id: str, report: JobReport) -> bool:
+        """A job has ended; once this returns, that is on disk. False when it does not have that job (any more)."""
+        if report.recycle:
+            self._unhealthy(worker.id, "it asked to be replaced")
+        job = self._jobs.find(worker.id, id)
+        if job is None or job.ending:
+            return False
+        job.ending = True
+        try:
+            body = await self._spool.keep(_result_of(report))
+        except BaseException:
+            job.ending = False
+            raise
+        sight = Sight(
+            seen=Seen.ANSWERED,
+            status=200 if report.error is None else 500,
+            content_type="application/json",
+            body=body,
+            reason="" if report.error is None else cause_of(report.error),
+        )
+        await self._conclude(job, sight)
+        return True
+
+    async def stops(self, worker: Worker) -> tuple[str, ...]:
+        """The jobs that it is to give up, as soon as there are any; none after a while without."""
+        line, ends_at = self._line(worker.id), self._clock() + HOLD_S
+        while True:
+            line.told.clear()
+            asked = [job for job in self._jobs.of(worker.id) if job.asked_at is not None and not job.told]
+            for job in asked:
+                job.told = True
+            ids = (*(job.task.id for job in asked), *line.stops)
+            line.stops.clear()
+            left_s = ends_at - self._clock()
+            if ids or left_s <= 0 or line.closed or self._leaves(worker.id):
+                return ids
+            try:
+                async with asyncio.timeout(left_s):
+                    await line.told.wait()
+            except TimeoutError:
+                return ()
+
+    # Handing out
+
+    async def step(self) -> None:
+        """End what workers have no longer, and hand out what can go now."""
+        await self._sweep()
+        for endpoint, polls in tuple(self._polls.items()):
+            for poll in polls:
+                if not poll.found.done() and self._leaves(poll.worker):
+                    poll.found.set_result([])
+            await self._hand_out(endpoint)
+        if self._next is None and (self._lines or len(self._jobs)):
+            self._next = asyncio.get_running_loop().call_later(PERIOD_S, self._tick)
+
+    def _tick(self) -> None:
+        self._next = None
+        self.loop.wake()
+
+    def _leaves(self, worker: WorkerId) -> bool:
+        found = self._fleet.worker(worker)
+        return found is None or found.gone or found.state is WorkerState.STOPPING
+
+    async def _hand_out(self, endpoint: EndpointId) -> None:
+        now = self._clock()
+        known = self._fleet.endpoint(endpoint)
+        if known is None or known.phase is not Phase.ACTIVE or not known.spec.queue.pull:
+            return
+        leases = self._wanted(known, now)
+        for poll, wanted in leases:
+            self._jobs.reserve(endpoint, poll.worker, wanted.limit)
+        try:
+            if leases:
+                found = await self._store.write(lambda tx: [rows.lease(tx, wanted) for _, wanted in leases])
+                await self._handed([(poll, tasks) for (poll, _), tasks in zip(leases, found, strict=True) if tasks])
+        finally:
+            for poll, wanted in leases:
+                self._jobs.reserve(endpoint, poll.worker, -wanted.limit)
+
+    def _wanted(self, endpoint: Endpoint, now: float) -> list[tuple[_Poll, Lease]]:
+        """Who may have how many, whoever asked first going first."""
+        ready, held = self._backlog.ready(endpoint.id, now), self._jobs.held(endpoint.id)
+        leases = []
+        for poll in self._polls.get(endpoint.id, {}):
+            worker = self._fleet.worker(poll.worker)
+            if poll.found.done() or worker is None or worker.state is not WorkerState.READY:
+                continue
+            limit = min(poll.wanted, worker.slots - held.get(worker.id, 0), ready)
+            if limit > 0:
+                ready -= limit
+                held[worker.id] = held.get(worker.id, 0) + limit
+                leases.append((poll, Lease(endpoint.id, now, limit, f"{_HOLDER}{worker.id}", now + CLAIM_S)))
+        return leases
+
+    async def _handed(self, found: list[tuple[_Poll, list[Task]]]) -> None:
+        now, back = self._clock(), []
+        for poll, tasks in found:
+            self._backlog.started(tasks[0].endpoint, [task.number for task in tasks])
+            jobs = [Taken(task, poll.worker, now, now) for task in tasks]
+            for job in jobs:
+                self._jobs.add(job)
+            fitting = [] if poll.over else jobs[: _fitting(tasks)]
+            back += jobs[len(fitting) :]
+            if fitting:
+                poll.found.set_result(fitting)
+            self._changed(tasks[0].endpoint)
+        await self._give_back(back)
+
+    async def _give_back(self, jobs: list[Taken]) -> None:
+        """No worker has seen them: as if they had never been leased."""
+        back = [job for job in jobs if job.task.number in self._jobs and not job.ending]
+        if not back:
+            return
+        given = [(int(job.task.number), job.task.lease or "") for job in back]
+        for job in back:
+            job.ending = True
+        await self._store.write(lambda tx: rows.give_back(tx, given))
+        for job in back:
+            self._over(job)
+            self._backlog.returned(job.task.endpoint, job.task.number)
+            if job.asked_at is not None:
+                await self._ends.end(job.task, TaskState.CANCELLED, "cancelled")
+        self.loop.wake()
+
+    # Ends
+
+    async def _sweep(self) -> None:
+        now = self._clock()
+        for job in self._jobs:
+            worker = self._fleet.worker(job.worker)
+            if job.ending:
+                continue
+            over = fate(
+                Heard(
+                    began_at=job.began_at,
+                    named_at=job.named_at,
+                    worker_at=max(self._line(job.worker).seen_at, job.began_at),
+                    asked_at=job.asked_at,
+                ),
+                gone=worker is None or worker.gone,
+                lease_s=self._lease_s(job.task.endpoint, worker),
+                execution_timeout_s=job.task.execution_timeout_s,
+                now=now,
+            )
+            if over is not None:
+                await self._lapse(job, over, worker)
+        self._listen(now)
+
+    def _lease_s(self, endpoint: EndpointId, worker: Worker | None) -> float:
+        """How long a worker may be silent. One that was started to ping less often is given time for that."""
+        known = self._fleet.endpoint(endpoint)
+        ping_s = None if worker is None else self._fleet.ping_s(worker)
+        return max(0.0 if known is None else known.spec.queue.lease_s, 3.0 * (ping_s or 1))
+
+    async def _lapse(self, job: Taken, over: Fate, worker: Worker | None) -> None:
+        log.info("job_lapsed", task=job.task.number, worker=job.worker, why=over.value)
+        if over in (Fate.TIMED_OUT, Fate.STOPPED) and not job.told:
+            line = self._line(job.worker)
+            line.stops.append(job.task.id)
+            line.told.set()
+        if over is Fate.FORGOTTEN:
+            await self._conclude(job, Sight(seen=Seen.UNKNOWN))
+            return
+        reasons = {
+            Fate.ENDED: f"its worker ended: {'' if worker is None else worker.reason}".rstrip(": "),
+            Fate.SILENT: "nothing was heard of its worker any more",
+            Fate.TIMED_OUT: "total_timeout",
+            Fate.STOPPED: "aborted",
+        }
+        await self._conclude(job, Sight(seen=Seen.FAILED, reason=reasons[over]))
+
+    def _listen(self, now: float) -> None:
+        """Have workers replaced that are not heard of, and forget those that are gone."""
+        for worker_id, line in tuple(self._lines.items()):
+            worker = self._fleet.worker(worker_id)
+            if worker is None or worker.gone:
+                if not self._jobs.of(worker_id):
+                    del self._lines[worker_id]
+                continue
+            lease_s = self._lease_s(worker.endpoint, worker)
+            silent_s = now - max(line.seen_at, worker.ready_at or 0.0)
+            if worker.state is not WorkerState.READY or silent_s < lease_s:
+                line.unhealthy = False
+            elif not line.unhealthy:
+                line.unhealthy = True
+                self._unhealthy(worker_id, f"it has not pinged for {silent_s:.0f} s")
+
+    async def _conclude(self, job: Taken, sight: Sight) -> None:
+        """Record how a job ended, once."""
+        job.ending = True
+        task = replace(job.task, worker=job.worker)
+        try:
+            verdict = await self._conclusions.record(
+                task, sight, began_at=job.began_at, cancelling=job.asked_at is not None, lost=_FORGOTTEN
+            )
+        except BaseException:
+            # The worker says it again, or the next sweep finds it.
+            job.ending = False
+            raise
+        self._over(job)
+        if verdict is not None:
+            self._backlog.returned(task.endpoint, task.number, not_before=verdict.not_before)
+            if job.asked_at is not None:
+                await self._ends.end(task, TaskState.CANCELLED, "cancelled")
+        self._changed(task.endpoint)
+        self.loop.wake()
+
+    def _over(self, job: Taken) -> None:
+        self._jobs.remove(job)
+        self._backlog.stopped(job.task.endpoint)
+
+    async def _watch(self) -> None:
+        """What became of workers is looked at as soon as it is recorded."""
+        with self._fleet.watching() as watch:
+            await watch.changed(timeout_s=IDLE_S)
+        if len(self._jobs) or self._polls:
+            for worker, line in self._lines.items():
+                if self._leaves(worker):
+                    line.told.set()
+            self.loop.wake()
+
+
+def _fitting(tasks: list[Task]) -> int:
+    """How many of them go into one answer: at least one."""
+    count, size = 0, 0
+    for task in tasks:
+        size += task.input.size
+        if count and size > BATCH_BYTES_MAX:
+            break
+        count += 1
+    return count
+
+
+def _result_of(report: JobReport) -> bytes:
+    if report.error is not None:
+        return json.dumps({"error": report.error}).encode()
+    return report.output if report.output is not None else b"null"
