@@ -216,6 +216,9 @@ class Hall:
         draft = TaskDraft(id=id, input=b"1", content_type="application/json", **more)
         return (await self.tasks.submit(BY, "e", draft)).task
 
+    def draft(self, id: str, input: bytes) -> TaskDraft:
+        return TaskDraft(id=id, input=input, content_type="application/json")
+
     async def get(self, id: str) -> Task:
         return await self.tasks.get(BY, "e", id)
 

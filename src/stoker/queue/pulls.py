@@ -233,7 +233,7 @@ class Pulls:
         except Unavailable as exc:
             await self._conclude(job, Sight(seen=Seen.FAILED, reason=str(exc)))
             return None
-        return Job(id=task.id, input=content, attempt=task.attempts + 1, delivery=task.deliveries)
+        return Job(id=task.id, input=content or b"null", attempt=task.attempts + 1, delivery=task.deliveries)
 
     def pinged(self, worker: Worker, ids: Iterable[str]) -> list[Taken]:
         """It is there, and has these. What it was to give up, and has no longer."""
@@ -376,7 +376,13 @@ class Pulls:
         given = [(int(job.task.number), job.task.lease or "") for job in back]
         for job in back:
             job.ending = True
-        await self._store.write(lambda tx: rows.give_back(tx, given))
+        try:
+            await self._store.write(lambda tx: rows.give_back(tx, given))
+        except BaseException:
+            # No worker will ever name them: they lapse.
+            for job in back:
+                job.ending = False
+            raise
         for job in back:
             self._over(job)
             self._backlog.returned(job.task.endpoint, job.task.number)

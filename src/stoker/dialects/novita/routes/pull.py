@@ -113,5 +113,6 @@ async def finish_job(request: Request, caller: Caller, job: str, isStream: str =
 @router.post("/{endpoint}/job-stream/{worker}/{job}")
 async def stream_job(request: Request, caller: Caller, job: str) -> Response:
     """A piece of a job's output."""
-    report, _ = said(await read_body(request))
-    return JSONResponse({"recorded": await services_of(request).pulls.stream(caller, job, report.output or b"null")})
+    pulls = services_of(request).pulls
+    report, _ = said(await read_body(request, bytes_max=pulls.output_bytes_max))
+    return JSONResponse({"recorded": await pulls.stream(caller, job, report.output or b"null")})
