@@ -16,9 +16,9 @@ def environ_of(spec: WorkerSpec, vault: Vault) -> dict[str, str]:
     return dict(asyncio.run(completed(vault, "http://s:1", spec)).env)
 
 
-def spec(worker: str = "w", *, ping_s: int | None = 10, **env: str) -> WorkerSpec:
+def spec(env: dict[str, str] | None = None, *, ping_s: int | None = 10) -> WorkerSpec:
     return WorkerSpec(
-        id=WorkerId(worker), endpoint=EndpointId("e"), name="e-1", command=("run",), env=env, ping_s=ping_s
+        id=WorkerId("w"), endpoint=EndpointId("e"), name="e-1", command=("run",), env=env or {}, ping_s=ping_s
     )
 
 
@@ -38,12 +38,12 @@ def test_both_packages_are_told_where_to_ask_in_the_words_that_they_complete() -
 def test_an_owner_may_say_otherwise_what_is_not_the_protocol_s() -> None:
     vault = Vault(InlineSqliteStore(), keyring.fresh())
     mine = {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "false", "RUNPOD_POD_ID": "x", "A": "b"}
-    env = environ_of(spec(**mine), vault)
+    env = environ_of(spec(mine), vault)
     assert (env["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"], env["RUNPOD_POD_ID"], env["A"]) == ("false", "w", "b")
 
 
 def test_workers_that_are_sent_tasks_are_told_nothing() -> None:
-    assert environ_of(spec(ping_s=None, A="b"), Vault(InlineSqliteStore(), keyring.fresh())) == {"A": "b"}
+    assert environ_of(spec({"A": "b"}, ping_s=None), Vault(InlineSqliteStore(), keyring.fresh())) == {"A": "b"}
 
 
 def test_a_token_is_one_worker_s_and_the_same_for_every_control_under_the_same_master_key() -> None:

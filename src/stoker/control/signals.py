@@ -245,7 +245,9 @@ class Gateway:
             # No report will ever have them.
             queue, window_s = self._tasks(endpoint_id, now), endpoint.spec.scaling.scale_down_delay_s
             self.traffic.asked_for(endpoint_id, queue.ready + queue.running, now=now, window_s=window_s)
-        if self._wants_change(endpoint, now):
+        # Nor will any say that one of its workers has finished what it had.
+        draining = any(w.state is WorkerState.DRAINING and self._fleet.ping_s(w) for w in self._fleet.live(endpoint_id))
+        if draining or self._wants_change(endpoint, now):
             self._reconciler.wake(endpoint_id)
 
     def publish_again(self, endpoint_id: EndpointId) -> None:

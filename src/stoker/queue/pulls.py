@@ -445,6 +445,9 @@ class Pulls:
                 if not self._jobs.of(worker_id):
                     del self._lines[worker_id]
                 continue
+            if worker.state is WorkerState.DRAINING and not self._jobs.of(worker_id):
+                # It can go: no gateway has anything to say about it.
+                self._changed(worker.endpoint)
             lease_s = self._lease_s(worker.endpoint, worker)
             silent_s = now - max(line.seen_at, worker.ready_at or 0.0)
             if worker.state is not WorkerState.READY or silent_s < lease_s:
