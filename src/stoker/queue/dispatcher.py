@@ -23,7 +23,8 @@ from stoker.queue.attempts import Attempts, GatewayGone, Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
-from stoker.queue.pulls import Pulls, is_pulled
+from stoker.queue.polls import is_pulled
+from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
 from stoker.store import tasks as rows
 from stoker.store.base import Store

@@ -17,8 +17,8 @@ import structlog
 
 from stoker.control.fleet import Fleet
 from stoker.control.loop import Loop
-from stoker.domain.endpoint import Endpoint, EndpointId, Phase
-from stoker.domain.errors import Unauthenticated, Unavailable
+from stoker.domain.endpoint import EndpointId
+from stoker.domain.errors import Unauthenticated
 from stoker.domain.pulling import Job, JobReport, cause_of
 from stoker.domain.task import Task, TaskState
 from stoker.domain.worker import Worker, WorkerId, WorkerState
@@ -27,32 +27,18 @@ from stoker.queue.attempts import Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
+from stoker.queue.polls import HOLD_S, HOLDER, Polls
 from stoker.queue.spool import Spool
 from stoker.queue.taken import Jobs, Taken
-from stoker.store import tasks as rows
 from stoker.store.base import Store
-from stoker.store.hot.base import Lease
 
 log = structlog.get_logger(__name__)
 
-# Below what clients and whatever stands between wait for an answer.
-HOLD_S: Final = 20.0
 # With workers, and without any.
 PERIOD_S: Final = 1.0
 IDLE_S: Final = 30.0
-BATCH_MAX: Final = 64
-# Inputs that one answer carries, unless a single one is larger.
-BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 STOPS_MAX: Final = 1_000
-# How long control holds on to what its workers hold; another control goes on with it.
-CLAIM_S: Final = 60.0
-_HOLDER: Final = "pull:"
 _FORGOTTEN: Final = "on the way to its worker or back"
-
-
-def is_pulled(task: Task) -> bool:
-    """Did a worker take it itself, rather than a gateway hand it out?"""
-    return task.holder is not None and task.holder.startswith(_HOLDER)
 
 
 class Outputs(Protocol):
@@ -60,16 +46,6 @@ class Outputs(Protocol):
 
     async def record_output(self, task: Task, attempt: int, chunk: bytes, *, progress: bool) -> None:
         """Keep a piece of what the attempt has put out so far, or how far it says it is: JSON."""
-
-
-@dataclass(slots=True, eq=False)
-class _Poll:
-    """A worker that waits for up to `wanted` jobs. `over`: it waits no longer."""
-
-    worker: WorkerId
-    wanted: int
-    found: asyncio.Future[list[Taken]]
-    over: bool = False
 
 
 @dataclass(slots=True)
@@ -123,10 +99,21 @@ class Pulls:
         self.output_bytes_max = output_bytes_max
         self._began_at = clock()
         self._jobs = Jobs()
-        self._polls: dict[EndpointId, dict[_Poll, None]] = {}
         self._lines: dict[WorkerId, _Line] = {}
         self.loop = Loop("workers that pull", self.step, period_s=IDLE_S)
         self._next: asyncio.TimerHandle | None = None
+        self._polls = Polls(
+            store,
+            fleet,
+            backlog,
+            spool,
+            ends,
+            self._jobs,
+            conclude=self.conclude,
+            changed=changed,
+            wake=self.loop.wake,
+            clock=clock,
+        )
 
     def loops(self) -> tuple[Loop, ...]:
         """What is to be done again and again."""
@@ -136,10 +123,7 @@ class Pulls:
         """Let go of all that wait: they ask the next control."""
         if self._next is not None:
             self._next.cancel()
-        for polls in self._polls.values():
-            for poll in polls:
-                if not poll.found.done():
-                    poll.found.set_result([])
+        self._polls.close()
         for line in self._lines.values():
             line.closed = True
             line.told.set()
@@ -161,12 +145,12 @@ class Pulls:
         assert task.holder is not None
         now = self._clock()
         self._backlog.adopted(task.endpoint)
-        worker = WorkerId(task.holder.removeprefix(_HOLDER))
+        worker = WorkerId(task.holder.removeprefix(HOLDER))
         self._jobs.add(Taken(task, worker, now, now, known=True, asked_at=now if task.cancelling else None))
 
     def added(self, endpoint: EndpointId) -> None:
         """There is more to hand out."""
-        if endpoint in self._polls:
+        if endpoint in self._polls.endpoints:
             self.loop.wake()
 
     def cancel(self, number: int) -> bool:
@@ -201,39 +185,7 @@ class Pulls:
         """Up to `wanted` jobs, as soon as there are any and it has slots for them; none after a while without."""
         if worker.state is WorkerState.STARTING:
             self._ready(worker.id)
-        if worker.state is WorkerState.STOPPING:
-            return ()
-        poll = _Poll(worker.id, min(wanted, BATCH_MAX), asyncio.get_running_loop().create_future())
-        self._polls.setdefault(worker.endpoint, {})[poll] = None
-        self.loop.wake()
-        try:
-            # Not a timeout around it: one that strikes with the answer would lose it.
-            await asyncio.wait([poll.found], timeout=HOLD_S)
-            jobs = [await self._job(job) for job in (poll.found.result() if poll.found.done() else ())]
-            return tuple(job for job in jobs if job is not None)
-        except BaseException:
-            # Whoever asked is gone, or the store is: nobody has seen these.
-            if poll.found.done():
-                await asyncio.shield(self._give_back(poll.found.result()))
-            raise
-        finally:
-            poll.over = True
-            self._dismiss(worker.endpoint, poll)
-
-    def _dismiss(self, endpoint: EndpointId, poll: _Poll) -> None:
-        polls = self._polls[endpoint]
-        del polls[poll]
-        if not polls:
-            del self._polls[endpoint]
-
-    async def _job(self, job: Taken) -> Job | None:
-        task = job.task
-        try:
-            content = await self._spool.read(task.input)
-        except Unavailable as exc:
-            await self._conclude(job, Sight(seen=Seen.FAILED, reason=str(exc)))
-            return None
-        return Job(id=task.id, input=content or b"null", attempt=task.attempts + 1, delivery=task.deliveries)
+        return await self._polls.take(worker, wanted)
 
     def pinged(self, worker: Worker, ids: Iterable[str]) -> list[Taken]:
         """It is there, and has these. What it was to give up, and has no longer."""
@@ -249,7 +201,7 @@ class Pulls:
     async def ping(self, worker: Worker, ids: Iterable[str]) -> None:
         """The same, recorded."""
         for job in self.pinged(worker, ids):
-            await self._conclude(job, Sight(seen=Seen.FAILED, reason="aborted"))
+            await self.conclude(job, Sight(seen=Seen.FAILED, reason="aborted"))
 
     async def stream(self, worker: Worker, id: str, chunk: bytes, *, progress: bool = False) -> bool:
         """A piece of a job's output, or how far it is. False when it does not have that job (any more)."""
@@ -280,7 +232,7 @@ class Pulls:
             body=body,
             reason="" if report.error is None else cause_of(report.error),
         )
-        await self._conclude(job, sight)
+        await self.conclude(job, sight)
         return True
 
     async def stops(self, worker: Worker) -> tuple[str, ...]:
@@ -294,7 +246,7 @@ class Pulls:
             ids = (*(job.task.id for job in asked), *line.stops)
             line.stops.clear()
             left_s = ends_at - self._clock()
-            if ids or left_s <= 0 or line.closed or self._leaves(worker.id):
+            if ids or left_s <= 0 or line.closed or self._polls.leaves(worker.id):
                 return ids
             try:
                 async with asyncio.timeout(left_s):
@@ -302,92 +254,17 @@ class Pulls:
             except TimeoutError:
                 return ()
 
-    # Handing out
+    # Again and again
 
     async def step(self) -> None:
         """End what workers have no longer, and hand out what can go now."""
         await self._sweep()
-        for endpoint, polls in tuple(self._polls.items()):
-            for poll in polls:
-                if not poll.found.done() and self._leaves(poll.worker):
-                    poll.found.set_result([])
-            await self._hand_out(endpoint)
+        await self._polls.step()
         if self._next is None and (self._lines or len(self._jobs)):
             self._next = asyncio.get_running_loop().call_later(PERIOD_S, self._tick)
 
     def _tick(self) -> None:
         self._next = None
-        self.loop.wake()
-
-    def _leaves(self, worker: WorkerId) -> bool:
-        found = self._fleet.worker(worker)
-        return found is None or found.gone or found.state is WorkerState.STOPPING
-
-    async def _hand_out(self, endpoint: EndpointId) -> None:
-        now = self._clock()
-        known = self._fleet.endpoint(endpoint)
-        if known is None or known.phase is not Phase.ACTIVE or not known.spec.queue.pull:
-            return
-        leases = self._wanted(known, now)
-        for poll, wanted in leases:
-            self._jobs.reserve(endpoint, poll.worker, wanted.limit)
-        try:
-            if leases:
-                found = await self._store.write(lambda tx: [rows.lease(tx, wanted) for _, wanted in leases])
-                await self._handed([(poll, tasks) for (poll, _), tasks in zip(leases, found, strict=True) if tasks])
-        finally:
-            for poll, wanted in leases:
-                self._jobs.reserve(endpoint, poll.worker, -wanted.limit)
-
-    def _wanted(self, endpoint: Endpoint, now: float) -> list[tuple[_Poll, Lease]]:
-        """Who may have how many, whoever asked first going first."""
-        ready, held = self._backlog.ready(endpoint.id, now), self._jobs.held(endpoint.id)
-        leases = []
-        for poll in self._polls.get(endpoint.id, {}):
-            worker = self._fleet.worker(poll.worker)
-            if poll.found.done() or worker is None or worker.state is not WorkerState.READY:
-                continue
-            limit = min(poll.wanted, worker.slots - held.get(worker.id, 0), ready)
-            if limit > 0:
-                ready -= limit
-                held[worker.id] = held.get(worker.id, 0) + limit
-                leases.append((poll, Lease(endpoint.id, now, limit, f"{_HOLDER}{worker.id}", now + CLAIM_S)))
-        return leases
-
-    async def _handed(self, found: list[tuple[_Poll, list[Task]]]) -> None:
-        now, back = self._clock(), []
-        for poll, tasks in found:
-            self._backlog.started(tasks[0].endpoint, [task.number for task in tasks])
-            jobs = [Taken(task, poll.worker, now, now) for task in tasks]
-            for job in jobs:
-                self._jobs.add(job)
-            fitting = [] if poll.over else jobs[: _fitting(tasks)]
-            back += jobs[len(fitting) :]
-            if fitting:
-                poll.found.set_result(fitting)
-            self._changed(tasks[0].endpoint)
-        await self._give_back(back)
-
-    async def _give_back(self, jobs: list[Taken]) -> None:
-        """No worker has seen them: as if they had never been leased."""
-        back = [job for job in jobs if job.task.number in self._jobs and not job.ending]
-        if not back:
-            return
-        given = [(int(job.task.number), job.task.lease or "") for job in back]
-        for job in back:
-            job.ending = True
-        try:
-            await self._store.write(lambda tx: rows.give_back(tx, given))
-        except BaseException:
-            # No worker will ever name them: they lapse.
-            for job in back:
-                job.ending = False
-            raise
-        for job in back:
-            self._over(job)
-            self._backlog.returned(job.task.endpoint, job.task.number)
-            if job.asked_at is not None:
-                await self._ends.end(job.task, TaskState.CANCELLED, "cancelled")
         self.loop.wake()
 
     # Ends
@@ -427,7 +304,7 @@ class Pulls:
             line.stops.append(job.task.id)
             line.told.set()
         if over is Fate.FORGOTTEN:
-            await self._conclude(job, Sight(seen=Seen.UNKNOWN))
+            await self.conclude(job, Sight(seen=Seen.UNKNOWN))
             return
         reasons = {
             Fate.ENDED: f"its worker ended: {'' if worker is None else worker.reason}".rstrip(": "),
@@ -435,7 +312,7 @@ class Pulls:
             Fate.TIMED_OUT: "total_timeout",
             Fate.STOPPED: "aborted",
         }
-        await self._conclude(job, Sight(seen=Seen.FAILED, reason=reasons[over]))
+        await self.conclude(job, Sight(seen=Seen.FAILED, reason=reasons[over]))
 
     def _listen(self, now: float) -> None:
         """Have workers replaced that are not heard of, and forget those that are gone."""
@@ -456,7 +333,7 @@ class Pulls:
                 line.unhealthy = True
                 self._unhealthy(worker_id, f"it has not pinged for {silent_s:.0f} s")
 
-    async def _conclude(self, job: Taken, sight: Sight) -> None:
+    async def conclude(self, job: Taken, sight: Sight) -> None:
         """Record how a job ended, once."""
         job.ending = True
         task = replace(job.task, worker=job.worker)
@@ -484,22 +361,11 @@ class Pulls:
         """What became of workers is looked at as soon as it is recorded."""
         with self._fleet.watching() as watch:
             await watch.changed(timeout_s=IDLE_S)
-        if len(self._jobs) or self._polls:
+        if len(self._jobs) or self._polls.endpoints:
             for worker, line in self._lines.items():
-                if self._leaves(worker):
+                if self._polls.leaves(worker):
                     line.told.set()
             self.loop.wake()
-
-
-def _fitting(tasks: list[Task]) -> int:
-    """How many of them go into one answer: at least one."""
-    count, size = 0, 0
-    for task in tasks:
-        size += task.input.size
-        if count and size > BATCH_BYTES_MAX:
-            break
-        count += 1
-    return count
 
 
 def _result_of(report: JobReport) -> bytes:
