@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.domain.pulling import REASON_CHARS_MAX, cause_of
+from stoker.domain.pulling import REASON_CHARS_MAX, cause_of, is_input
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,23 @@ from stoker.domain.pulling import REASON_CHARS_MAX, cause_of
 )
 def test_an_error_is_told_in_one_line(error: str, cause: str) -> None:
     assert cause_of(error) == cause
+
+
+@pytest.mark.parametrize(
+    ("body", "is_one"),
+    [
+        (b"", True),
+        (b'{"a": [1, null]}', True),
+        ('"ü"'.encode(), True),
+        ('"ü"'.encode("latin-1"), False),
+        (b"NaN", False),
+        (b"{", False),
+        (b"1 2", False),
+        (b"[" * 100_000, False),
+    ],
+)
+def test_a_job_s_input_is_json_or_nothing(body: bytes, is_one: bool) -> None:
+    assert is_input(body) is is_one
 
 
 @given(

@@ -30,6 +30,21 @@ class JobReport:
     recycle: bool = False
 
 
+def is_input(body: bytes) -> bool:
+    """Can a job have it? It is JSON, or nothing at all."""
+    if not body:
+        return True
+    try:
+        json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def cause_of(error: str) -> str:
     """An error in one line. Packages of workers put an exception into JSON of its own.
 

@@ -195,6 +195,21 @@ def test_outputs_are_kept_as_they_were_sent(tmp_path: Path) -> None:
     run(body, data_dir=tmp_path)
 
 
+def test_an_input_that_no_job_can_have_is_refused(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        await api.create(mode="queue", queue=QUEUE)
+        refused = await api.call(
+            "POST", "/endpoints/e/tasks:raw?id=t", body=b"words", headers={"content-type": "text/plain"}
+        )
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/input"), refused.body
+        taken = await api.call("POST", "/endpoints/e/tasks:raw?id=t", body=b'{"a":  1}')
+        assert taken.status == 202
+        hand = await started(api)
+        assert b'"input":{"a":  1}' in (await hand.take()).body
+
+    run(body, data_dir=tmp_path)
+
+
 def test_whoever_has_not_the_worker_s_token_is_refused_and_not_at_once(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
         await api.create(mode="queue", queue=QUEUE, min=1)
