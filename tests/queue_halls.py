@@ -31,6 +31,7 @@ from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD
 from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
+from stoker.queue.streams import Streams
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
 from stoker.store import installation
@@ -143,7 +144,7 @@ class Hall:
         self.changed: list[str] = []
         conclusions = Conclusions(store, self.spool, self.ends, clock=wall, chance=lambda: 0.5)
         self.told: list[tuple[str, str]] = []
-        self.pieces: list[tuple[str, int, bytes]] = []
+        self.streams = Streams(folder.with_name("streams"))
         self.pulls = Pulls(
             store,
             fleet,
@@ -151,7 +152,7 @@ class Hall:
             self.spool,
             self.ends,
             conclusions,
-            self,
+            self.streams,
             ready=lambda worker: self.told.append((worker, "ready")),
             unhealthy=lambda worker, why: self.told.append((worker, why)),
             is_token=lambda token, worker: token == f"token of {worker}",
@@ -193,11 +194,9 @@ class Hall:
             self.fleet.endpoints()[0].id, self.gateways.slots - len(self.gateways.running())
         )
         await self.dispatcher.start()
+        await self.pulls.start()
         loops = (*self.dispatcher.loops(), *self.pulls.loops(), *self.tidying.loops())
         self._loops = [asyncio.create_task(loop.run()) for loop in loops]
-
-    async def record_output(self, task: Task, attempt: int, chunk: bytes, *, progress: bool) -> None:
-        self.pieces.append((task.id, attempt, chunk))
 
     async def crash(self) -> None:
         """It dies in the middle of whatever it does."""

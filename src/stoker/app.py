@@ -167,6 +167,7 @@ class Stoker:
             self.fleet,
             self.vault,
             settings.paths.tasks,
+            settings.paths.streams,
             attempts=lambda spool: SocketAttempts(settings.paths.run, spool),
             gateways=lambda: self.link.attempts,
             slots=self._slots,

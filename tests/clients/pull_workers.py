@@ -74,6 +74,12 @@ class Pulling(Installation):
         assert status == 200, body
         return json.loads(body)
 
+    def lines(self, name: str, id: str) -> list[Any]:
+        """A result that was put out bit by bit."""
+        with self.request("GET", f"/api/v1/endpoints/{name}/tasks/{id}/result") as response:
+            assert response.headers["Content-Type"] == "application/x-ndjson"
+            return [json.loads(line) for line in response.read().splitlines()]
+
     def began(self, name: str) -> list[str]:
         """What handlers have written down when they began: the ids of jobs."""
         path = self.folder / f"{name}.began"

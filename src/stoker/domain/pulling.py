@@ -20,13 +20,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
-    """What a worker says of the end of a job: an output (JSON; `None`: it has none), or an error. `streamed`: it has
-    told the output bit by bit before. `recycle`: it wants to be replaced by a new worker.
+    """What a worker says of the end of a job: an output (JSON; `None`: it has none), or an error. `pieces`: it
+    has put out the output bit by bit, in these pieces, or, when there are none, in those that it told before; each is
+    JSON in one line. `recycle`: it wants to be replaced by a new worker.
     """
 
     output: bytes | None = None
     error: str | None = None
-    streamed: bool = False
+    pieces: tuple[bytes, ...] | None = None
     recycle: bool = False
 
 

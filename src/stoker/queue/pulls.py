@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -29,6 +29,7 @@ from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
 from stoker.queue.polls import HOLD_S, HOLDER, Polls
 from stoker.queue.spool import Spool
+from stoker.queue.streams import TYPE, Streams
 from stoker.queue.taken import Jobs, Taken
 from stoker.store.base import Store
 
@@ -39,13 +40,6 @@ PERIOD_S: Final = 1.0
 IDLE_S: Final = 30.0
 STOPS_MAX: Final = 1_000
 _FORGOTTEN: Final = "on the way to its worker or back"
-
-
-class Outputs(Protocol):
-    """Where streamed output of attempts goes."""
-
-    async def record_output(self, task: Task, attempt: int, chunk: bytes, *, progress: bool) -> None:
-        """Keep a piece of what the attempt has put out so far, or how far it says it is: JSON."""
 
 
 @dataclass(slots=True)
@@ -72,7 +66,7 @@ class Pulls:
         spool: Spool,
         ends: Ends,
         conclusions: Conclusions,
-        outputs: Outputs,
+        streams: Streams,
         *,
         ready: Callable[[WorkerId], None],
         unhealthy: Callable[[WorkerId, str], None],
@@ -90,7 +84,7 @@ class Pulls:
         self._spool = spool
         self._ends = ends
         self._conclusions = conclusions
-        self._outputs = outputs
+        self._streams = streams
         self._ready = ready
         self._unhealthy = unhealthy
         self._is_token = is_token
@@ -114,6 +108,10 @@ class Pulls:
             wake=self.loop.wake,
             clock=clock,
         )
+
+    async def start(self) -> None:
+        """Once all that runs is adopted."""
+        await self._streams.sweep(lease for _, lease in self.leases())
 
     def loops(self) -> tuple[Loop, ...]:
         """What is to be done again and again."""
@@ -203,14 +201,35 @@ class Pulls:
         for job in self.pinged(worker, ids):
             await self.conclude(job, Sight(seen=Seen.FAILED, reason="aborted"))
 
-    async def stream(self, worker: Worker, id: str, chunk: bytes, *, progress: bool = False) -> bool:
-        """A piece of a job's output, or how far it is. False when it does not have that job (any more)."""
+    async def stream(self, worker: Worker, id: str, piece: bytes | None) -> bool:
+        """A piece of a job's output: JSON in one line; `None`: it is just not ready yet. False when the worker does not
+        have that job (any more).
+        """
         job = self._jobs.find(worker.id, id)
         if job is None or job.ending:
             return False
         job.named_at, job.known = self._clock(), True
-        await self._outputs.record_output(job.task, job.task.attempts + 1, chunk, progress=progress)
+        if piece is None:
+            return True
+        if not await self._streams.append(job.task.lease or "", piece, bytes_max=self.output_bytes_max):
+            report = JobReport(error=f"the output has more than {self.output_bytes_max} bytes")
+            return await self.done(worker, id, report)
+        job.grown.set()
         return True
+
+    async def output(self, lease: str, offset: int) -> AsyncGenerator[bytes, None]:
+        """What the job of that lease puts out from there on, in whole lines, until it ends or is not here."""
+        while True:
+            job = self._jobs.leased(lease)
+            if job is not None:
+                job.grown.clear()
+            lines = await self._streams.read(lease, offset)
+            if lines:
+                offset += len(lines)
+                yield lines
+            if job is None or job.ending:
+                return
+            await job.grown.wait()
 
     async def done(self, worker: Worker, id: str, report: JobReport) -> bool:
         """A job has ended; once this returns, that is on disk. False when it does not have that job (any more)."""
@@ -221,19 +240,30 @@ class Pulls:
             return False
         job.ending = True
         try:
-            body = await self._spool.keep(_result_of(report))
+            content, kind = await self._result_of(job, report)
+            body = await self._spool.keep(content)
         except BaseException:
             job.ending = False
             raise
         sight = Sight(
             seen=Seen.ANSWERED,
             status=200 if report.error is None else 500,
-            content_type="application/json",
+            content_type=kind,
             body=body,
             reason="" if report.error is None else cause_of(report.error),
         )
         await self.conclude(job, sight)
         return True
+
+    async def _result_of(self, job: Taken, report: JobReport) -> tuple[bytes, str]:
+        """What is kept of it, and of which type."""
+        if report.error is not None:
+            return json.dumps({"error": report.error}).encode(), "application/json"
+        if report.pieces is None:
+            return report.output if report.output is not None else b"null", "application/json"
+        if report.pieces:
+            return b"".join(piece + b"\n" for piece in report.pieces), TYPE
+        return await self._streams.read(job.task.lease or ""), TYPE
 
     async def stops(self, worker: Worker) -> tuple[str, ...]:
         """The jobs that it is to give up, as soon as there are any; none after a while without."""
@@ -346,6 +376,7 @@ class Pulls:
             job.ending = False
             raise
         self._over(job)
+        await self._streams.remove(task.lease or "")
         if verdict is not None:
             self._backlog.returned(task.endpoint, task.number, not_before=verdict.not_before)
             if job.asked_at is not None:
@@ -356,6 +387,7 @@ class Pulls:
     def _over(self, job: Taken) -> None:
         self._jobs.remove(job)
         self._backlog.stopped(job.task.endpoint)
+        job.grown.set()
 
     async def _watch(self) -> None:
         """What became of workers is looked at as soon as it is recorded."""
@@ -366,9 +398,3 @@ class Pulls:
                 if self._polls.leaves(worker):
                     line.told.set()
             self.loop.wake()
-
-
-def _result_of(report: JobReport) -> bytes:
-    if report.error is not None:
-        return json.dumps({"error": report.error}).encode()
-    return report.output if report.output is not None else b"null"

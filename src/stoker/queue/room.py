@@ -23,17 +23,11 @@ from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD, WebhookForm
 from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
+from stoker.queue.streams import Streams
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
 from stoker.queue.webhooks import Outbox
 from stoker.store import tasks as rows
-
-
-class NoOutputs:
-    """Streamed output is not kept."""
-
-    async def record_output(self, task: Task, attempt: int, chunk: bytes, *, progress: bool) -> None:
-        """Let go of it."""
 
 
 class Queue:
@@ -44,6 +38,7 @@ class Queue:
         fleet: Fleet,
         vault: Vault,
         folder: Path,
+        streams: Path,
         *,
         attempts: Callable[[Spool], Attempts],
         gateways: Callable[[], tuple[str, ...]],
@@ -58,8 +53,8 @@ class Queue:
         new_id: Callable[[], str],
         forms: Mapping[str, WebhookForm],
     ) -> None:
-        """`folder` is for bodies that are too large for the database; `forms` are those of webhooks beside Stoker's
-        own, by name; the rest is as in `Dispatcher` and `Pulls`.
+        """`folder` is for bodies that are too large for the database, `streams` for what is being put out; `forms` are
+        those of webhooks beside Stoker's own, by name; the rest is as in `Dispatcher` and `Pulls`.
         """
         store, spool = fleet.store, Spool(folder)
         self.backlog = Backlog()
@@ -84,7 +79,7 @@ class Queue:
             spool,
             ends,
             conclusions,
-            NoOutputs(),
+            Streams(streams),
             ready=ready,
             unhealthy=unhealthy,
             is_token=vault.is_of_worker,
@@ -118,6 +113,7 @@ class Queue:
     async def start(self) -> None:
         """Read what waits, and go on with what runs."""
         await self.dispatcher.start()
+        await self.pulls.start()
 
     def loops(self) -> tuple[Loop, ...]:
         """What is to be done again and again."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.task import Task
@@ -15,6 +16,7 @@ from stoker.domain.worker import WorkerId
 class Taken:
     """A job. `named_at` is when its worker last spoke of it; `asked_at` when it was to be given up, `told` that the
     worker has heard so. `known`: the worker has said that it has it. `ending`: its end is being recorded.
+    `grown` is set when there is more of its output, or it is over.
     """
 
     task: Task
@@ -25,6 +27,7 @@ class Taken:
     told: bool = False
     known: bool = False
     ending: bool = False
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Jobs:
@@ -47,6 +50,10 @@ class Jobs:
     def get(self, number: int) -> Taken | None:
         """The job of that task."""
         return self._by_number.get(number)
+
+    def leased(self, lease: str) -> Taken | None:
+        """The job of that lease."""
+        return next((job for job in self._by_number.values() if job.task.lease == lease), None)
 
     def of(self, worker: WorkerId) -> tuple[Taken, ...]:
         """What this worker has."""

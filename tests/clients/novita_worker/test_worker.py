@@ -48,11 +48,11 @@ def test_jobs_are_taken_in_batches_within_the_slots(stoker: Pulling) -> None:
     assert {(task["state"], task["attempts"]) for task in ends} == {("succeeded", 1)}
 
 
-def test_what_an_async_generator_yields_is_gathered_as_the_result(stoker: Pulling) -> None:
+def test_what_an_async_generator_yields_is_the_result(stoker: Pulling) -> None:
     stoker.deploy("streaming")
     stoker.submit("streaming", "words", {"words": ["a", "b", "c"]})
     assert stoker.ended("streaming", "words")["state"] == "succeeded"
-    assert stoker.result("streaming", "words") == ["a", "b", "c"]
+    assert stoker.lines("streaming", "words") == ["a", "b", "c"]
 
 
 def test_errors_of_handlers_are_failures_with_their_text(stoker: Pulling) -> None:

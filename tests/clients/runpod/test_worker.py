@@ -52,11 +52,14 @@ def test_an_async_handler_works_on_as_many_jobs_at_once_as_the_endpoint_has_slot
     assert {(task["state"], task["attempts"]) for task in ends} == {("succeeded", 1)}
 
 
-def test_what_a_generator_yields_is_gathered_as_the_result(stoker: Pulling) -> None:
-    stoker.deploy("counting")
-    stoker.submit("counting", "three", {"n": 3})
-    assert stoker.ended("counting", "three")["state"] == "succeeded"
-    assert stoker.result("counting", "three") == [{"number": 0}, {"number": 1}, {"number": 2}]
+@pytest.mark.parametrize("name", ["counting", "telling"])
+def test_what_a_generator_yields_is_the_result_whether_its_package_gathers_it_or_not(
+    stoker: Pulling, name: str
+) -> None:
+    stoker.deploy(name)
+    stoker.submit(name, "three", {"n": 3})
+    assert stoker.ended(name, "three")["state"] == "succeeded"
+    assert stoker.lines(name, "three") == [{"number": 0}, {"number": 1}, {"number": 2}]
 
 
 def test_what_a_handler_raises_is_the_reason_and_the_result_of_the_failure(stoker: Pulling) -> None:

@@ -210,6 +210,27 @@ def test_an_input_that_no_job_can_have_is_refused(tmp_path: Path) -> None:
     run(body, data_dir=tmp_path)
 
 
+def test_a_stream_s_pieces_are_lines_of_its_result(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        await api.create(mode="queue", queue=QUEUE)
+        for id, final, kept in (
+            ("told", b'{"output": []}', b'{"a":1}\n"\xc3\xbc"\n'),
+            ("gathered", b'{"output": [{"a": 1}, "\xc3\xbc"]}', b'{"a": 1}\n"\xc3\xbc"\n'),
+            ("failed", b'{"error": "no"}', b'{"error": "no"}'),
+        ):
+            await api.call("POST", "/endpoints/e/tasks", {"id": id, "retries": {"retry_on": []}})
+            hand = await started(api)
+            await hand.take()
+            for piece in (b'{"output": {"a":\n1}}', b'{"output": "\xc3\xbc"}'):
+                assert (
+                    await hand.begin("POST_STREAM", "POST", "&isStream=false", piece, job=id).answer()
+                ).status == 200
+            assert (await hand.begin("POST_OUTPUT", "POST", "&isStream=true", final, job=id).answer()).status == 200
+            assert (await api.call("GET", f"/endpoints/e/tasks/{id}/result")).body == kept
+
+    run(body, data_dir=tmp_path)
+
+
 def test_whoever_has_not_the_worker_s_token_is_refused_and_not_at_once(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
         await api.create(mode="queue", queue=QUEUE, min=1)

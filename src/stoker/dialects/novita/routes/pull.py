@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query
@@ -16,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from stoker.dialects.novita.wire.pull import jobs_of, said
+from stoker.dialects.novita.wire.pull import jobs_of, line_of, said
 from stoker.domain.errors import Invalid, Unauthenticated
 from stoker.domain.pulling import JobReport
 from stoker.domain.worker import Worker
@@ -98,15 +97,15 @@ async def finish_job(request: Request, caller: Caller, job: str, isStream: str =
     pulls = services_of(request).pulls
     try:
         body = await read_body(request, bytes_max=pulls.output_bytes_max)
-        report, ended = said(body)
+        report, ended = said(body, streamed=isStream == "true")
     except (HTTPException, Invalid) as exc:
         # The worker would say the same again, and then forget it.
         text = exc.detail if isinstance(exc, HTTPException) else str(exc)
         report, ended = JobReport(error=text), True
     if ended:
-        recorded = await pulls.done(caller, job, replace(report, streamed=isStream == "true"))
+        recorded = await pulls.done(caller, job, report)
     else:
-        recorded = await pulls.stream(caller, job, report.output or b"null", progress=True)
+        recorded = await pulls.stream(caller, job, None)
     return JSONResponse({"recorded": recorded})
 
 
@@ -115,4 +114,4 @@ async def stream_job(request: Request, caller: Caller, job: str) -> Response:
     """A piece of a job's output."""
     pulls = services_of(request).pulls
     report, _ = said(await read_body(request, bytes_max=pulls.output_bytes_max))
-    return JSONResponse({"recorded": await pulls.stream(caller, job, report.output or b"null")})
+    return JSONResponse({"recorded": await pulls.stream(caller, job, line_of(report.output or b"null"))})

@@ -34,6 +34,7 @@ class _Said(msgspec.Struct):
 
 
 _said = msgspec.json.Decoder(_Said)
+_pieces = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def jobs_of(jobs: Sequence[Job], *, batch: bool) -> bytes:
@@ -42,17 +43,23 @@ def jobs_of(jobs: Sequence[Job], *, batch: bool) -> bytes:
     return msgspec.json.encode(shown if batch else shown[0])
 
 
-def said(body: bytes) -> tuple[JobReport, bool]:
-    """What a worker says of a job, and whether that is its end; `output` is a piece of it otherwise. Raises `Invalid`
-    for what is no JSON, as with NaN in it.
+def said(body: bytes, *, streamed: bool = False) -> tuple[JobReport, bool]:
+    """What a worker says of a job, and whether that is its end. `streamed`: its output is a list of what it has put out
+    bit by bit, or an empty one. Raises `Invalid` for what is no JSON, as with NaN in it.
     """
     try:
         told = _said.decode(body)
+        output = None if isinstance(told.output, msgspec.UnsetType) else bytes(told.output)
+        pieces = tuple(line_of(bytes(piece)) for piece in _pieces.decode(output or b"[]")) if streamed else None
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as exc:
         raise Invalid(f"what the worker said is not JSON that can be kept: {exc}") from exc
-    output = None if isinstance(told.output, msgspec.UnsetType) else bytes(told.output)
     error = (
         told.error if told.error is None or isinstance(told.error, str) else msgspec.json.encode(told.error).decode()
     )
-    report = JobReport(output=output, error=error, recycle=told.stop_pod is True)
+    report = JobReport(output=output, error=error, pieces=pieces, recycle=told.stop_pod is True)
     return report, told.status != IN_PROGRESS
+
+
+def line_of(piece: bytes) -> bytes:
+    """JSON in one line."""
+    return msgspec.json.format(piece, indent=-1) if b"\n" in piece else piece
