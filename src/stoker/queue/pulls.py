@@ -257,13 +257,14 @@ class Pulls:
 
     async def _result_of(self, job: Taken, report: JobReport) -> tuple[bytes, str]:
         """What is kept of it, and of which type."""
+        lines = await self._streams.read(job.task.lease or "")
         if report.error is not None:
-            return json.dumps({"error": report.error}).encode(), "application/json"
+            said = json.dumps({"error": report.error}).encode()
+            # Whoever has followed the lines goes on with this one.
+            return (lines + said + b"\n", TYPE) if lines else (said, "application/json")
         if report.pieces is None:
             return report.output if report.output is not None else b"null", "application/json"
-        if report.pieces:
-            return b"".join(piece + b"\n" for piece in report.pieces), TYPE
-        return await self._streams.read(job.task.lease or ""), TYPE
+        return (b"".join(piece + b"\n" for piece in report.pieces), TYPE) if report.pieces else (lines, TYPE)
 
     async def stops(self, worker: Worker) -> tuple[str, ...]:
         """The jobs that it is to give up, as soon as there are any; none after a while without."""

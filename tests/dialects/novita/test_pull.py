@@ -216,7 +216,7 @@ def test_a_stream_s_pieces_are_lines_of_its_result(tmp_path: Path) -> None:
         for id, final, kept in (
             ("told", b'{"output": []}', b'{"a":1}\n"\xc3\xbc"\n'),
             ("gathered", b'{"output": [{"a": 1}, "\xc3\xbc"]}', b'{"a": 1}\n"\xc3\xbc"\n'),
-            ("failed", b'{"error": "no"}', b'{"error": "no"}'),
+            ("failed", b'{"error": "no"}', b'{"a":1}\n"\xc3\xbc"\n{"error": "no"}\n'),
         ):
             await api.call("POST", "/endpoints/e/tasks", {"id": id, "retries": {"retry_on": []}})
             hand = await started(api)
