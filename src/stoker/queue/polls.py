@@ -131,11 +131,11 @@ class Polls:
 
     async def step(self) -> None:
         """Let those go that are to stop, and hand out what can go now."""
-        for endpoint, polls in tuple(self.endpoints.items()):
+        for polls in self.endpoints.values():
             for poll in polls:
                 if not poll.found.done() and self.leaves(poll.worker):
                     poll.found.set_result([])
-            await self._hand_out(endpoint)
+        await asyncio.gather(*(self._hand_out(endpoint) for endpoint in tuple(self.endpoints)))
 
     async def _hand_out(self, endpoint: EndpointId) -> None:
         now = self._clock()

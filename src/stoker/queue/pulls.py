@@ -301,7 +301,7 @@ class Pulls:
     # Ends
 
     async def _sweep(self) -> None:
-        now = self._clock()
+        now, lapses = self._clock(), []
         for job in self._jobs:
             worker = self._fleet.worker(job.worker)
             if job.ending:
@@ -319,7 +319,9 @@ class Pulls:
                 now=now,
             )
             if over is not None:
-                await self._lapse(job, over, worker)
+                lapses.append(self._lapse(job, over, worker))
+        # Side by side, so that they are recorded together.
+        await asyncio.gather(*lapses)
         self._listen(now)
 
     def _lease_s(self, endpoint: EndpointId, worker: Worker | None) -> float:

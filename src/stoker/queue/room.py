@@ -125,6 +125,7 @@ class Queue:
 
     async def close(self) -> None:
         """Stop; attempts go on at their gateways."""
+        self.pulls.close()
         await self._outbox.close()
         await self.dispatcher.close()
         await self._session.close()
