@@ -11,7 +11,7 @@ import pytest
 from acceptance.installation import until
 from clients.pull_workers import Pulling
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240), pytest.mark.xdist_group("novita")]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 HANDLERS = Path(__file__).parent / "handlers.py"
 

@@ -14,7 +14,7 @@ import pytest
 from acceptance.installation import until
 from clients.pull_workers import Pulling
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240), pytest.mark.xdist_group("runpod")]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 HANDLERS = Path(__file__).parent / "handlers.py"
 
