@@ -20,6 +20,7 @@ class Pulling(Installation):
 
     def __init__(self, folder: Path, python: Path, handlers: Path) -> None:
         super().__init__(folder)
+        self.python = python
         self._command = [str(python), str(handlers)]
         self.deployed: set[str] = set()
 

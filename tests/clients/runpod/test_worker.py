@@ -17,6 +17,7 @@ from clients.pull_workers import Pulling
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 HANDLERS = Path(__file__).parent / "handlers.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "pull"
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,19 @@ def test_a_handler_answers_a_task_that_woke_it_from_zero(stoker: Pulling) -> Non
     assert (ended["state"], ended["status"], ended["attempts"]) == ("succeeded", 200, 1), ended
     result = stoker.result("plain", "one")
     assert (result["hello"], result["attempt"]) == ("Ada", 1)
+
+
+def test_the_example_of_the_documents_runs(stoker: Pulling) -> None:
+    text = (EXAMPLE / "endpoint.yaml").read_text()
+    spec = stoker.folder.with_suffix(".yaml")
+    shown = "[/srv/shouter/bin/python, /srv/shouter/handler.py]"
+    assert shown in text
+    spec.write_text(text.replace(shown, f"['{stoker.python}', '{EXAMPLE / 'handler.py'}']"))
+    applied = stoker.run("apply", "-f", str(spec))
+    assert applied.returncode == 0, applied.stderr
+    said = stoker.run("task", "submit", "shouter", "--input", '{"text": "hello"}', "--wait")
+    assert said.returncode == 0, said.stderr
+    assert '{"shouted": "HELLO"}' in said.stdout
 
 
 def test_an_async_handler_works_on_as_many_jobs_at_once_as_the_endpoint_has_slots(stoker: Pulling) -> None:
