@@ -7,7 +7,6 @@ Nothing here knows HTTP; the faces do.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
 from stoker.queue.polls import HOLD_S, HOLDER, Polls
 from stoker.queue.spool import Spool
-from stoker.queue.streams import TYPE, Streams
+from stoker.queue.streams import Streams, result_of
 from stoker.queue.taken import Jobs, Taken
 from stoker.store.base import Store
 
@@ -240,7 +239,7 @@ class Pulls:
             return False
         job.ending = True
         try:
-            content, kind = await self._result_of(job, report)
+            content, kind = result_of(report, await self._streams.read(job.task.lease or ""))
             body = await self._spool.keep(content)
         except BaseException:
             job.ending = False
@@ -254,17 +253,6 @@ class Pulls:
         )
         await self.conclude(job, sight)
         return True
-
-    async def _result_of(self, job: Taken, report: JobReport) -> tuple[bytes, str]:
-        """What is kept of it, and of which type."""
-        lines = await self._streams.read(job.task.lease or "")
-        if report.error is not None:
-            said = json.dumps({"error": report.error}).encode()
-            # Whoever has followed the lines goes on with this one.
-            return (lines + said + b"\n", TYPE) if lines else (said, "application/json")
-        if report.pieces is None:
-            return report.output if report.output is not None else b"null", "application/json"
-        return (b"".join(piece + b"\n" for piece in report.pieces), TYPE) if report.pieces else (lines, TYPE)
 
     async def stops(self, worker: Worker) -> tuple[str, ...]:
         """The jobs that it is to give up, as soon as there are any; none after a while without."""

@@ -7,11 +7,13 @@ loses these workers, too. The end of the job, which is, has the whole.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from stoker.domain.errors import Unavailable
+from stoker.domain.pulling import JobReport
 
 # One JSON document a line.
 TYPE = "application/x-ndjson"
@@ -70,3 +72,14 @@ class Streams:
                         path.unlink(missing_ok=True)
 
         await asyncio.to_thread(sweep)
+
+
+def result_of(report: JobReport, lines: bytes) -> tuple[bytes, str]:
+    """What is kept of a job that has put out these lines before, and of which type."""
+    if report.error is not None:
+        said = json.dumps({"error": report.error}).encode()
+        # Whoever has followed the lines goes on with this one.
+        return (lines + said + b"\n", TYPE) if lines else (said, "application/json")
+    if report.pieces is None:
+        return report.output if report.output is not None else b"null", "application/json"
+    return (b"".join(piece + b"\n" for piece in report.pieces), TYPE) if report.pieces else (lines, TYPE)
