@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -29,6 +29,7 @@ from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
 from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD
+from stoker.queue.polls import is_puller
 from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
 from stoker.queue.streams import Streams
@@ -183,7 +184,7 @@ class Hall:
             self.ends,
             vault,
             Drafts(UrlRules(), forms, lambda id, key: vault.seal("webhook", id, key), wall, ids),
-            Following(gateways, self.spool, self.ends, lambda t: store.read(lambda tx: rows.whole(tx, t.number))),
+            Following(self.output, self.spool, self.ends, lambda t: store.read(lambda tx: rows.whole(tx, t.number))),
             clock=wall,
         )
         self.tidying = Tidying(store, fleet, self.backlog, self.spool, self.ends, clock=wall)
@@ -197,6 +198,11 @@ class Hall:
         await self.pulls.start()
         loops = (*self.dispatcher.loops(), *self.pulls.loops(), *self.tidying.loops())
         self._loops = [asyncio.create_task(loop.run()) for loop in loops]
+
+    def output(self, holder: str, lease: str, offset: int) -> AbstractAsyncContextManager[Output | None]:
+        if is_puller(holder):
+            return self.pulls.output(lease, offset)
+        return self.gateways.output(holder, lease, offset)
 
     async def crash(self) -> None:
         """It dies in the middle of whatever it does."""

@@ -504,7 +504,8 @@ def test_a_stream_is_followed_from_any_place_until_its_job_is_over(tmp_path: Pat
         lease = (await hall.get("t")).lease or ""
 
         async def follow(offset: int) -> bytes:
-            return b"".join([lines async for lines in hall.pulls.output(lease, offset)])
+            async with hall.pulls.output(lease, offset) as output:
+                return b"" if output is None else b"".join([lines async for lines in output.pieces])
 
         await hall.pulls.stream(hand.me(), "t", b"1")
         following = [asyncio.create_task(follow(offset)) for offset in (0, 2)]
@@ -515,6 +516,57 @@ def test_a_stream_is_followed_from_any_place_until_its_job_is_over(tmp_path: Pat
         await hand.done("t", STREAMED)
         assert [await each for each in following] == [b"1\n2\n3\n", b"2\n3\n"]
         assert await follow(0) == b"", "then there is the result"
+
+    run(tmp_path, body, pulled())
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+def test_pieces_are_events_of_their_task_that_can_be_read_again(tmp_path: Path, gathers: bool) -> None:
+    async def body(hall: Hall) -> None:
+        await hall.submit("t")
+        hand = await ready(hall)
+        await hand.take()
+
+        async def told(after: str | None) -> list[tuple[str, str]]:
+            events = await hall.tasks.events(BY, "e", "t", after=after)
+            assert events is not None
+            found = [event async for event in events if event is not None]
+            return [(event.id, event.piece.data) for event in found if event.piece is not None]
+
+        following = asyncio.create_task(told(None))
+        for n in (1, 2, 3):
+            await asyncio.sleep(1)
+            await hall.pulls.stream(hand.me(), "t", b"%d" % n)
+        await asyncio.sleep(1)
+        pieces = (b"1", b"2", b"3") if gathers else ()
+        await hand.done("t", JobReport(output=b"[]", pieces=pieces))
+        heard = await following
+        assert [data for _, data in heard] == ["1", "2", "3"]
+        assert await told(None) == heard, "the result is the same"
+        assert await told(heard[0][0]) == heard[1:]
+
+    run(tmp_path, body, pulled())
+
+
+def test_an_attempt_that_failed_is_followed_by_what_the_next_one_puts_out(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        await hall.submit("t")
+        hand = await ready(hall)
+        events = await hall.tasks.events(BY, "e", "t", after=None)
+        assert events is not None
+
+        async def hear() -> list[str]:
+            found = [event async for event in events if event is not None]
+            return [event.piece.data for event in found if event.piece is not None]
+
+        following = asyncio.create_task(hear())
+        for piece in (b"1", b"2"):
+            await hand.take()
+            await asyncio.sleep(2)
+            await hall.pulls.stream(hand.me(), "t", piece)
+            await asyncio.sleep(2)
+            await hand.done("t", JobReport(error="no") if piece == b"1" else STREAMED)
+        assert await following == ["1", "2"]
 
     run(tmp_path, body, pulled())
 

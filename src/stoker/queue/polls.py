@@ -38,7 +38,12 @@ HOLDER: Final = "pull:"
 
 def is_pulled(task: Task) -> bool:
     """Did a worker take it itself, rather than a gateway hand it out?"""
-    return task.holder is not None and task.holder.startswith(HOLDER)
+    return task.holder is not None and is_puller(task.holder)
+
+
+def is_puller(holder: str) -> bool:
+    """Is that what the records call a worker, rather than a gateway?"""
+    return holder.startswith(HOLDER)
 
 
 @dataclass(slots=True, eq=False)

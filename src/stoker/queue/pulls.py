@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -22,13 +23,13 @@ from stoker.domain.pulling import Job, JobReport, cause_of
 from stoker.domain.task import Task, TaskState
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy.leases import Fate, Heard, fate
-from stoker.queue.attempts import Seen, Sight
+from stoker.queue.attempts import Output, Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
 from stoker.queue.polls import HOLD_S, HOLDER, Polls
 from stoker.queue.spool import Spool
-from stoker.queue.streams import Streams, result_of
+from stoker.queue.streams import TYPE, Streams, result_of
 from stoker.queue.taken import Jobs, Taken
 from stoker.store.base import Store
 
@@ -216,8 +217,12 @@ class Pulls:
         job.grown.set()
         return True
 
-    async def output(self, lease: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """What the job of that lease puts out from there on, in whole lines, until it ends or is not here."""
+    @asynccontextmanager
+    async def output(self, lease: str, offset: int) -> AsyncGenerator[Output | None, None]:
+        """What the job of that lease puts out from there on, in whole lines, until its end; `None`: it is not here."""
+        yield None if self._jobs.leased(lease) is None else Output(TYPE, self._lines_of(lease, offset))
+
+    async def _lines_of(self, lease: str, offset: int) -> AsyncGenerator[bytes, None]:
         while True:
             job = self._jobs.leased(lease)
             if job is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from stoker.control.fleet import Fleet
@@ -13,7 +14,7 @@ from stoker.domain.endpoint import EndpointId
 from stoker.domain.task import Delivery, QueueDemand, Task
 from stoker.domain.worker import WorkerId
 from stoker.net import GuardedSession
-from stoker.queue.attempts import Attempts
+from stoker.queue.attempts import Attempts, Output
 from stoker.queue.backlog import Backlog
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.dispatcher import Dispatcher
@@ -21,6 +22,7 @@ from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
 from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD, WebhookForm
+from stoker.queue.polls import is_puller
 from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
 from stoker.queue.streams import Streams
@@ -101,7 +103,11 @@ class Queue:
             changed=changed,
             clock=clock,
         )
-        following = Following(asked, spool, ends, lambda task: store.read(lambda tx: rows.whole(tx, task.number)))
+
+        def output(holder: str, lease: str, offset: int) -> AbstractAsyncContextManager[Output | None]:
+            return self.pulls.output(lease, offset) if is_puller(holder) else asked.output(holder, lease, offset)
+
+        following = Following(output, spool, ends, lambda task: store.read(lambda tx: rows.whole(tx, task.number)))
         drafts = Drafts(rules, known, lambda id, key: vault.seal("webhook", id, key), clock, new_id)
         self.tasks = Tasks(
             store, fleet, self.backlog, self.dispatcher, spool, ends, vault, drafts, following, clock=clock

@@ -53,6 +53,7 @@ async def waiting(job: Job) -> Any:
 
 def counting(job: Job) -> Iterator[Any]:
     for number in range(job["input"]["n"]):
+        time.sleep(job["input"].get("s", 0))
         yield {"number": number}
 
 

@@ -76,6 +76,19 @@ def test_what_a_generator_yields_is_the_result_whether_its_package_gathers_it_or
     assert stoker.lines(name, "three") == [{"number": 0}, {"number": 1}, {"number": 2}]
 
 
+def test_what_a_generator_yields_is_told_while_it_is_at_it(stoker: Pulling) -> None:
+    stoker.deploy("telling")
+    stoker.submit("telling", "slow", {"n": 4, "s": 0.5})
+    found = list[tuple[str, float]]()
+    with stoker.request("GET", "/api/v1/endpoints/telling/tasks/slow/events", timeout_s=60) as response:
+        for line in response:
+            if line.startswith(b'data: {"number"'):
+                found.append((line.decode().strip(), time.monotonic()))
+    assert [text for text, _ in found] == [f'data: {{"number": {n}}}' for n in range(4)]
+    assert found[-1][1] - found[0][1] > 0.8, "each as it comes"
+    assert stoker.ended("telling", "slow")["state"] == "succeeded"
+
+
 def test_what_a_handler_raises_is_the_reason_and_the_result_of_the_failure(stoker: Pulling) -> None:
     stoker.deploy("plain", low=0)
     stoker.submit("plain", "bad", {"do": "raise", "voice": "ork"}, retries={"attempts_max": 2, "backoff_s": 0.1})
