@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -23,12 +23,16 @@ from stoker.domain.queueing import Mode, QueueSpec, RetryPolicy
 from stoker.domain.task import Body, Task, TaskDraft, TaskState
 from stoker.queue.attempts import GatewayGone, Output, Seen, Sight
 from stoker.queue.backlog import Backlog
+from stoker.queue.conclusions import Conclusions
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
 from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD
+from stoker.queue.polls import is_puller
+from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
+from stoker.queue.streams import Streams
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
 from stoker.store import installation
@@ -139,6 +143,24 @@ class Hall:
         )
         vault = Vault(store, keyring.fresh())
         self.changed: list[str] = []
+        conclusions = Conclusions(store, self.spool, self.ends, clock=wall, chance=lambda: 0.5)
+        self.told: list[tuple[str, str]] = []
+        self.streams = Streams(folder.with_name("streams"))
+        self.pulls = Pulls(
+            store,
+            fleet,
+            self.backlog,
+            self.spool,
+            self.ends,
+            conclusions,
+            self.streams,
+            ready=lambda worker: self.told.append((worker, "ready")),
+            unhealthy=lambda worker, why: self.told.append((worker, why)),
+            is_token=lambda token, worker: token == f"token of {worker}",
+            changed=self.changed.append,
+            output_bytes_max=1024,
+            clock=wall,
+        )
         self.dispatcher = Dispatcher(
             store,
             fleet,
@@ -146,11 +168,12 @@ class Hall:
             gateways,
             self.spool,
             self.ends,
+            conclusions,
+            self.pulls,
             gateways=lambda: gateways.names,
             slots=lambda _: gateways.slots,
             changed=self.changed.append,
             clock=wall,
-            chance=lambda: 0.5,
         )
         self.tasks = Tasks(
             store,
@@ -161,7 +184,7 @@ class Hall:
             self.ends,
             vault,
             Drafts(UrlRules(), forms, lambda id, key: vault.seal("webhook", id, key), wall, ids),
-            Following(gateways, self.spool, self.ends, lambda t: store.read(lambda tx: rows.whole(tx, t.number))),
+            Following(self.output, self.spool, self.ends, lambda t: store.read(lambda tx: rows.whole(tx, t.number))),
             clock=wall,
         )
         self.tidying = Tidying(store, fleet, self.backlog, self.spool, self.ends, clock=wall)
@@ -172,8 +195,14 @@ class Hall:
             self.fleet.endpoints()[0].id, self.gateways.slots - len(self.gateways.running())
         )
         await self.dispatcher.start()
-        loops = (*self.dispatcher.loops(), *self.tidying.loops())
+        await self.pulls.start()
+        loops = (*self.dispatcher.loops(), *self.pulls.loops(), *self.tidying.loops())
         self._loops = [asyncio.create_task(loop.run()) for loop in loops]
+
+    def output(self, holder: str, lease: str, offset: int) -> AbstractAsyncContextManager[Output | None]:
+        if is_puller(holder):
+            return self.pulls.output(lease, offset)
+        return self.gateways.output(holder, lease, offset)
 
     async def crash(self) -> None:
         """It dies in the middle of whatever it does."""
@@ -191,6 +220,9 @@ class Hall:
     async def submit(self, id: str, **more: Any) -> Task:
         draft = TaskDraft(id=id, input=b"1", content_type="application/json", **more)
         return (await self.tasks.submit(BY, "e", draft)).task
+
+    def draft(self, id: str, input: bytes) -> TaskDraft:
+        return TaskDraft(id=id, input=input, content_type="application/json")
 
     async def get(self, id: str) -> Task:
         return await self.tasks.get(BY, "e", id)

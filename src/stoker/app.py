@@ -43,6 +43,7 @@ from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.projects import Projects
 from stoker.control.provisions import Provisions
+from stoker.control.pulling import completed
 from stoker.control.queue_depths import PERIOD_S as DEPTHS_PERIOD_S
 from stoker.control.queue_depths import Messages, QueueDepths
 from stoker.control.reconciler import Reconciler
@@ -139,6 +140,7 @@ class Stoker:
                 learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
                 depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
             ),
+            taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )
         self._dialects = faces.found()
         self.link = LinkServer(
@@ -171,10 +173,14 @@ class Stoker:
             self.fleet,
             self.vault,
             settings.paths.tasks,
+            settings.paths.streams,
             attempts=lambda spool: SocketAttempts(settings.paths.run, spool),
             gateways=lambda: self.link.attempts,
             slots=self._slots,
             changed=self.gateway.demand_changed,
+            ready=lambda worker: self.reconciler.worker_ready(worker),
+            unhealthy=lambda worker, why: self.reconciler.worker_unhealthy(worker, why),
+            output_bytes_max=int(settings.attempt_mib * 2**20),
             rules=settings.allow_private_urls,
             url=settings.url,
             clock=clock,
@@ -186,7 +192,7 @@ class Stoker:
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
-            complete=self.vault.complete,
+            complete=partial(completed, self.vault, settings.url),
         )
         managed = {
             name: Managed(name, p, callbacks, clock=clock, prices=settings.prices) for name, p in providers.items()
@@ -252,6 +258,7 @@ class Stoker:
             volumes=self.volumes,
             reservations=self.reservations,
             tasks=self.queue.tasks,
+            pulls=self.queue.pulls,
             templates=Templates(store, clock=clock, new_id=new_id),
             views=Views(
                 self.fleet,
@@ -522,6 +529,7 @@ async def serve(
                 waiting = asyncio.create_task(_hurry(lifeline, hurry))
                 await _unless_failed(asyncio.ensure_future(stoker.drain(hurry=hurry)), stoker.failed)
                 waiting.cancel()
+            stoker.queue.pulls.close()
             await front.close()
     finally:
         order.cancel()

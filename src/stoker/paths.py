@@ -91,6 +91,11 @@ class Paths:
         """Bodies of tasks that are too large for the database."""
         return self.data_dir / "tasks"
 
+    @property
+    def streams(self) -> Path:
+        """What workers that ask for tasks have put out so far."""
+        return self.data_dir / "streams"
+
     def attempts_socket(self, incarnation: str) -> Path:
         """The internal listener of one gateway."""
         return self.run / f"a-{incarnation[:6]}.sock"

@@ -38,6 +38,7 @@ from stoker.domain.worker import Worker
 from stoker.queue.drafts import Submitted
 from stoker.queue.following import Event
 from stoker.queue.forms import Ending, WebhookForm
+from stoker.queue.pulls import Pulls
 from stoker.queue.tasks import Tasks
 
 __all__ = [
@@ -81,6 +82,7 @@ class Services:
     volumes: Volumes
     reservations: Reservations
     tasks: Tasks
+    pulls: Pulls
     views: Views
     logs: Logs
     usage: Usage

@@ -25,9 +25,11 @@ from stoker.domain.endpoint import (
 )
 from stoker.domain.errors import Invalid
 from stoker.domain.probe import Probe, Probes
+from stoker.domain.queueing import Mode, QueueSpec
 
 NAN = float("nan")
 RUN = LaunchSpec(command=("run",))
+PULL = QueueSpec(pull=True)
 
 
 def spec(name: str = "e", **more: object) -> EndpointSpec:
@@ -38,6 +40,11 @@ def spec(name: str = "e", **more: object) -> EndpointSpec:
     ("make", "pointer"),
     [
         (lambda: spec(""), "/name"),
+        (lambda: spec(queue=QueueSpec(pull=True)), "/queue/pull"),
+        (lambda: spec(queue=QueueSpec(pull=True), mode=Mode.MIXED), "/queue/pull"),
+        (lambda: spec(queue=PULL, mode=Mode.QUEUE, probes=Probes(startup=Probe())), "/probes"),
+        (lambda: EndpointSpec(name="e", launch=LaunchSpec(model="m"), queue=PULL, mode=Mode.QUEUE), "/queue/pull"),
+        (lambda: QueueSpec(lease_s=2), "/queue/lease_s"),
         (lambda: spec("\t"), "/name"),
         (lambda: spec("x" * 256), "/name"),
         (lambda: spec("a\rb"), "/name"),
@@ -153,3 +160,8 @@ def test_what_its_owner_says_wins_over_what_the_engine_says() -> None:
     mine = Probe(path="/mine")
     known = Probes(startup=mine, readiness=mine, liveness=engine)
     assert (told.slots, told.as_revision().probes_of("default")) == (7, known)
+
+
+@pytest.mark.parametrize(("lease_s", "ping_s"), [(3, 1), (5.9, 1), (9, 3), (30, 10), (3_600, 10)])
+def test_workers_that_ask_for_tasks_ping_three_times_in_a_lease_in_whole_seconds(lease_s: float, ping_s: int) -> None:
+    assert QueueSpec(lease_s=lease_s).ping_s == ping_s

@@ -228,3 +228,17 @@ def test_what_is_deleted_is_forgotten_and_stays_so() -> None:
     meter.meter.forget(E)
     meter.meter.update(Report(1, 1.0, (entry(in_flight=1),)), now=1.0, windows={})
     assert (meter.signals(1.0), meter.meter.latest(E), meter.meter.loads(E)) == (None, None, {})
+
+
+def test_tasks_that_no_gateway_carries_keep_busy() -> None:
+    meter = Meter()
+    meter.meter.asked_for(E, 3, now=0.0)
+    assert meter.signals(0.0) is None, "nothing is known without a gateway"
+    meter.report(0.0, entry(in_flight=0))
+    meter.meter.asked_for(E, 3, now=10.0)
+    meter.report(29.9, entry(in_flight=0))
+    meter.meter.asked_for(E, 0, now=30.0)
+    meter.report(31.0, entry(in_flight=0))
+    signals = meter.signals(31.0)
+    assert signals is not None
+    assert (signals.in_flight, signals.busy_at) == (0, 30.0)

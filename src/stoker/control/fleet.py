@@ -145,6 +145,14 @@ class Fleet:
             return endpoint.as_revision()
         return self._revisions.get(worker.endpoint, {}).get(worker.revision)
 
+    def ping_s(self, worker: Worker) -> int | None:
+        """How often this worker says that it is there, if it is one that asks for tasks."""
+        revision = self.revision_of(worker)
+        if revision is None and (endpoint := self._endpoints.get(worker.endpoint)) is not None:
+            revision = endpoint.as_revision()
+        launch = None if revision is None else revision.launch_of(worker.pool)
+        return None if launch is None else launch.ping_s
+
     def revisions(self, endpoint: EndpointId) -> tuple[Revision, ...]:
         """The earlier revisions of which workers may be left, oldest first."""
         return tuple(revision for _, revision in sorted(self._revisions.get(endpoint, {}).items()))

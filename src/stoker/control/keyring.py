@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ class Keyring:
         self._lock = threading.Lock()
         # Keys that were dropped still open what was read before: until the end of this process.
         self._ciphers = {id_of(key): AESGCM(key) for key in keys}
+        self._proofs = list(keys)
 
     @property
     def current(self) -> str:
@@ -80,6 +82,15 @@ class Keyring:
         except (InvalidTag, ValueError) as exc:
             raise Unavailable(f"what is stored as the secret of {place} is not what was encrypted") from exc
 
+    def token(self, place: str) -> str:
+        """A credential for `place`, the same whenever it is asked for under the same master key."""
+        return _token(self._keys[0], place)
+
+    def proves(self, token: str, place: str) -> bool:
+        """Is it one for `place`, under any master key that was here since this process began?"""
+        given = token.encode("utf-8", "replace")
+        return any(hmac.compare_digest(_token(key, place).encode(), given) for key in self._proofs)
+
     def renew(self) -> str:
         """Make a new key the current one, kept before it is used; the id of the one before. Touches the disk."""
         if self._save is None:
@@ -90,6 +101,7 @@ class Keyring:
         self._save([key, *self._keys])
         with self._lock:
             self._ciphers[id_of(key)] = AESGCM(key)
+            self._proofs.append(key)
             self._keys.insert(0, key)
         return before
 
@@ -99,6 +111,11 @@ class Keyring:
             self._save(self._keys[:1])
             with self._lock:
                 del self._keys[1:]
+
+
+def _token(key: bytes, place: str) -> str:
+    digest = hmac.new(key, b"stoker token\0" + place.encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def id_of(key: bytes) -> str:

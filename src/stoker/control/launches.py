@@ -63,7 +63,10 @@ def _resolve(spec: EndpointSpec, pool: PoolSpec, slug: str, shelf: Shelf, ground
     else:
         launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), shelf, ground, slots=spec.slots)
     notes = (*notes, *launch.notes)
-    return replace(launch, ports=spec.launch.ports, port=spec.launch.port, volumes=spec.volumes, notes=notes)
+    ping_s = spec.queue.ping_s if spec.queue.pull else None
+    return replace(
+        launch, ports=spec.launch.ports, port=spec.launch.port, volumes=spec.volumes, notes=notes, ping_s=ping_s
+    )
 
 
 def _served(

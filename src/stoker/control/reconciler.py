@@ -254,7 +254,7 @@ class Reconciler:
             unready={worker: self._unready[worker] for worker in ids if worker in self._unready},
             refused={worker: self._refused[worker] for worker in ids if worker in self._refused},
             drained=self._gateway.drained(endpoint.id, workers),
-            loads=self._gateway.traffic.loads(endpoint.id),
+            loads={**self._gateway.traffic.loads(endpoint.id), **self._gateway.taken(endpoint.id)},
             signals=self._gateway.signals(endpoint, now=now),
             decision=decision,
             recorded=not self._gateway.scaling.news(endpoint, decision),
@@ -360,7 +360,8 @@ class Reconciler:
         """Probe a worker that should be probed."""
         starting = worker.state is WorkerState.STARTING and worker.acknowledged_at is not None
         probed = starting or worker.state is WorkerState.READY
-        if not probed or worker.address is None:
+        # Those that ask for tasks are heard of; there is nobody to ask.
+        if not probed or worker.address is None or self._fleet.ping_s(worker) is not None:
             self._prober.forget(worker.id)
             return
         provider = self._providers.get(worker.provider).provider

@@ -122,7 +122,7 @@ class Scaling:
         signals = self._traffic.signals(endpoint.id, now=now, windows=windows)
         if signals is None:
             return None
-        tasks = self._sources.tasks(endpoint.id, now)
+        tasks = self.tasks(endpoint.id, now)
         if tasks.queued or tasks.running or tasks.arrivals_per_s:
             oldest_s = tasks.oldest_age_s
             signals = replace(
@@ -150,6 +150,10 @@ class Scaling:
         if everything or any(isinstance(trigger, _OF_WORKERS) for trigger in policy.triggers):
             signals = replace(signals, workers=self._workers(endpoint, now))
         return signals
+
+    def tasks(self, endpoint: EndpointId, now: float) -> QueueDemand:
+        """What its queue wants."""
+        return self._sources.tasks(endpoint, now)
 
     def _workers(self, endpoint: Endpoint, now: float) -> tuple[WorkerSignals, ...]:
         ready = [w for w in self._fleet.live(endpoint.id) if w.state is WorkerState.READY]

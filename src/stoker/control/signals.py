@@ -5,7 +5,7 @@ A wake or a report that changes what should run leads to a pass at once; nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -50,14 +50,17 @@ class Gateway:
         shown: Callable[[tuple[str, ...]], None],
         hold: Callable[[Endpoint], Hold | None],
         sources: Sources,
+        taken: Callable[[EndpointId], Mapping[WorkerId, int]] = lambda _: {},
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
         `told(report, incarnation)` what which gateway reports, `shown(tickets)` with which reservations requests came.
         `hold(endpoint)` is why no worker of it can start now.
-        `sources`: what decisions look at besides its reports.
+        `sources`: what decisions look at besides its reports; `taken(endpoint)`: how many tasks its workers have taken
+        themselves, which no gateway knows of.
         """
         self.scaling = Scaling(fleet, traffic, sources)
+        self.taken = taken
         self._hold = hold
         self.traffic = traffic
         self.metrics = metrics or Metrics()
@@ -145,20 +148,27 @@ class Gateway:
 
     def loads(self, endpoint: EndpointId) -> dict[WorkerId, int]:
         """Requests in flight by worker, as last reported."""
-        return dict(self.traffic.loads(endpoint)) if self._link.connected else {}
+        return {**(self.traffic.loads(endpoint) if self._link.connected else {}), **self.taken(endpoint)}
 
     def drained(self, endpoint: EndpointId, workers: Sequence[Worker]) -> frozenset[WorkerId]:
         """The draining workers that the gateway has confirmed to have no request and to get none.
 
         It must have taken over the table that says so, and reported under that table; its silence is no confirmation.
+        Of those that ask for tasks it knows nothing: they are drained when they have none.
         """
+        taken = self.taken(endpoint)
+        idle = frozenset(
+            w.id
+            for w in workers
+            if w.state is WorkerState.DRAINING and self._fleet.ping_s(w) is not None and not taken.get(w.id)
+        )
         seq = self._publisher.seq(endpoint)
         if self._link.acked < seq or self.traffic.reported_at_seq(endpoint) < seq:
-            return frozenset()
+            return idle
         loads = self.traffic.loads(endpoint)
         entry = self._link.endpoint(endpoint)
         draining_there = frozenset() if entry is None else frozenset(w.id for w in entry.workers if w.draining)
-        return frozenset(
+        return idle | frozenset(
             w.id
             for w in workers
             if w.state is WorkerState.DRAINING
@@ -183,15 +193,24 @@ class Gateway:
 
     def publish(self, endpoint: Endpoint) -> int:
         """Put the endpoint into the gateway's table, as it stands. The number to wait for."""
-        workers = self._fleet.workers(endpoint.id)
+        # Nothing is sent to those that ask for tasks.
+        workers = [w for w in self._fleet.workers(endpoint.id) if self._fleet.ping_s(w) is None]
         attached = frozenset(self._attached(endpoint.id))
         hold = self._hold(endpoint)
         return self._publisher.publish(endpoint, workers, attached=attached, now=self._clock(), hold=hold)
 
     def demand_changed(self, endpoint_id: EndpointId) -> None:
         """Tasks of it have come, begun or ended."""
-        endpoint = self._fleet.endpoint(endpoint_id)
-        if endpoint is not None and self._wants_change(endpoint, self._clock()):
+        endpoint, now = self._fleet.endpoint(endpoint_id), self._clock()
+        if endpoint is None:
+            return
+        if endpoint.spec.queue.pull:
+            # No report will ever have them.
+            queue = self.scaling.tasks(endpoint_id, now)
+            self.traffic.asked_for(endpoint_id, queue.ready + queue.running, now=now)
+        # Nor will any say that one of its workers has finished what it had.
+        draining = any(w.state is WorkerState.DRAINING and self._fleet.ping_s(w) for w in self._fleet.live(endpoint_id))
+        if draining or self._wants_change(endpoint, now):
             self._reconciler.wake(endpoint_id)
 
     def publish_again(self, endpoint_id: EndpointId) -> None:

@@ -17,7 +17,7 @@ from stoker.domain.access import Sealed
 from stoker.domain.endpoint import ProjectId
 from stoker.domain.errors import NotFound, Unavailable
 from stoker.domain.secrets import RegistryLogin
-from stoker.domain.worker import WorkerSpec
+from stoker.domain.worker import WorkerId, WorkerSpec
 from stoker.store import secrets as rows
 from stoker.store import tasks as task_rows
 from stoker.store.base import Store
@@ -75,6 +75,16 @@ class Vault:
         values = {variable: await self.secret(spec.project, name) for variable, name in spec.secrets.items()}
         login = None if spec.credential is None else await self.registry(spec.project, spec.credential)
         return replace(spec, env={**spec.env, **values}, login=login)
+
+    # Workers
+
+    def worker_token(self, worker: WorkerId) -> str:
+        """What this worker shows when it asks for tasks: derived from the master key, and recorded nowhere."""
+        return self._keyring.token(f"worker {worker}")
+
+    def is_of_worker(self, token: str, worker: WorkerId) -> bool:
+        """Is that the token of this worker?"""
+        return self._keyring.proves(token, f"worker {worker}")
 
     # Encryption
 

@@ -176,7 +176,9 @@ class Views:
 
     def _worker(self, worker: Worker, endpoint: Endpoint) -> WorkerView:
         worker = self._fleet.worker(worker.id) or worker
-        loads = self._gateway.traffic.loads(endpoint.id) if self._link.connected else {}
+        loads = self._gateway.loads(endpoint.id)
+        # Of one that asks for tasks it is known when it has none.
+        idle = None if self._fleet.ping_s(worker) is None else 0
         measured = self._measuring.of(worker.id)
         routable = worker.state in (WorkerState.READY, WorkerState.DRAINING)
         offer = None
@@ -186,7 +188,7 @@ class Views:
             worker=worker,
             slug=endpoint.slug,
             name=endpoint.spec.name,
-            in_flight=loads.get(worker.id) if routable else None,
+            in_flight=loads.get(worker.id, idle) if routable else None,
             engine=measured.engine,
             resources=measured.resources,
             now=self._clock(),

@@ -37,6 +37,7 @@ def worker_spec(
         gpus=tuple(gpu.id for gpu in devices if not gpu.virtual),
         virtual_gpus=tuple(gpu.index for gpu in devices if gpu.virtual),
         ports=ports,
+        ping_s=launch.ping_s,
     )
 
 

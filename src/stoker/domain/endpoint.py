@@ -150,7 +150,8 @@ class Launch:
     the names that the worker answers to. `weights` is the key of those that must be on the host first, at `{weights}`
     in `command`; `volumes` are at `{volume:NAME}`. `slots` is how many requests one worker takes at once. `sleep` is
     how its engine keeps a worker cold. `notes` says what was asked for and not applied. `lists_models`: its workers
-    tell at /v1/models what they serve, and are ready only when the first model is there.
+    tell at /v1/models what they serve, and are ready only when the first model is there. `ping_s`: its workers are sent
+    nothing; they ask for tasks, and say so often that they are there.
     """
 
     engine: str | None
@@ -169,6 +170,7 @@ class Launch:
     lists_models: bool = False
     ports: tuple[int, ...] = ()
     cards: str | None = None
+    ping_s: int | None = None
 
     @property
     def ports_wanted(self) -> int:
@@ -308,11 +310,21 @@ class EndpointSpec:
             raise Invalid.at("/pools", f"all pools together may have at most {WORKERS_MAX} workers")
         self._check_measured()
         check_mounts(self.volumes)
+        if self.queue.pull:
+            self._check_pull()
         if self.slots is not None:
             within("/slots", self.slots, 1, 100_000)
         for name, texts in (("labels", self.labels), ("annotations", self.annotations)):
             if len(texts) > LABELS_MAX or any(len(k) > 255 or len(v) > 4096 for k, v in texts.items()):
                 raise Invalid.at(f"/{name}", f"at most {LABELS_MAX} {name}, keys to 255 and values to 4096 characters")
+
+    def _check_pull(self) -> None:
+        if self.mode is not Mode.QUEUE:
+            raise Invalid.at("/queue/pull", "workers that ask for tasks take no requests: set mode to queue")
+        if self.launch.model is not None:
+            raise Invalid.at("/queue/pull", "an engine waits for requests: workers that ask for tasks are a command")
+        if self.probes != Probes():
+            raise Invalid.at("/probes", "workers that ask for tasks are known by their pings, not by probes")
 
     @property
     def secrets(self) -> frozenset[str]:

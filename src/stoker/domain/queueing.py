@@ -57,6 +57,9 @@ class QueueSpec:
     """What holds for tasks that do not say otherwise. `path` is where they are posted to. At most `backlog_max` wait.
     One that has not started within `ttl_s` expires; one attempt takes at most `execution_timeout_s`; a record with its
     result stays for `retention_s` after its end.
+
+    `pull`: workers ask for tasks themselves and are sent none. One that is not heard of for `lease_s` has lost those
+    that it had.
     """
 
     path: str = "/"
@@ -65,6 +68,8 @@ class QueueSpec:
     execution_timeout_s: float = 600.0
     retention_s: float = 86_400.0
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    pull: bool = False
+    lease_s: float = 30.0
 
     def __post_init__(self) -> None:
         if not self.path.startswith("/") or len(self.path) > 1_024 or not self.path.isascii() or " " in self.path:
@@ -74,6 +79,12 @@ class QueueSpec:
             within("/queue/ttl_s", self.ttl_s, 1, 2_592_000)
         within("/queue/execution_timeout_s", self.execution_timeout_s, 0.1, 604_800)
         within("/queue/retention_s", self.retention_s, 1, 31_536_000)
+        within("/queue/lease_s", self.lease_s, 3, 3_600)
+
+    @property
+    def ping_s(self) -> int:
+        """How often a worker that asks for tasks says that it is there: three times in `lease_s`, in whole seconds."""
+        return max(1, min(10, int(self.lease_s / 3)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

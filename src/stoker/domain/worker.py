@@ -101,7 +101,8 @@ class Worker:
 class WorkerSpec:
     """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host,
     `virtual_gpus` numbers of cards that are only pretended. `ports` has the worker's own port for each port declared.
-    `mounts` are volumes, for providers whose workers do not see the host's folders.
+    `mounts` are volumes, for providers whose workers do not see the host's folders. `ping_s`: it asks for tasks, and is
+    told right before the start where, and by which credential.
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
@@ -122,6 +123,7 @@ class WorkerSpec:
     virtual_gpus: tuple[int, ...] = ()
     ports: Mapping[int, int] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    ping_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

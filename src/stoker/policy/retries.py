@@ -79,17 +79,17 @@ def after_attempt(
     return Verdict(state=TaskState.QUEUED, reason=why, not_before=now + pause_s)
 
 
-def after_loss(*, attempts: int, deliveries: int, cancelling: bool, now: float) -> Verdict:
-    """What becomes of a task whose attempt was lost with a gateway: that is no fault of its own, and counts as no
-    attempt, but not without end.
+def after_loss(
+    *, attempts: int, deliveries: int, cancelling: bool, now: float, how: str = "with the gateway that had it"
+) -> Verdict:
+    """What becomes of a task whose attempt was lost: that is no fault of its own, and counts as no attempt, but not
+    without end. `how` goes on with "lost".
     """
     if cancelling:
         return Verdict(state=TaskState.CANCELLED, reason="cancelled")
     if deliveries - attempts >= LOSSES_MAX:
-        return Verdict(
-            state=TaskState.FAILED, reason=f"lost {deliveries - attempts} times with the gateway that had it"
-        )
-    return Verdict(state=TaskState.QUEUED, reason="lost with the gateway that had it", not_before=now)
+        return Verdict(state=TaskState.FAILED, reason=f"lost {deliveries - attempts} times, the last time {how}")
+    return Verdict(state=TaskState.QUEUED, reason=f"lost {how}", not_before=now)
 
 
 def webhook_wait_s(tries: int, chance: float, retry_after_s: float | None = None) -> float:

@@ -7,7 +7,6 @@ Losing control or a gateway costs a task none of its attempts. Nothing here know
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -18,17 +17,19 @@ from stoker.control.fleet import Fleet
 from stoker.control.loop import Loop
 from stoker.domain.endpoint import EndpointId, Phase
 from stoker.domain.errors import Unavailable
-from stoker.domain.task import Outcome, Task, TaskState
-from stoker.policy.retries import Verdict, after_attempt, after_loss
+from stoker.domain.task import Task, TaskState
+from stoker.policy.retries import Verdict
 from stoker.queue.attempts import Attempts, GatewayGone, Seen, Sight
 from stoker.queue.backlog import Backlog
+from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
-from stoker.queue.recorder import Recorder
+from stoker.queue.polls import is_pulled
+from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
 from stoker.store import tasks as rows
 from stoker.store.base import Store
 from stoker.store.hot import base as hot
-from stoker.store.hot.base import EndRow, Lease
+from stoker.store.hot.base import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,6 @@ WAIT_S: Final = 30.0
 RETRY_PAUSE_S: Final = 0.2
 # A gateway that is there and does not answer for so long beyond the task's own time has lost it.
 SILENCE_S: Final = 600.0
-_TIMEOUTS: Final = frozenset({"total_timeout", "first_byte_timeout", "idle_timeout"})
 
 
 @dataclass(slots=True, eq=False)
@@ -64,12 +64,13 @@ class Dispatcher:
         attempts: Attempts,
         spool: Spool,
         ends: Ends,
+        conclusions: Conclusions,
+        pulls: Pulls,
         *,
         gateways: Callable[[], tuple[str, ...]],
         slots: Callable[[EndpointId], int],
         changed: Callable[[EndpointId], None],
         clock: Callable[[], float],
-        chance: Callable[[], float] = random.random,
     ) -> None:
         """`gateways()` names the sockets of the gateways, the one that takes new attempts first; `slots(endpoint)` is
         how many requests its workers take at once; `changed(endpoint)` is called when its demand is another one.
@@ -84,8 +85,8 @@ class Dispatcher:
         self._slots = slots
         self._changed = changed
         self._clock = clock
-        self._chance = chance
-        self._recorder = Recorder(store)
+        self._conclusions = conclusions
+        self._pulls = pulls
         self._running: dict[int, _Running] = {}
         # What is known of free slots: `None` is not known, as after a second without a word.
         self._free: dict[EndpointId, int] = {}
@@ -111,7 +112,10 @@ class Dispatcher:
         for task in await self._store.read(rows.cancelled_meanwhile):
             await self._ends.end(task, TaskState.CANCELLED, "cancelled")
         for task in await self._store.read(rows.running):
-            self._adopt(task)
+            if is_pulled(task):
+                self._pulls.adopt(task)
+            else:
+                self._adopt(task)
 
     async def close(self) -> None:
         """Stop; what gateways have goes on."""
@@ -131,12 +135,13 @@ class Dispatcher:
         """There is more to hand out."""
         self._changed(endpoint)
         self.loop.wake()
+        self._pulls.added(endpoint)
 
     def cancel(self, number: int) -> bool:
         """Abort the attempt of a task that the records say is to be cancelled. False when none is under way here."""
         running = self._running.get(number)
         if running is None:
-            return False
+            return self._pulls.cancel(number)
         running.cancelling = True
         self._spawn(self._abort(running.task))
         return True
@@ -172,7 +177,7 @@ class Dispatcher:
     async def _lease(self, endpoint: EndpointId) -> None:
         now, holders = self._clock(), self._gateways()
         known = self._fleet.endpoint(endpoint)
-        if known is None or known.phase is not Phase.ACTIVE or not holders:
+        if known is None or known.phase is not Phase.ACTIVE or known.spec.queue.pull or not holders:
             return
         free = self._free.get(endpoint)
         if free is None:
@@ -205,13 +210,18 @@ class Dispatcher:
         """Hold on to what runs; take up again what nobody here holds any more."""
         now = self._clock()
         leases = [(number, running.task.lease or "") for number, running in self._running.items()]
+        leases += self._pulls.leases()
         if leases:
             await self._store.write(lambda tx: hot.renew_leases(tx, leases, now + LEASE_S))
         endpoints = [endpoint.id for endpoint in self._fleet.endpoints()]
         for task in await self._store.read(lambda tx: rows.running(tx, endpoints)):
-            if task.number not in self._running and (task.lease_until or 0.0) < now:
-                log.warning("task_taken_up_again", task=task.number)
-                self._adopt(task)
+            if task.number in self._running or (task.lease_until or 0.0) >= now:
+                continue
+            if is_pulled(task):
+                self._pulls.adopt(task)
+                continue
+            log.warning("task_taken_up_again", task=task.number)
+            self._adopt(task)
 
     # One attempt
 
@@ -225,7 +235,9 @@ class Dispatcher:
                 await self._give_back(running, begun=sight.kept)
                 queued_again = Verdict(state=TaskState.QUEUED)
             else:
-                queued_again = await self._record(running, sight)
+                queued_again = await self._conclusions.record(
+                    running.task, sight, began_at=running.began_at, cancelling=running.cancelling
+                )
             if sight.kept and sight.seen is not Seen.UNKNOWN:
                 await self._acknowledge(task)
         except Exception as exc:
@@ -292,82 +304,3 @@ class Dispatcher:
             if sight.seen is not Seen.RUNNING:
                 return sight
         return Sight(seen=Seen.UNKNOWN)
-
-    # Recording
-
-    async def _record(self, running: _Running, sight: Sight) -> Verdict | None:
-        """The verdict, when it is that the task is queued again."""
-        task, now = running.task, self._clock()
-        outcome = _outcome_of(sight)
-        attempts = task.attempts + (outcome is not None)
-        if outcome is None:
-            verdict = after_loss(
-                attempts=task.attempts, deliveries=task.deliveries, cancelling=running.cancelling, now=now
-            )
-        else:
-            verdict = after_attempt(
-                task.retries,
-                outcome,
-                status=sight.status,
-                reason=sight.reason,
-                attempts=attempts,
-                cancelling=running.cancelling,
-                now=now,
-                chance=self._chance(),
-                retry_after_s=sight.retry_after_s,
-            )
-        ended = replace(
-            task,
-            state=verdict.state,
-            attempts=attempts,
-            status=sight.status,
-            reason=verdict.reason[:1_000],
-            not_before=verdict.not_before or task.not_before,
-            ended_at=now if verdict.state.final else None,
-            result=sight.body if verdict.state.final else None,
-            result_type=sight.content_type if verdict.state.final else None,
-        )
-        recorded = await self._recorder.record(
-            _row_of(ended, outcome, began_at=running.began_at, now=now),
-            self._ends.delivery(ended) if verdict.state.final else None,
-        )
-        if sight.body is not None and sight.body.file is not None and not (recorded and verdict.state.final):
-            await self._spool.remove([sight.body.file])
-        if recorded and verdict.state.final:
-            self._ends.announce(ended)
-        return verdict if recorded and verdict.state is TaskState.QUEUED else None
-
-
-def _outcome_of(sight: Sight) -> Outcome | None:
-    """`None` for what was no attempt: it was lost with its gateway."""
-    if sight.seen is Seen.ANSWERED:
-        return Outcome.ANSWERED
-    if sight.seen is not Seen.FAILED or sight.reason == "gateway_stopped":
-        return None
-    if sight.reason == "aborted":
-        return Outcome.ABORTED
-    return Outcome.TIMED_OUT if sight.reason in _TIMEOUTS else Outcome.BROKEN
-
-
-def _row_of(ended: Task, outcome: Outcome | None, *, began_at: float, now: float) -> EndRow:
-    assert ended.lease is not None
-    result = ended.result
-    return EndRow(
-        number=ended.number,
-        lease=ended.lease,
-        state=ended.state.value,
-        not_before=ended.not_before,
-        ended_at=ended.ended_at,
-        forget_at=None if ended.ended_at is None else ended.ended_at + ended.retention_s,
-        attempts=ended.attempts,
-        status=ended.status,
-        worker=ended.worker,
-        reason=ended.reason,
-        result_type=ended.result_type,
-        result_size=None if result is None else result.size,
-        result_file=None if result is None else result.file,
-        result=None if result is None else result.inline,
-        outcome=None if outcome is None else outcome.value,
-        began_at=began_at,
-        at=now,
-    )

@@ -16,6 +16,7 @@ from stoker.domain.addresses import UrlRefused, UrlRules
 from stoker.domain.authorisation import Action, admit
 from stoker.domain.endpoint import Endpoint, Phase
 from stoker.domain.errors import Conflict, Invalid, Problem
+from stoker.domain.pulling import is_input
 from stoker.domain.queueing import Mode
 from stoker.domain.task import (
     INPUT_BYTES_MAX,
@@ -61,6 +62,8 @@ class Drafts:
         for index, draft in enumerate(drafts):
             if len(draft.input) > INPUT_BYTES_MAX:
                 raise Invalid.at(at(drafts, index, "input"), f"an input has at most {INPUT_BYTES_MAX} bytes")
+            if endpoint.spec.queue.pull and not is_input(draft.input):
+                raise Invalid.at(at(drafts, index, "input"), "workers that ask for tasks take JSON, and this is none")
             if draft.port is not None and draft.port not in declared:
                 known = f"declared are {', '.join(map(str, declared))}" if declared else "none is declared"
                 raise Invalid.at(at(drafts, index, "port"), f"not a port of the endpoint's workers: {known}")

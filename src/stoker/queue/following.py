@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
 from stoker.domain.errors import Saturated, Unavailable
 from stoker.domain.task import Task, TaskState
-from stoker.queue.attempts import Attempts, GatewayGone
+from stoker.queue.attempts import GatewayGone, Output
 from stoker.queue.ends import Ends
 from stoker.queue.output import Cutter, Piece
 from stoker.queue.spool import Spool
@@ -26,6 +27,9 @@ FOLLOWERS_MAX: Final = 500
 LOOK_S: Final = 1.0
 BEAT_S: Final = 10.0
 _PLACE: Final = re.compile(r"(\d{1,9})-(\d{1,18}|end)\Z")
+
+
+OutputOf = Callable[[str, str, int], AbstractAsyncContextManager[Output | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,12 @@ class Following:
     """`follow` is what this is for."""
 
     def __init__(
-        self, attempts: Attempts, spool: Spool, ends: Ends, whole: Callable[[Task], Awaitable[Task | None]]
+        self, output: OutputOf, spool: Spool, ends: Ends, whole: Callable[[Task], Awaitable[Task | None]]
     ) -> None:
-        """`whole(task)` is the task with its bodies."""
-        self._attempts = attempts
+        """`output(holder, lease, offset)` is an answer while it arrives, as in `Attempts`; `whole(task)` is the task
+        with its bodies.
+        """
+        self._output = output
         self._spool = spool
         self._ends = ends
         self._whole = whole
@@ -108,7 +114,7 @@ class Following:
         assert task.holder is not None
         assert task.lease is not None
         try:
-            async with self._attempts.output(task.holder, task.lease, offset) as output:
+            async with self._output(task.holder, task.lease, offset) as output:
                 if output is None:
                     return
                 cutter = Cutter(output.content_type, offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from stoker.control.fleet import Fleet
@@ -11,15 +12,20 @@ from stoker.control.vault import Vault
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.task import Delivery, QueueDemand, Task
+from stoker.domain.worker import WorkerId
 from stoker.net import GuardedSession
-from stoker.queue.attempts import Attempts
+from stoker.queue.attempts import Attempts, Output
 from stoker.queue.backlog import Backlog
+from stoker.queue.conclusions import Conclusions
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
 from stoker.queue.ends import Ends
 from stoker.queue.following import Following
 from stoker.queue.forms import STANDARD, WebhookForm
+from stoker.queue.polls import is_puller
+from stoker.queue.pulls import Pulls
 from stoker.queue.spool import Spool
+from stoker.queue.streams import Streams
 from stoker.queue.tasks import Tasks
 from stoker.queue.tidying import Tidying
 from stoker.queue.webhooks import Outbox
@@ -34,19 +40,23 @@ class Queue:
         fleet: Fleet,
         vault: Vault,
         folder: Path,
+        streams: Path,
         *,
         attempts: Callable[[Spool], Attempts],
         gateways: Callable[[], tuple[str, ...]],
         slots: Callable[[EndpointId], int],
         changed: Callable[[EndpointId], None],
+        ready: Callable[[WorkerId], None],
+        unhealthy: Callable[[WorkerId, str], None],
+        output_bytes_max: int,
         rules: UrlRules,
         url: str,
         clock: Callable[[], float],
         new_id: Callable[[], str],
         forms: Mapping[str, WebhookForm],
     ) -> None:
-        """`folder` is for bodies that are too large for the database; `forms` are those of webhooks beside Stoker's
-        own, by name; the rest is as in `Dispatcher`.
+        """`folder` is for bodies that are too large for the database, `streams` for what is being put out; `forms` are
+        those of webhooks beside Stoker's own, by name; the rest is as in `Dispatcher` and `Pulls`.
         """
         store, spool = fleet.store, Spool(folder)
         self.backlog = Backlog()
@@ -63,6 +73,22 @@ class Queue:
         known = {"": STANDARD, **forms}
         ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link, forms=known)
         asked = attempts(spool)
+        conclusions = Conclusions(store, spool, ends, clock=clock)
+        self.pulls = Pulls(
+            store,
+            fleet,
+            self.backlog,
+            spool,
+            ends,
+            conclusions,
+            Streams(streams),
+            ready=ready,
+            unhealthy=unhealthy,
+            is_token=vault.is_of_worker,
+            changed=changed,
+            output_bytes_max=output_bytes_max,
+            clock=clock,
+        )
         self.dispatcher = Dispatcher(
             store,
             fleet,
@@ -70,12 +96,18 @@ class Queue:
             asked,
             spool,
             ends,
+            conclusions,
+            self.pulls,
             gateways=gateways,
             slots=slots,
             changed=changed,
             clock=clock,
         )
-        following = Following(asked, spool, ends, lambda task: store.read(lambda tx: rows.whole(tx, task.number)))
+
+        def output(holder: str, lease: str, offset: int) -> AbstractAsyncContextManager[Output | None]:
+            return self.pulls.output(lease, offset) if is_puller(holder) else asked.output(holder, lease, offset)
+
+        following = Following(output, spool, ends, lambda task: store.read(lambda tx: rows.whole(tx, task.number)))
         drafts = Drafts(rules, known, lambda id, key: vault.seal("webhook", id, key), clock, new_id)
         self.tasks = Tasks(
             store, fleet, self.backlog, self.dispatcher, spool, ends, vault, drafts, following, clock=clock
@@ -87,10 +119,11 @@ class Queue:
     async def start(self) -> None:
         """Read what waits, and go on with what runs."""
         await self.dispatcher.start()
+        await self.pulls.start()
 
     def loops(self) -> tuple[Loop, ...]:
         """What is to be done again and again."""
-        return (*self.dispatcher.loops(), *self._tidying.loops(), self._outbox.loop)
+        return (*self.dispatcher.loops(), *self.pulls.loops(), *self._tidying.loops(), self._outbox.loop)
 
     def demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What scaling is told of the endpoint's queue."""
@@ -98,6 +131,7 @@ class Queue:
 
     async def close(self) -> None:
         """Stop; attempts go on at their gateways."""
+        self.pulls.close()
         await self._outbox.close()
         await self.dispatcher.close()
         await self._session.close()

@@ -38,7 +38,7 @@ class _Count:
 
 @dataclass(slots=True)
 class _Traffic:
-    """`valid`: said by the gateway that is there now."""
+    """`valid`: said by the gateway that is there now. `beside` is demand that no gateway carries."""
 
     report: EndpointReport
     seq: int
@@ -51,6 +51,7 @@ class _Traffic:
     service_s: tuple[float, float] | None = None
     prompt_tokens: tuple[float, float] | None = None
     completion_tokens: tuple[float, float] | None = None
+    beside: int = 0
 
     @property
     def demand(self) -> int:
@@ -137,6 +138,15 @@ class TrafficMeter:
         if waiting > known.report.waiting:
             values = {f: getattr(known.report, f) for f in known.report.__struct_fields__}
             known.report = EndpointReport(**(values | {"waiting": waiting}))
+
+    def asked_for(self, endpoint: EndpointId, demand: int, *, now: float) -> None:
+        """So many tasks wait or run from now on that no gateway carries: what is busy with them is busy."""
+        known = self._traffic.get(endpoint)
+        if known is None:
+            return
+        if known.beside or demand:
+            known.busy_at = now
+        known.beside = demand
 
     def signals(self, endpoint: EndpointId, *, now: float, windows: Collection[float] = (WINDOW_S,)) -> Signals | None:
         """What is known of the endpoint's demand, averages over these windows among it; `None` when the gateway is

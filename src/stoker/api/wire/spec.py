@@ -234,6 +234,10 @@ class QueueIn(In):
     execution_timeout_s: Number = Field(default=600.0, description="longest time of one attempt")
     retention_s: Number = Field(default=86_400.0, description="how long a record stays after its end")
     retries: RetriesIn = RetriesIn()
+    pull: Switch = Field(default=False, description="workers ask for tasks themselves, and are sent none")
+    lease_s: Number = Field(
+        default=30.0, description="one that pulls and is not heard of for so long has lost its tasks"
+    )
 
     def to_domain(self) -> QueueSpec:
         fields = self.model_dump(exclude={"retries"})

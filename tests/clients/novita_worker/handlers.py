@@ -1,0 +1,58 @@
+"""Handlers for Novita's package, unmodified: the first argument says which. Started by Stoker as workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import novita_gpus
+
+Job = dict[str, Any]
+
+
+def began(job: Job) -> None:
+    """Write down that this job has begun."""
+    data = Path(os.environ["STOKER_WORKER_FOLDER"]).parent.parent
+    with open(data / f"{sys.argv[1]}.began", "a") as file:
+        file.write(f"{job['id']}\n")
+
+
+def plain(job: Job) -> Any:
+    """Whatever the input asks for."""
+    began(job)
+    asked = job["input"]
+    match asked.get("do"):
+        case "tell":
+            return {"error": "I will not"}
+        case "raise":
+            raise ValueError(f"no such voice: {asked['voice']}")
+        case "report":
+            novita_gpus.progress_update(job, "half way")
+            time.sleep(0.5)
+            return "done"
+    time.sleep(asked.get("s", 0))
+    return {"hello": asked.get("name"), "attempt": job["attempt"]}
+
+
+async def waiting(job: Job) -> Any:
+    began(job)
+    await asyncio.sleep(job["input"]["s"])
+    return {"slept": job["input"]["s"]}
+
+
+async def streaming(job: Job) -> AsyncIterator[str]:
+    for word in job["input"]["words"]:
+        yield word
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "plain": {"handler": plain},
+    "waiting": {"handler": waiting, "concurrency_modifier": lambda _: 3},
+    "streaming": {"handler": streaming, "return_aggregate_stream": True},
+}
+novita_gpus.start(CONFIGS[sys.argv[1]])
