@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -33,26 +34,27 @@ def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installa
                 broken.append(repr(exc))
 
     def stream() -> bytes:
-        with installation.request("GET", "/e/e/stream?n=30&pause=0.1") as response:
+        with installation.request("GET", "/e/e/stream?n=50&pause=0.1") as response:
             assert response.status == 200
             data = response.read1()
             streaming.set()
             return data + response.read()
 
     before = installation.role("stoker.gateway.main")
-    with ThreadPoolExecutor(9) as pool:
+    with ThreadPoolExecutor(9) as pool, contextlib.ExitStack() as at_last:
+        at_last.callback(stop.set)
         long = pool.submit(stream)
         assert streaming.wait(10)
         asking = [pool.submit(ask) for _ in range(6)]
         until(lambda: len(answered) > 20, what="some load")
         done = installation.run("upgrade", "--json")
         assert done.returncode == 0, done.stderr
+        assert os.path.exists(f"/proc/{before}"), "the stream is still at the old one"
         after = json.loads(done.stdout)["gateway_pid"]
         assert after != before
         count = len(answered)
         until(lambda: len(answered) > count + 100, what="load at the new one")
-        assert os.path.exists(f"/proc/{before}"), "the stream is still at the old one"
-        assert long.result(30).endswith(b"data: 29\n\n")
+        assert long.result(30).endswith(b"data: 49\n\n")
         until(lambda: not os.path.exists(f"/proc/{before}"), what="the end of the old one", within_s=30)
         count = len(answered)
         until(lambda: len(answered) > count + 50, what="load with all slots again")
