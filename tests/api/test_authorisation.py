@@ -62,7 +62,7 @@ class Objects:
             thing = await api.call("POST", f"/{kind}", {**BODIES["POST", f"/{kind}"], "name": "old"})
             assert thing.status == 201, thing.body
             self.ids[kind] = thing.json["id"]
-        assert (await api.call("POST", "/endpoints/e/tasks", {"id": "t"})).status == 202
+        assert (await api.call("POST", "/endpoints/e/tasks", {"id": "t", "ttl_s": 1})).status == 202
         self.ids["projects"] = (await api.call("GET", "/projects/1")).json["id"]
 
     def path(self, route: str) -> str:
