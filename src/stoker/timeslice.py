@@ -41,14 +41,3 @@ def ask_for_short_slices(slice_s: float = SLICE_S) -> str | None:
         return "it was started with a scheduling policy of its own"
     attr.raw = _ATTR.pack(size, policy, flags, nice, priority, round(slice_s * 1e9), deadline, period)
     return os.strerror(ctypes.get_errno()) if libc.syscall(set_, 0, attr, 0) else None
-
-
-def slice_s() -> float | None:
-    """The slice that was asked for, in seconds, or the kernel's own; `None` where it cannot be known."""
-    calls = _CALLS.get(platform.machine())
-    if sys.platform != "linux" or calls is None:
-        return None
-    attr = ctypes.create_string_buffer(_ATTR.size)
-    if ctypes.CDLL(None, use_errno=True).syscall(calls[1], 0, attr, _ATTR.size, 0):
-        return None
-    return float(_ATTR.unpack(attr.raw)[5]) / 1e9
