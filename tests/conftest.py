@@ -1,4 +1,6 @@
-"""What all tests share: the folder of the tests on the path, for the builders beside them; and a PostgreSQL."""
+"""What all tests share: the folder of the tests on the path, for the builders beside them; a PostgreSQL, and a Docker
+Engine.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import docker_engine
 import postgres
 
 
@@ -24,3 +27,15 @@ def postgres_server() -> Iterator[postgres.Server]:
         if os.environ.get("CI"):
             pytest.fail(f"no PostgreSQL: {exc}")
         pytest.skip(f"no PostgreSQL: {exc}")
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[docker_engine.Engine]:
+    """A real engine, one for each process of tests. Without one: skipped on a laptop, failed in CI."""
+    try:
+        with docker_engine.engine() as engine:
+            yield engine
+    except docker_engine.NoDocker as exc:
+        if os.environ.get("CI"):
+            pytest.fail(f"no Docker: {exc}")
+        pytest.skip(f"no Docker: {exc}")

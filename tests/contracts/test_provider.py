@@ -12,6 +12,8 @@ from typing import Protocol
 
 import pytest
 
+from docker_engine import Engine
+from providers.containers import container_of, containers
 from providers.workers import (
     LASTING,
     PORTS,
@@ -113,10 +115,44 @@ class Processes:
         return owner(self.folder, name), command(self.folder, name)
 
 
+@dataclass
+class Containers:
+    provider: Provider
+    engine: Engine
+    connect: Callable[[], Provider]
+    counters: Path
+
+    def again(self) -> Provider:
+        return self.connect()
+
+    async def last(self, name: str) -> None:
+        await self._start(name, "echo up; exec sleep 600")
+
+    async def end(self, name: str, code: int) -> None:
+        await self._start(name, f"echo up; echo bye; exit {code}")
+
+    async def _start(self, name: str, script: str) -> None:
+        await self.provider.start(shell(name, f"echo >> /counters/{name}; {script}"))
+
+    def runs(self, name: str) -> int:
+        counter = self.counters / name
+        return counter.read_text().count("\n") if counter.exists() else 0
+
+    def identity(self, name: str) -> object:
+        found = self.engine.inspect(container_of(self.engine, name))
+        return found["Id"], found["State"]["StartedAt"], found["State"]["Pid"]
+
+
 Opened = Callable[[], AbstractAsyncContextManager[Subject]]
 
 
-@pytest.fixture(params=["fake", pytest.param("process", marks=pytest.mark.process)])
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("process", marks=pytest.mark.process),
+        pytest.param("docker", marks=pytest.mark.process),
+    ]
+)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     @asynccontextmanager
     async def fake() -> AsyncIterator[Subject]:
@@ -129,7 +165,13 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
         async with processes(tmp_path) as provider:
             yield Processes(provider, tmp_path, lambda: load("process", ProviderOptions(tmp_path, {"ports": PORTS})))
 
-    opens: dict[str, Opened] = {"fake": fake, "process": process}
+    @asynccontextmanager
+    async def docker() -> AsyncIterator[Subject]:
+        engine: Engine = request.getfixturevalue("docker")
+        async with containers(engine, tmp_path) as found:
+            yield Containers(found.provider, engine, found.connect, found.counters)
+
+    opens: dict[str, Opened] = {"fake": fake, "process": process, "docker": docker}
     return opens[request.param]
 
 
@@ -181,6 +223,7 @@ def test_another_instance_finds_and_owns_what_was_started(opened: Opened) -> Non
             assert await texts(again, "b") == ["up", "bye"]
             await again.stop(WorkerId("a"), grace_s=5.0)
             await clear(again)
+            await again.close()
             assert await subject.provider.list() == ()
 
     run(main())
@@ -287,14 +330,14 @@ def test_offers_name_hosts_with_room(opened: Opened) -> None:
     run(main())
 
 
-def test_twenty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) -> None:
+def test_fifty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) -> None:
     async def main() -> None:
         async with opened() as subject:
             provider = subject.provider
             await subject.end("first", 0)
             await ended(provider, "first")
             files = open_files()
-            names = [f"w{number}" for number in range(20)]
+            names = [f"w{number}" for number in range(50)]
             starts = [subject.last(name) if number % 4 else subject.end(name, 1) for number, name in enumerate(names)]
             await asyncio.gather(*starts)
             assert {found.id for found in await provider.list()} == {"first", *names}
@@ -303,11 +346,11 @@ def test_twenty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) 
                 await asyncio.gather(*(provider.stop(WorkerId(name), grace_s=5.0) for name in names))
                 return [found.id for found in await provider.list()] == ["first"]
 
-            await until(gone, what="end of all")
-            assert [subject.runs(name) for name in names] == [1] * 20
+            await until(gone, what="end of all", within_s=60.0)
+            assert [subject.runs(name) for name in names] == [1] * 50
             assert open_files() == files
 
-    run(main())
+    run(main(), within_s=110.0)
 
 
 def test_a_paused_worker_runs_and_goes_on_when_it_is_started_again(opened: Opened) -> None:

@@ -101,7 +101,8 @@ class Worker:
 class WorkerSpec:
     """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host,
     `virtual_gpus` numbers of cards that are only pretended. `ports` has the worker's own port for each port declared.
-    `mounts` are volumes, for providers whose workers do not see the host's folders.
+    `mounts` are volumes, for providers whose workers do not see the host's folders. Where workers have a network of
+    their own, `listen` is the port that this one listens on in it. `vcpu` and `ram_gib` are the most that it may take.
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
@@ -122,6 +123,9 @@ class WorkerSpec:
     virtual_gpus: tuple[int, ...] = ()
     ports: Mapping[int, int] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    listen: int | None = None
+    vcpu: float | None = None
+    ram_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,7 @@ class FakeProvider:
     """
 
     pauses = True
+    own_network = False
 
     def __init__(self, *, clock: Callable[[], float] = time.time, offers: tuple[Offer, ...] = DEFAULT_OFFERS) -> None:
         self._clock = clock

@@ -56,6 +56,7 @@ class ProcessProvider:
 
     pauses = True
     images = False
+    own_network = False
 
     def __init__(
         self,
