@@ -29,7 +29,7 @@ class NoDocker(Exception):
 
 
 class Engine:
-    """A running daemon. `host` is its address; `IMAGE` is a busybox."""
+    """A running daemon. `host` is its address; `IMAGE` is a busybox, made of `archive`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -109,8 +109,8 @@ class Engine:
         for name in _run(self._busybox, "--list").split():
             if name != "busybox":
                 (root / "bin" / name).symlink_to("busybox")
-        archive = shutil.make_archive(str(self._folder / "image"), "tar", root)
-        self.docker("import", archive, IMAGE)
+        self.archive = Path(shutil.make_archive(str(self._folder / "image"), "tar", root))
+        self.docker("import", str(self.archive), IMAGE)
 
     def docker(self, *arguments: str) -> str:
         """What Docker's own command line says."""

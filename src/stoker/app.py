@@ -46,6 +46,7 @@ from stoker.control.provisions import Provisions
 from stoker.control.reconciler import Reconciler
 from stoker.control.reservations import Reservations
 from stoker.control.retention import Retention
+from stoker.control.sayings import Sayings
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
@@ -84,7 +85,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
@@ -168,11 +168,13 @@ class Stoker:
             new_id=new_id,
         )
         self.gateway.freed_listeners.append(self.queue.dispatcher.freed)
+        self.sayings = Sayings(self.fleet, clock=clock)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
             complete=self.vault.complete,
+            said=self.sayings.say,
         )
         managed = {
             name: Managed(name, p, callbacks, clock=clock, prices=settings.prices) for name, p in providers.items()
@@ -270,6 +272,7 @@ class Stoker:
         await self.vault.rotate()
         await self.books.load()
         for managed in self.providers.all():
+            managed.listen()
             await managed.refresh()
             await managed.observer.observe()
         await self.downloads.load()
@@ -293,6 +296,7 @@ class Stoker:
         ]
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
         self._tasks.append(asyncio.create_task(self.reconciler.run()))
+        self._tasks.append(asyncio.create_task(self.sayings.run()))
         self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -455,21 +459,17 @@ async def opened(settings: Settings, store: Store, outside: Outside | None = Non
 
 
 def _providers(settings: Settings) -> dict[str, Provider]:
+    common: dict[str, object] = {
+        "log_mib": settings.worker_log_mib,
+        "workers_kept": settings.workers_kept,
+        "region": settings.region,
+    }
+    local = {**common, "ports": settings.worker_ports, "virtual_gpus": settings.virtual_gpus}
     return {
         name: providers_base.load(
-            name,
-            ProviderOptions(
-                data_dir=settings.data_dir,
-                options={
-                    "ports": settings.worker_ports,
-                    "log_mib": settings.worker_log_mib,
-                    "workers_kept": settings.workers_kept,
-                    "region": settings.region,
-                    "virtual_gpus": settings.virtual_gpus,
-                },
-            ),
+            name, ProviderOptions(settings.data_dir, {**(local if name == "process" else common), **options})
         )
-        for name in PROVIDERS
+        for name, options in settings.providers.items()
     }
 
 

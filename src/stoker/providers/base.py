@@ -134,6 +134,9 @@ def load(name: str, options: ProviderOptions) -> Provider:
     try:
         module = importlib.import_module(f"stoker.providers.{name}")
     except ModuleNotFoundError as exc:
-        raise Unsupported(f"the provider {name!r} is not available here: {exc}") from exc
+        if exc.name == f"stoker.providers.{name}":
+            raise Unsupported(f"there is no provider {name!r}") from exc
+        remedy = f"uv pip install 'stoker[{name}]'"
+        raise Unsupported(f"the provider {name!r} needs {exc.name!r}, which is not installed: {remedy}") from exc
     provider: Provider = module.connect(options)
     return provider

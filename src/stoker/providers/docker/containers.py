@@ -44,7 +44,8 @@ def body(spec: WorkerSpec, options: DockerOptions, installation: str) -> dict[st
     return {
         "Image": image,
         "Hostname": _hostname(spec.name),
-        # The image's own where nothing is said.
+        # One that comes without an image is a whole program; else it is what the image's own entry point is given.
+        "Entrypoint": [""] if spec.image is None else None,
         "Cmd": list(spec.command) or None,
         "User": options.user or "",
         "Env": [f"{name}={value}" for name, value in _environ(spec, listen).items()],
@@ -107,7 +108,7 @@ def _host_config(spec: WorkerSpec, options: DockerOptions, published: Mapping[st
         "ReadonlyRootfs": options.read_only,
     }
     if options.read_only:
-        config["Tmpfs"] = {"/tmp": ""}
+        config["Tmpfs"] = {"/tmp": "mode=1777"}
     if spec.vcpu is not None:
         config["NanoCpus"] = int(spec.vcpu * 1e9)
     if spec.ram_gib is not None:

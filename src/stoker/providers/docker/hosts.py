@@ -58,7 +58,8 @@ def _stated(options: DockerOptions) -> tuple[GpuDevice, ...]:
             raise Invalid(f"the option gpus of the docker provider names no family of cards: {name[:64]!r}")
         for _ in range(count):
             index = len(cards)
-            cards.append(GpuDevice(index, str(index), family_of(name), float(known.vram_gib[-1])))
+            # The least that the family is made with: nobody has looked.
+            cards.append(GpuDevice(index, str(index), known.name, float(min(known.vram_gib))))
     return tuple(cards)
 
 
