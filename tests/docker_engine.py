@@ -104,7 +104,9 @@ class Engine:
     def _import(self) -> None:
         root = self._folder / "root"
         (root / "bin").mkdir(parents=True)
-        (root / "tmp").mkdir(mode=0o777)
+        (root / "tmp").mkdir()
+        # As in every real image; a file system in memory at its place takes the mode over.
+        (root / "tmp").chmod(0o1777)
         shutil.copy(self._busybox, root / "bin" / "busybox")
         for name in _run(self._busybox, "--list").split():
             if name != "busybox":
