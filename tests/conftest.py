@@ -13,8 +13,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import cluster.rbac
+import cluster.running
 import docker_engine
 import postgres
+
+DEPLOYED = Path(__file__).parents[1] / "deploy" / "kubernetes" / "base"
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +31,16 @@ def postgres_server() -> Iterator[postgres.Server]:
         if os.environ.get("CI"):
             pytest.fail(f"no PostgreSQL: {exc}")
         pytest.skip(f"no PostgreSQL: {exc}")
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path) -> Iterator[cluster.running.Cluster]:
+    """A stand-in for a cluster with one node, which lets Stoker do what its manifests do."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with cluster.running.cluster(folder, cluster.rbac.allowed(cluster.rbac.manifests(DEPLOYED))) as running:
+        running.add_node("node-a")
+        yield running
 
 
 @pytest.fixture(scope="session")

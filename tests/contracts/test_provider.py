@@ -12,8 +12,10 @@ from typing import Protocol
 
 import pytest
 
+from cluster.running import Cluster
 from docker_engine import Engine
 from providers.containers import container_of, containers
+from providers.pods import pods
 from providers.workers import (
     LASTING,
     PORTS,
@@ -32,7 +34,7 @@ from providers.workers import (
     texts,
     until,
 )
-from stoker.domain.errors import Unavailable
+from stoker.domain.errors import Unavailable, Unsupported
 from stoker.domain.worker import WorkerId
 from stoker.providers.base import Provider, ProviderOptions, load
 from stoker.providers.fake import FakeProvider
@@ -143,6 +145,33 @@ class Containers:
         return found["Id"], found["State"]["StartedAt"], found["State"]["Pid"]
 
 
+@dataclass
+class Pods:
+    provider: Provider
+    cluster: Cluster
+    connect: Callable[[], Provider]
+    counters: Path
+
+    def again(self) -> Provider:
+        return self.connect()
+
+    async def last(self, name: str) -> None:
+        await self._start(name, "echo up; exec sleep 600")
+
+    async def end(self, name: str, code: int) -> None:
+        await self._start(name, f"echo up; echo bye; exit {code}")
+
+    async def _start(self, name: str, script: str) -> None:
+        await self.provider.start(shell(name, f"echo >> {self.counters}/{name}.runs; {script}"))
+
+    def runs(self, name: str) -> int:
+        counter = self.counters / f"{name}.runs"
+        return counter.read_text().count("\n") if counter.exists() else 0
+
+    def identity(self, name: str) -> object:
+        return self.cluster.pod_of(name)["metadata"]["uid"]
+
+
 Opened = Callable[[], AbstractAsyncContextManager[Subject]]
 
 
@@ -151,6 +180,7 @@ Opened = Callable[[], AbstractAsyncContextManager[Subject]]
         "fake",
         pytest.param("process", marks=pytest.mark.process),
         pytest.param("docker", marks=pytest.mark.process),
+        pytest.param("kubernetes", marks=pytest.mark.process),
     ]
 )
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
@@ -171,7 +201,13 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
         async with containers(engine, tmp_path) as found:
             yield Containers(found.provider, engine, found.connect, found.counters)
 
-    opens: dict[str, Opened] = {"fake": fake, "process": process, "docker": docker}
+    @asynccontextmanager
+    async def kubernetes() -> AsyncIterator[Subject]:
+        cluster: Cluster = request.getfixturevalue("kubernetes")
+        async with pods(cluster, tmp_path) as found:
+            yield Pods(found.provider, cluster, found.connect, tmp_path)
+
+    opens: dict[str, Opened] = {"fake": fake, "process": process, "docker": docker, "kubernetes": kubernetes}
     return opens[request.param]
 
 
@@ -324,8 +360,8 @@ def test_offers_name_hosts_with_room(opened: Opened) -> None:
             assert offer.host
             assert offer.vcpu > 0
             assert offer.ram_gib > 0
-            assert offer.ports is not None
-            assert len(offer.ports) > 0
+            # None where every worker has an address of its own.
+            assert offer.ports is None or len(offer.ports) > 0
 
     run(main())
 
@@ -348,7 +384,13 @@ def test_fifty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) -
 
             await until(gone, what="end of all", within_s=60.0)
             assert [subject.runs(name) for name in names] == [1] * 50
-            assert open_files() == files
+            # It may keep connections for later as long as it is open.
+            await provider.close()
+
+            async def closed() -> bool:
+                return open_files() <= files
+
+            await until(closed, what="end of all files")
 
     run(main(), within_s=110.0)
 
@@ -357,7 +399,10 @@ def test_a_paused_worker_runs_and_goes_on_when_it_is_started_again(opened: Opene
     async def main() -> None:
         async with opened() as subject:
             provider = subject.provider
-            assert provider.pauses
+            if not provider.pauses:
+                with pytest.raises(Unsupported):
+                    await provider.pause(WorkerId("nobody"))
+                return
             await provider.pause(WorkerId("nobody"))
             await subject.last("a")
             before = subject.identity("a")

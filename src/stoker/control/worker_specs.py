@@ -5,6 +5,7 @@ from __future__ import annotations
 from stoker.control.managed import Managed
 from stoker.control.provisions import Provision
 from stoker.domain.endpoint import Endpoint, Launch, SecretRef
+from stoker.domain.probe import Probes
 from stoker.domain.worker import Worker, WorkerSpec
 
 # Where programs that are told their port listen, in a network of their own.
@@ -12,7 +13,12 @@ OWN_PORT = 8000
 
 
 def worker_spec(
-    endpoint: Endpoint, launch: Launch, worker: Worker, managed: Managed, provision: Provision
+    endpoint: Endpoint,
+    launch: Launch,
+    worker: Worker,
+    managed: Managed,
+    provision: Provision,
+    probes: Probes | None = None,
 ) -> WorkerSpec:
     """What the provider is asked to run for this worker: its launch with addresses and cards filled in."""
     placement = worker.placement
@@ -49,6 +55,9 @@ def worker_spec(
         listen=listen if inside else None,
         vcpu=None if placement is None or virtual else placement.vcpu,
         ram_gib=None if placement is None or virtual else placement.ram_gib,
+        host=None if placement is None else placement.host,
+        probes=probes,
+        drain_s=endpoint.spec.rollout.drain_timeout_s + endpoint.spec.rollout.grace_s,
     )
 
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import math
-import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -23,7 +22,7 @@ from aiodocker.exceptions import DockerError
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.hardware import Offer
 from stoker.domain.worker import Observed, WorkerId, WorkerSpec
-from stoker.providers import worker_log
+from stoker.providers import keeping, reaching, worker_log
 from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
 from stoker.providers.docker import containers, hosts, logs, watch
 from stoker.providers.docker.daemon import asking, connection, failing
@@ -194,9 +193,10 @@ class DockerProvider:
         with failing("keep its output"):
             limit = int(self._options.log_mib * 1024 * 1024)
             with contextlib.suppress(aiohttp.ClientResponseError):
-                await logs.keep(self._docker, self._name(worker), self._gone / worker, bytes_max=limit)
+                said = await logs.last(self._docker, self._name(worker))
+                await asyncio.to_thread(keeping.keep, said, self._gone / worker, bytes_max=limit)
         await self._remove(worker)
-        await asyncio.to_thread(logs.trim, self._gone, self._options.workers_kept)
+        await asyncio.to_thread(keeping.trim, self._gone, self._options.workers_kept)
 
     async def _remove(self, worker: WorkerId) -> None:
         async with asking("remove the container"):
@@ -236,7 +236,7 @@ class DockerProvider:
         listed = next((found for found in await self.list() if found.id == worker), None)
         if listed is None or not listed.running or listed.address is None or listed.address.port != port:
             return False
-        return await hosts.holds(listed.address, for_s=HELD_S)
+        return await reaching.holds(listed.address, for_s=HELD_S)
 
     async def execute(self, worker: WorkerId, command: tuple[str, ...], timeout_s: float) -> int:
         try:
@@ -310,11 +310,4 @@ def connect(options: ProviderOptions) -> DockerProvider:
     given = parse(options.options)
     folder = options.data_dir / "docker"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return DockerProvider(folder, given, installation=given.installation or _mark(folder / "installation"))
-
-
-def _mark(path: Path) -> str:
-    """What tells our containers from those of other installations at the same daemon; made once."""
-    with contextlib.suppress(FileExistsError), path.open("x", encoding="ascii") as file:
-        file.write(secrets.token_hex(16) + "\n")
-    return path.read_text(encoding="ascii").strip()
+    return DockerProvider(folder, given, installation=given.installation or keeping.mark(folder / "installation"))

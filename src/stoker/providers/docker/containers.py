@@ -10,6 +10,7 @@ from typing import Any
 from stoker.domain.errors import Invalid
 from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers.docker.options import DockerOptions
+from stoker.providers.environ import environ, listens_at
 
 INSTALLATION = "stoker.installation"
 WORKER = "stoker.worker"
@@ -48,7 +49,7 @@ def body(spec: WorkerSpec, options: DockerOptions, installation: str) -> dict[st
         "Entrypoint": [""] if spec.image is None else None,
         "Cmd": list(spec.command) or None,
         "User": options.user or "",
-        "Env": [f"{name}={value}" for name, value in _environ(spec, listen).items()],
+        "Env": [f"{name}={value}" for name, value in environ(spec).items()],
         "ExposedPorts": {key: {} for key in published},
         "Labels": {
             INSTALLATION: installation,
@@ -62,34 +63,12 @@ def body(spec: WorkerSpec, options: DockerOptions, installation: str) -> dict[st
     }
 
 
-def listens_at(spec: WorkerSpec) -> int | None:
-    """The port that the program in the container listens on."""
-    return spec.port if spec.listen is None else spec.listen
-
-
 def _published(spec: WorkerSpec, options: DockerOptions) -> dict[str, list[dict[str, str]]]:
     """Ports of the container, and where they stand on the host: pinned, since others change at every start."""
     if not options.published or spec.port is None:
         return {}
     ports = {listens_at(spec) or spec.port: spec.port, **spec.ports}
     return {f"{inner}/tcp": [{"HostIp": options.publish, "HostPort": str(own)}] for inner, own in ports.items()}
-
-
-def _environ(spec: WorkerSpec, listen: int | None) -> dict[str, str]:
-    environ = dict(spec.env)
-    environ |= {"STOKER_WORKER_ID": spec.id, "HOST": "0.0.0.0"}
-    # Else the output of a Python program that ends badly would end with it.
-    environ.setdefault("PYTHONUNBUFFERED", "1")
-    if listen is not None:
-        environ["PORT"] = str(listen)
-    for declared in spec.ports:
-        environ[f"PORT_{declared}"] = str(declared)
-    if spec.virtual_gpus:
-        environ["STOKER_GPU_SLOTS"] = ",".join(map(str, spec.virtual_gpus))
-    if not spec.gpus:
-        # Where the NVIDIA runtime is the daemon's default, an image may otherwise take all cards by itself.
-        environ["NVIDIA_VISIBLE_DEVICES"] = "void"
-    return environ
 
 
 def _host_config(spec: WorkerSpec, options: DockerOptions, published: Mapping[str, Any]) -> dict[str, Any]:

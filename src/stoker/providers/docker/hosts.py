@@ -1,8 +1,7 @@
-"""The daemon's host: what it offers, and whether a program really listens at an address of it."""
+"""The daemon's host: what it offers."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 from collections.abc import Mapping
@@ -12,12 +11,10 @@ from typing import Any
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import family_of, find
 from stoker.domain.hardware import GpuDevice, Offer
-from stoker.domain.worker import Address
 from stoker.providers import inventory
 from stoker.providers.docker.options import DockerOptions
 
 _GIB = 1024.0**3
-CONNECT_S = 2.0
 
 
 def offer(info: Mapping[str, Any], options: DockerOptions) -> Offer:
@@ -61,23 +58,3 @@ def _stated(options: DockerOptions) -> tuple[GpuDevice, ...]:
             # The least that the family is made with: nobody has looked.
             cards.append(GpuDevice(index, str(index), known.name, float(min(known.vram_gib))))
     return tuple(cards)
-
-
-async def holds(address: Address, *, for_s: float) -> bool:
-    """Does a program take a connection there and keep it? The daemon's own forwarder takes every connection, and drops
-    it at once while nobody listens behind it.
-    """
-    writer: asyncio.StreamWriter | None = None
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            reader, writer = await asyncio.open_connection(address.host, address.port)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(for_s):
-                # Some programs speak first; what ends at once was nobody.
-                return bool(await reader.read(1))
-        return True
-    except (OSError, TimeoutError):
-        return False
-    finally:
-        if writer is not None:
-            writer.close()

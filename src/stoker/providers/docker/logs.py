@@ -1,12 +1,9 @@
-"""Output of containers: what the daemon streams as lines, and what is kept of containers that are removed."""
+"""Output of containers: what the daemon streams as lines."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 from aiodocker import Docker
@@ -59,29 +56,6 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, str]
             yield name, line.decode(errors="replace")
 
 
-async def keep(docker: Docker, container: str, folder: Path, *, bytes_max: int) -> None:
-    """Write down the last output of a container that is about to be removed, as `worker_log` reads it."""
-    lines, size = [], 0
-    async for line in stream(docker, container, tail=LINES_KEPT, follow=False):
-        lines.append(f"{line.at:.6f} {line.stream} {line.text}\n".encode())
-        size += len(lines[-1])
-    while size > bytes_max and lines:
-        size -= len(lines.pop(0))
-    if lines:
-        await asyncio.to_thread(_write, folder, b"".join(lines))
-
-
-def _write(folder: Path, data: bytes) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = folder / ".log"
-    aside.write_bytes(data)
-    aside.replace(folder / "log")
-
-
-def trim(gone: Path, kept: int) -> None:
-    """Forget all but the last so many ended workers."""
-    with contextlib.suppress(FileNotFoundError):
-        folders = [path for path in gone.iterdir() if path.is_dir()]
-        folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in folders[kept:]:
-            shutil.rmtree(path, ignore_errors=True)
+async def last(docker: Docker, container: str) -> list[LogLine]:
+    """What it said at last. Errors are the library's."""
+    return [line async for line in stream(docker, container, tail=LINES_KEPT, follow=False)]
