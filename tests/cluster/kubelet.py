@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import re
 import signal
@@ -115,7 +116,7 @@ class Kubelet:
             )
             self._state(run, waiting={"reason": "InvalidImageName", "message": message})
             return False
-        while image not in self._images or not self._logged_in(pod, self._images[image]):
+        while image not in self._images or not self._logged_in(pod, image, self._images[image]):
             why = "not found" if image not in self._images else "pull access denied, authorization failed"
             text = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: {why}'
             self._state(run, waiting={"reason": "ErrImagePull", "message": text})
@@ -124,12 +125,16 @@ class Kubelet:
             await asyncio.sleep(0.1)
         return True
 
-    def _logged_in(self, pod: Thing, needed: str | None) -> bool:
+    def _logged_in(self, pod: Thing, image: str, needed: str | None) -> bool:
         if needed is None:
             return True
         for each in pod["spec"].get("imagePullSecrets") or ():
             secret = self._objects.find("Secret", pod["metadata"]["namespace"], each["name"])
-            if secret and needed in base64.b64decode(secret["data"][".dockerconfigjson"]).decode():
+            if secret is None:
+                continue
+            config = json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))
+            known = config["auths"].get(image.partition("/")[0], {"auth": ""})
+            if base64.b64decode(known["auth"]).decode() == needed:
                 return True
         return False
 
@@ -137,7 +142,7 @@ class Kubelet:
         yield "PATH", os.environ["PATH"]
         for each in container.get("env") or ():
             if "value" in each:
-                yield each["name"], _filled(each["value"], {}).replace("0.0.0.0", run.address)
+                yield each["name"], filled(each["value"], {}).replace("0.0.0.0", run.address)
                 continue
             wanted = each["valueFrom"]["secretKeyRef"]
             secret = self._objects.find("Secret", pod["metadata"]["namespace"], wanted["name"])
@@ -148,7 +153,7 @@ class Kubelet:
     async def _run(self, run: Run, pod: Thing, container: Thing) -> None:
         # What a real image's own entry point would be, an image here has not.
         command = [*(container.get("command") or ()), *(container.get("args") or ())]
-        command = [_filled(text, run.environ).replace("0.0.0.0", run.address) for text in command]
+        command = [filled(text, run.environ).replace("0.0.0.0", run.address) for text in command]
         begun = stamp(time.time())
         try:
             run.process = await asyncio.create_subprocess_exec(
@@ -279,7 +284,7 @@ class Kubelet:
                 os.killpg(run.process.pid, number)
 
 
-def _filled(text: str, environ: dict[str, str]) -> str:
+def filled(text: str, environ: dict[str, str]) -> str:
     """With references to variables filled in, as far as they are known, and doubled signs made single."""
 
     def fill(found: re.Match[str]) -> str:

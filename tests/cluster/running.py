@@ -118,6 +118,10 @@ class Cluster:
         for kubelet in self._kubelets.values():
             await kubelet.close()
         await self._runner.cleanup()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     # What there is
 

@@ -45,6 +45,7 @@ class Server:
         self.refuses_watches = False
         self.failing: list[Fault] = []
         self.watches: set[web.StreamResponse] = set()
+        self._outputs: set[asyncio.Transport] = set()
         self.watched_from: list[int] = []
         self.app = web.Application()
         self.app.router.add_route("*", "/{path:.*}", self._answer)
@@ -177,6 +178,11 @@ class Server:
             request.transport.abort()
         return response
 
+    def cut_output(self) -> None:
+        """Break off whatever is being read of pods' output."""
+        for transport in self._outputs:
+            transport.abort()
+
     def cut_watches(self) -> None:
         """End them all in the middle of whatever they say."""
         self.watches.clear()
@@ -243,11 +249,18 @@ class Server:
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        with contextlib.suppress(ConnectionError):
+        assert request.transport is not None
+        transport = request.transport
+        self._outputs.add(transport)
+        try:
             async for at, text in _lines(run, request.query):
                 stamped = f"{at} {text}" if request.query.get("timestamps") in ("true", "True") else text
                 await response.write(f"{stamped}\n".encode())
             await response.write_eof()
+        except ConnectionError:
+            transport.abort()
+        finally:
+            self._outputs.discard(transport)
         return response
 
     async def _exec(self, request: web.Request, pod: Thing) -> web.StreamResponse:
@@ -333,7 +346,7 @@ def _merged(thing: Any, patch: Any) -> Any:
     return found
 
 
-def _pod_faults(pod: Thing) -> list[str]:
+def pod_faults(pod: Thing) -> list[str]:
     """What validation says beside the schema."""
     found, spec = [], pod["spec"]
     volumes = [each["name"] for each in spec.get("volumes") or ()]
@@ -361,7 +374,7 @@ def _pod_faults(pod: Thing) -> list[str]:
     return found
 
 
-def _secret_faults(secret: Thing) -> list[str]:
+def secret_faults(secret: Thing) -> list[str]:
     found = []
     for key, value in (secret.get("data") or {}).items():
         try:
@@ -374,8 +387,8 @@ def _secret_faults(secret: Thing) -> list[str]:
 
 
 _SAID: Mapping[str, Callable[[Thing], list[str]]] = {
-    "Pod": _pod_faults,
-    "Secret": _secret_faults,
+    "Pod": pod_faults,
+    "Secret": secret_faults,
     "ResourceQuota": lambda thing: [],
     "Node": lambda thing: [],
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.running import IMAGE, Cluster
-from providers.workers import clear
+from providers.workers import clear, until
 from stoker.providers.base import Provider, ProviderOptions, load
 
 
@@ -35,4 +35,8 @@ async def pods(cluster: Cluster, folder: Path, **more: object) -> AsyncIterator[
     finally:
         await clear(provider)
         await provider.close()
-        assert (cluster.all("Pod"), cluster.all("Secret")) == ([], [])
+
+        async def nothing() -> bool:
+            return (cluster.all("Pod"), cluster.all("Secret")) == ([], [])
+
+        await until(nothing, what="end of all that was made")
