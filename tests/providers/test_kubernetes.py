@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from pathlib import Path
@@ -20,6 +21,8 @@ from stoker.domain.probe import Probe, Probes
 from stoker.domain.secrets import RegistryLogin
 from stoker.domain.worker import WorkerId
 from stoker.providers.base import KeepsOutput, Provider, Tells
+from stoker.providers.kubernetes.cluster import opened
+from stoker.providers.kubernetes.options import parse
 
 pytestmark = pytest.mark.process
 LASTING = "echo up; exec sleep 600"
@@ -413,6 +416,27 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path, kubernetes: 
             found = Installation(None, kubernetes, tmp_path, {"kubeconfig": str(kubernetes.kubeconfig), **options})  # type: ignore[arg-type]
             with pytest.raises(Invalid, match="finds no cluster"):
                 await found.connect().list()
+
+    run(main())
+
+
+def test_within_a_cluster_its_own_service_account_is_used(
+    tmp_path: Path, kubernetes: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads(kubernetes.kubeconfig.read_text())
+    where = config["clusters"][0]["cluster"]
+    (tmp_path / "token").write_text(config["users"][0]["user"]["token"])
+    (tmp_path / "namespace").write_text(NAMESPACE)
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(where["certificate-authority-data"]))
+    host, _, port = where["server"].removeprefix("https://").partition(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+
+    async def main() -> None:
+        found = await opened(parse({}), account=tmp_path)
+        assert found.namespace == NAMESPACE
+        assert len(await found.nodes(None)) == 1
+        await found.close()
 
     run(main())
 

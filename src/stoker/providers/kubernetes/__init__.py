@@ -56,6 +56,8 @@ class KubernetesProvider:
         self._hosts: dict[str, nodes.Host] = {}
         # Of pods by their uid: what keeps them from running, as far as that has been seen.
         self._hindered: dict[str, states.Obstacle] = {}
+        # What was told of that last.
+        self._told: dict[str, str] = {}
         # Ends that were asked for here, and how pods ended that somebody else has deleted.
         self._asked: set[WorkerId] = set()
         self._lost: dict[WorkerId, Exit] = {}
@@ -286,17 +288,20 @@ class KubernetesProvider:
             if worker not in self._asked and len(self._lost) < TOMBSTONES_MAX:
                 self._lost[worker] = states.exit_of(pod) or Exit(code=None, at=now, reason=states.disruption(pod))
             self._asked.discard(worker)
+            self._told.pop(pod["metadata"]["uid"], None)
         else:
             self._tell(worker, before, after, now)
         self._changed()
 
     def _tell(self, worker: WorkerId, before: Pod | None, after: Pod, now: float) -> None:
         """What there is to say of a start that takes its time, each once."""
-        known = self._hindered.get(after["metadata"]["uid"])
-        found = self._hindrance(after, now)
+        uid, found = after["metadata"]["uid"], self._hindrance(after, now)
         if found is not None:
-            self._hindered[after["metadata"]["uid"]] = found
-            if known is None or known.text != found.text:
+            self._hindered[uid] = found
+            # Between two tries of a pull its name changes, and nothing else.
+            why = found.text.partition(": ")[2] or found.text
+            if self._told.get(uid) != why:
+                self._told[uid] = why
                 self._said(worker, found.text)
         node = after["spec"].get("nodeName")
         if before is not None and node and not before["spec"].get("nodeName"):

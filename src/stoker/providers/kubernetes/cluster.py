@@ -30,7 +30,8 @@ PAGE = 500
 LIST_TRIES = 3
 # Credentials of a kubeconfig that a program hands out are good for some minutes.
 TOKEN_PERIOD_S = 60.0
-_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+# Where a pod finds what it is in its cluster.
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # Bounded by those who ask: followed logs and watches each hold a connection.
 _CONNECTIONS = 0
 _CALL = {"_preload_content": False}
@@ -213,13 +214,19 @@ async def unless(status: int, call: Awaitable[Any]) -> Any:
         return None
 
 
-async def opened(options: KubernetesOptions) -> Cluster:
-    """Raises `Invalid` when the configuration leads nowhere."""
+async def opened(options: KubernetesOptions, *, account: Path = ACCOUNT) -> Cluster:
+    """That of the kubeconfig, or the one whose service account is in the folder `account`. Raises `Invalid` when the
+    configuration leads nowhere.
+    """
     configuration = Configuration()
     try:
-        own = None if options.kubeconfig or options.context else await asyncio.to_thread(_own_namespace)
+        own = None if options.kubeconfig or options.context else await asyncio.to_thread(_namespace, account)
         if own is not None:
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration,
+                token_filename=str(account / "token"),
+                cert_filename=str(account / "ca.crt"),
+            )
             namespace, loader = own, None
         else:
             loader = await config.load_kube_config(
@@ -239,10 +246,10 @@ async def opened(options: KubernetesOptions) -> Cluster:
     return Cluster(configuration, options.namespace or namespace, loader)
 
 
-def _own_namespace() -> str | None:
+def _namespace(account: Path) -> str | None:
     """The namespace of the pod that this runs in; `None` outside of clusters."""
     with contextlib.suppress(FileNotFoundError):
-        return _NAMESPACE.read_text(encoding="utf-8").strip()
+        return (account / "namespace").read_text(encoding="utf-8").strip()
     return None
 
 
