@@ -43,7 +43,7 @@ class Controllers:
             self._tell(node, "Unknown", taints)
             for pod in self._objects.all("Pod"):
                 if pod["spec"].get("nodeName") == name and pod["status"].get("phase") not in OVER:
-                    conditions = condition(pod, "Ready", "False", reason="NodeNotReady")
+                    conditions = condition(pod, "Ready", "False")
                     self._objects.change(key_of(pod), pod["metadata"]["uid"], conditions=conditions)
 
     def _tell(self, node: Thing, ready: str, taints: list[Thing]) -> None:

@@ -200,7 +200,7 @@ class Kubelet:
         status = {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
         status |= {"ready": False, "state": state}
         more: dict[str, Any] = {"podIP": run.address, "podIPs": [{"ip": run.address}]} if "running" in state else {}
-        conditions = condition(pod, "Ready", "False", reason="ContainersNotReady")
+        conditions = _readiness_of(pod, "False", reason="ContainersNotReady")
         self._objects.change(run.key, run.uid, phase=phase, containerStatuses=[status], conditions=conditions, **more)
 
     async def _readiness(self, run: Run, container: Thing) -> None:
@@ -212,7 +212,7 @@ class Kubelet:
         pod = self._objects.find(*run.key)
         if pod is not None and "running" in pod["status"]["containerStatuses"][0]["state"]:
             statuses = [{**pod["status"]["containerStatuses"][0], "ready": True}]
-            conditions = condition(pod, "Ready", "True")
+            conditions = _readiness_of(pod, "True")
             self._objects.change(run.key, run.uid, containerStatuses=statuses, conditions=conditions)
 
     async def _answers(self, run: Run, probe: Thing) -> bool:
@@ -282,6 +282,11 @@ class Kubelet:
         if run.process is not None and run.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.process.pid, number)
+
+
+def _readiness_of(pod: Thing, status: str, **more: str) -> list[Thing]:
+    conditions = condition(pod, "ContainersReady", status, **more)
+    return condition({"status": {"conditions": conditions}}, "Ready", status, **more)
 
 
 def filled(text: str, environ: dict[str, str]) -> str:

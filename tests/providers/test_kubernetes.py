@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.objects import Fault
-from cluster.rbac import allowed, manifests
+from cluster.rbac import Call, allowed, manifests
 from cluster.running import NAMESPACE, Cluster, cluster
 from conftest import DEPLOYED
 from providers.pods import Installation, pods
@@ -437,6 +437,23 @@ def test_within_a_cluster_its_own_service_account_is_used(
         assert found.namespace == NAMESPACE
         assert len(await found.nodes(None)) == 1
         await found.close()
+
+    run(main())
+
+
+def test_nodes_that_may_not_be_listed_can_be_described(tmp_path: Path, kubernetes: Cluster) -> None:
+    async def main() -> None:
+        rules = kubernetes.authoriser.rules
+        assert rules is not None
+        kubernetes.authoriser.rules = rules - {Call(False, "nodes", "list")}
+        async with pods(kubernetes, tmp_path) as found:
+            with pytest.raises(Unavailable, match=r"cannot list the nodes: .*forbidden.* describe the nodes"):
+                await found.provider.offers()
+        described = [{"name": "any", "vcpu": 8, "ram_gib": 32, "labels": {"kubernetes.io/hostname": "node-a"}}]
+        async with pods(kubernetes, tmp_path, nodes=described) as found:
+            [offer] = await found.provider.offers()
+            await found.provider.start(shell("a", LASTING, host=offer.host))
+            await said(found.provider, "a")
 
     run(main())
 

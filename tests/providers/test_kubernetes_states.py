@@ -128,10 +128,11 @@ def test_what_was_asked_for_here_is_not_leaving() -> None:
                 deleted="2100-01-01T00:00:00Z",
                 conditions=[
                     *disrupted("DeletionByTaintManager"),
-                    {"type": "Ready", "status": "False", "reason": "NodeNotReady"},
+                    {"type": "Ready", "status": "False"},
+                    {"type": "ContainersReady", "status": "True"},
                 ],
             ),
-            id="its node is not ready",
+            id="its node is silent",
         ),
         pytest.param(pod(reason="NodeLost", phase="Unknown", deleted="2026-01-01T00:00:00Z"), id="lost"),
     ],

@@ -226,19 +226,27 @@ class KubernetesProvider:
             raise Unavailable(str(exc)) from exc
 
     async def offers(self) -> tuple[Offer, ...]:
+        try:
+            found = await self._look_for_hosts()
+        except Invalid as exc:
+            raise Unavailable(
+                f"{exc}. Give Stoker the permissions of deploy/kubernetes, or describe the nodes with the kubernetes "
+                "provider's option nodes"
+            ) from exc
+        self._hosts = {host.offer.host: host for host in found}
+        return tuple(host.offer for host in found)
+
+    async def _look_for_hosts(self) -> tuple[nodes.Host, ...]:
         cluster = await self._cluster()
         async with asking("ask for quotas"):
             quotas = await cluster.quotas()
             own = (await cluster.pods(pods.selector(self._installation)))[0] if quotas else []
         limit = nodes.limit_of(quotas, own)
         if self._options.nodes:
-            found = nodes.stated(self._options, limit)
-        else:
-            selector = ",".join(f"{key}={value}" for key, value in sorted(self._options.node_selector.items()))
-            async with asking("list the nodes"):
-                found = nodes.hosts(await cluster.nodes(selector or None), self._options, limit)
-        self._hosts = {host.offer.host: host for host in found}
-        return tuple(host.offer for host in found)
+            return nodes.stated(self._options, limit)
+        selector = ",".join(f"{key}={value}" for key, value in sorted(self._options.node_selector.items()))
+        async with asking("list the nodes"):
+            return nodes.hosts(await cluster.nodes(selector or None), self._options, limit)
 
     async def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
         name, cluster = self._name(worker), await self._cluster()

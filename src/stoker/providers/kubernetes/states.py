@@ -154,14 +154,21 @@ def _given_up(pod: Mapping[str, Any], now: float) -> Exit | None:
     deadline = pod["metadata"].get("deletionTimestamp")
     if deadline is None:
         return None
-    status, disrupted = pod.get("status", {}), _disrupted(pod) or {}
-    silent = status.get("reason") == "NodeLost" or any(
-        each["type"] == "Ready" and each["status"] != "True" and each.get("reason") == "NodeNotReady"
-        for each in status.get("conditions") or ()
-    )
-    if overdue(pod, now) or (silent and disrupted.get("reason") == "DeletionByTaintManager"):
+    by_taint = (_disrupted(pod) or {}).get("reason") == "DeletionByTaintManager"
+    if overdue(pod, now) or (by_taint and _silent(pod)):
         return Exit(code=None, at=seconds(deadline), reason=NODE_LOST)
     return None
+
+
+def _silent(pod: Mapping[str, Any]) -> bool:
+    """Does its node not answer? Of such pods the cluster says that they are not ready, and nothing else: what their
+    nodes last said of the containers stays.
+    """
+    status = pod.get("status", {})
+    said = {each["type"]: each["status"] for each in status.get("conditions") or ()}
+    return status.get("reason") == "NodeLost" or (
+        said.get("Ready") == "False" and said.get("ContainersReady") == "True"
+    )
 
 
 def overdue(pod: Mapping[str, Any], now: float) -> bool:
