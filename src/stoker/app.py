@@ -65,7 +65,7 @@ from stoker.models.transfer import Pace
 from stoker.net import GuardedSession
 from stoker.paths import Paths
 from stoker.providers import base as providers_base
-from stoker.providers.base import Provider, ProviderOptions
+from stoker.providers.base import HoldsVolumes, Provider, ProviderOptions
 from stoker.queue.attempts import SocketAttempts
 from stoker.queue.room import Queue
 from stoker.roles import REFUSED, Lifeline, Order, hold
@@ -152,7 +152,14 @@ class Stoker:
             clock=clock,
             told=self._tell_waiting,
         )
-        self.volumes = Volumes(self.fleet, settings.volumes_folder, clock=clock, new_id=new_id, told=self._tell_waiting)
+        self.volumes = Volumes(
+            self.fleet,
+            settings.volumes_folder,
+            clock=clock,
+            new_id=new_id,
+            told=self._tell_waiting,
+            held={name: provider for name, provider in providers.items() if isinstance(provider, HoldsVolumes)},
+        )
         self.provisions = Provisions(self.downloads, self.volumes)
         self.queue = Queue(
             self.fleet,

@@ -61,10 +61,14 @@ def test_an_evicted_pod_is_replaced_and_the_reason_is_told(installation: Install
     installation.up()
     launch = {"image": IMAGE, "command": ["python3", "-c", SERVE], "port": 8080, "env": {"TOKEN": {"secret": "token"}}}
     installation.api("POST", "/secrets", {"name": "token", "value": "cellar-door"})
-    deploy(installation, launch=launch, pools=[{"provider": "kubernetes", "bounds": {"min": 1, "max": 1}}])
+    installation.api("POST", "/volumes", {"name": "data", "size_gib": 1, "provider": "kubernetes"})
+    pools = [{"provider": "kubernetes", "bounds": {"min": 1, "max": 1}}]
+    deploy(installation, launch=launch, pools=pools, volumes=[{"volume": "data", "path": "/data"}])
     [first] = until(lambda: installation.ready_workers("e"), what="ready worker")
     assert installation.get("/e/e/") == (200, f"{first['id']} cellar-door".encode())
     assert "cellar-door" not in json.dumps(kubernetes.all("Pod"))
+    [claim] = kubernetes.all("PersistentVolumeClaim")
+    assert claim["metadata"]["name"] in json.dumps(kubernetes.pod_of(first["id"])["spec"]["volumes"])
     kubernetes.disrupt(first["id"], "EvictionByEvictionAPI", "Eviction API: evicting")
 
     def replaced() -> bool:

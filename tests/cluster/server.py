@@ -19,8 +19,11 @@ from cluster.controllers import admit, delete_pod, used_of
 from cluster.kubelet import Kubelet, Run
 from cluster.objects import Fault, Objects, Thing, check_names, key_of, selects
 from cluster.rbac import Authoriser, Call
+from stoker.providers.kubernetes.nodes import quantity
 
-KINDS = {"pods": "Pod", "secrets": "Secret", "resourcequotas": "ResourceQuota", "nodes": "Node"}
+KINDS = {"pods": "Pod", "secrets": "Secret", "resourcequotas": "ResourceQuota", "nodes": "Node"} | {
+    "persistentvolumeclaims": "PersistentVolumeClaim"
+}
 VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}
 BOOKMARK_S = 0.2
 ERROR_CHANNEL = b"\x03"
@@ -221,7 +224,10 @@ class Server:
             if request.content_type != "application/merge-patch+json":
                 raise Fault(415, "UnsupportedMediaType", f"not known here: {request.content_type}")
             patched = _merged(found, await _body(request))
-            if wrong := schemas.faults(patched) + _SAID[kind](patched):
+            wrong = schemas.faults(patched) + _SAID[kind](patched)
+            if kind == "PersistentVolumeClaim" and _storage(patched) < _storage(found):
+                wrong.append("spec.resources.requests.storage: Forbidden: field can not be less than previous value")
+            if wrong:
                 raise Fault(422, "Invalid", "; ".join(wrong))
             found = self.objects.update(patched)
         return web.json_response(found)
@@ -386,10 +392,22 @@ def secret_faults(secret: Thing) -> list[str]:
     return found
 
 
+def _storage(claim: Thing) -> float:
+    return quantity(claim["spec"]["resources"]["requests"]["storage"])
+
+
+def _claim_faults(claim: Thing) -> list[str]:
+    found = [] if claim["spec"].get("accessModes") else ["spec.accessModes: Required value"]
+    return (
+        found if (claim["spec"].get("resources") or {}).get("requests", {}).get("storage") else [*found, "no storage"]
+    )
+
+
 _SAID: Mapping[str, Callable[[Thing], list[str]]] = {
     "Pod": pod_faults,
     "Secret": secret_faults,
     "ResourceQuota": lambda thing: [],
     "Node": lambda thing: [],
+    "PersistentVolumeClaim": _claim_faults,
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

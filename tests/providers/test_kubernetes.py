@@ -19,8 +19,9 @@ from providers.workers import clear, ended, observed, python, run, said, shell, 
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.secrets import RegistryLogin
+from stoker.domain.volumes import Mount
 from stoker.domain.worker import WorkerId
-from stoker.providers.base import KeepsOutput, Provider, Tells
+from stoker.providers.base import HoldsVolumes, KeepsOutput, Provider, Tells
 from stoker.providers.kubernetes.cluster import opened
 from stoker.providers.kubernetes.options import parse
 
@@ -78,6 +79,11 @@ def test_every_call_is_allowed_and_every_permission_is_used(tmp_path: Path, kube
             await said(found.provider, "a")
             assert await found.provider.execute(WorkerId("a"), ("true",), 10.0) == 0
             await found.provider.stop(WorkerId("nobody"), grace_s=1.0)
+            assert isinstance(found.provider, HoldsVolumes)
+            for size_gib in (1.0, 2.0):
+                await found.provider.make_volume("v", size_gib=size_gib)
+            await found.provider.volumes()
+            await found.provider.remove_volume("v")
             await clear(found.provider)
 
     run(main())
@@ -111,6 +117,23 @@ def test_secrets_are_given_as_secrets_and_end_with_their_pod(tmp_path: Path, kub
             await found.provider.stop(WorkerId("a"), grace_s=1.0)
 
             await no_secrets(kubernetes)
+
+    run(main())
+
+
+def test_a_start_that_broke_off_after_its_pod_was_made_is_finished(tmp_path: Path, kubernetes: Cluster) -> None:
+    async def main() -> None:
+        async with pods(kubernetes, tmp_path) as found:
+            wanted = shell("a", LASTING, env={"T": "t"}, secrets={"T": "t"})
+            rules = kubernetes.authoriser.rules
+            assert rules is not None
+            kubernetes.authoriser.rules = rules - {Call(True, "secrets", "patch")}
+            with pytest.raises(Invalid, match="have a secret end with its pod"):
+                await found.provider.start(wanted)
+            kubernetes.authoriser.rules = rules
+            await found.provider.start(wanted)
+            [secret] = kubernetes.all("Secret")
+            assert secret["metadata"]["ownerReferences"][0]["uid"] == kubernetes.pod_of("a")["metadata"]["uid"]
 
     run(main())
 
@@ -592,6 +615,38 @@ def test_what_a_stopped_worker_had_said_is_kept_until_it_is_discarded(tmp_path: 
             assert [kept.worker for kept in await provider.kept()] == ["a"]
             await provider.discard(WorkerId("a"))
             assert await texts(provider, "a") == []
+
+    run(main())
+
+
+def test_volumes_are_claims_that_grow_and_are_mounted(tmp_path: Path, kubernetes: Cluster) -> None:
+    async def main() -> None:
+        async with pods(kubernetes, tmp_path, storage_class="fast", volume_access="ReadWriteMany") as found:
+            provider = found.provider
+            assert isinstance(provider, HoldsVolumes)
+            await provider.make_volume("v1", size_gib=1.0)
+            await provider.make_volume("v1", size_gib=2.5)
+            with pytest.raises(Invalid, match="less than previous"):
+                await provider.make_volume("v1", size_gib=1.0)
+            [claim] = kubernetes.all("PersistentVolumeClaim")
+            assert claim["spec"] == {
+                "accessModes": ["ReadWriteMany"],
+                "resources": {"requests": {"storage": "2560Mi"}},
+                "storageClassName": "fast",
+            }
+            assert await provider.volumes() == {"v1"}
+            mount = Mount(name="data", source="/work", path="/work", read_only=True, held="v1")
+            await provider.start(shell("a", LASTING, mounts=(mount,)))
+            await said(provider, "a")
+            pod = kubernetes.pod_of("a")["spec"]
+            assert {"name": "claim-0", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in pod[
+                "volumes"
+            ]
+            assert {"name": "claim-0", "mountPath": "/work", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+            assert {one.id for one in await provider.list()} == {"a"}
+            for _ in range(2):
+                await provider.remove_volume("v1")
+            assert await provider.volumes() == frozenset()
 
     run(main())
 

@@ -59,6 +59,22 @@ class Measures(Protocol):
 
 
 @runtime_checkable
+class HoldsVolumes(Protocol):
+    """A provider that keeps volumes by itself, and mounts them in workers by their ids."""
+
+    async def make_volume(self, volume: str, *, size_gib: float) -> None:
+        """Have an empty one, or one that is there be at least so large. Raises `Unavailable` when it may be tried
+        again, `Invalid` when it cannot be.
+        """
+
+    async def remove_volume(self, volume: str) -> None:
+        """Have it gone with all that is in it; an unknown one is success. Raises `Unavailable`."""
+
+    async def volumes(self) -> frozenset[str]:
+        """Those that this installation has here. Raises `Unavailable`."""
+
+
+@runtime_checkable
 class Tells(Protocol):
     """A provider that tells by itself what has happened, so that nobody has to ask as often."""
 

@@ -23,13 +23,14 @@ from stoker.domain.worker import Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers import keeping, reaching, worker_log
 from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
 from stoker.providers.kubernetes import logs, nodes, pods, states
-from stoker.providers.kubernetes.cluster import Cluster, Refused, asking, opened, over_quota
+from stoker.providers.kubernetes.cluster import Cluster, Refused, asking, opened, over_quota, unless
 from stoker.providers.kubernetes.options import KubernetesOptions, parse
 from stoker.providers.kubernetes.watch import Watch
 
 log = structlog.get_logger(__name__)
 
 GONE = ".gone"
+CLAIM = "persistent_volume_claim"
 # Less would have the pod forgotten at once, before its node has ended it and freed what it holds.
 GRACE_LEAST_S = 1
 TOMBSTONES_MAX = 1_000
@@ -61,6 +62,8 @@ class KubernetesProvider:
         # Ends that were asked for here, and how pods ended that somebody else has deleted.
         self._asked: set[WorkerId] = set()
         self._lost: dict[WorkerId, Exit] = {}
+        # Started here, and not known to be on a node yet.
+        self._placing: set[WorkerId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed: Callable[[], None] = lambda: None
         self._said: Callable[[WorkerId, str], None] = lambda worker, text: None
@@ -90,21 +93,18 @@ class KubernetesProvider:
             # It has ended.
             return
         body = pods.pod(spec, self._options, self._installation, await self._host(spec))
-        secrets = pods.secrets(spec, self._installation)
-        if secrets and await self._find(spec.id) is not None:
-            return
-        cluster = await self._cluster()
-        for secret in secrets:
-            await self._put(cluster, secret)
-        made = await self._create(cluster, spec.id, body)
-        if made is None:
-            found = await self._find(spec.id)
-            if found is None or ("deletionTimestamp" in found["metadata"] and not states.ended(found)):
-                raise Unavailable("the pod of that name is being removed")
-            return
+        cluster, secrets = await self._cluster(), pods.secrets(spec, self._installation)
+        found = await self._find(spec.id) if secrets else None
+        if found is None:
+            for secret in secrets:
+                await self._put(cluster, secret)
+            found = await self._create(cluster, spec.id, body) or await self._find(spec.id)
+        if found is None or ("deletionTimestamp" in found["metadata"] and not states.ended(found)):
+            raise Unavailable("the pod of that name is being removed")
+        # Also of one that an earlier try has made, which may not have come to this.
         for secret in secrets:
             async with asking("have a secret end with its pod"):
-                await cluster.merge_secret(secret["metadata"]["name"], pods.owned_by(made))
+                await unless(404, cluster.merge("secret", secret["metadata"]["name"], pods.owned_by(found)))
 
     async def _host(self, spec: WorkerSpec) -> nodes.Host | None:
         if spec.host is not None and spec.host not in self._hosts:
@@ -121,19 +121,28 @@ class KubernetesProvider:
             except Refused as exc:
                 if exc.status != 409:
                     raise
-                await cluster.merge_secret(secret["metadata"]["name"], {"data": secret["data"]})
+                await cluster.merge("secret", secret["metadata"]["name"], {"data": secret["data"]})
 
     async def _create(self, cluster: Cluster, worker: WorkerId, body: dict[str, Any]) -> dict[str, Any] | None:
         """The pod as the cluster has it; `None` when there is one already."""
-        async with asking("create the pod"):
-            try:
-                return await cluster.create("pod", body)
-            except Refused as exc:
-                if exc.status == 409 and exc.reason == "AlreadyExists":
-                    return None
-                if over_quota(exc):
-                    self._said(worker, f"waits for the namespace's quota: {exc}")
-                raise
+        self._placing.add(worker)
+        try:
+            async with asking("create the pod"):
+                return await self._try_to_create(cluster, worker, body)
+        except (Invalid, Unavailable):
+            self._placing.discard(worker)
+            raise
+
+    async def _try_to_create(self, cluster: Cluster, worker: WorkerId, body: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            return await cluster.create("pod", body)
+        except Refused as exc:
+            if exc.status == 409 and exc.reason == "AlreadyExists":
+                self._placing.discard(worker)
+                return None
+            if over_quota(exc):
+                self._said(worker, f"waits for the namespace's quota: {exc}")
+            raise
 
     async def pause(self, worker: WorkerId) -> None:
         """Never called: no pod can be held still."""
@@ -273,6 +282,38 @@ class KubernetesProvider:
         self._name(worker)
         await asyncio.to_thread(shutil.rmtree, self._gone / worker, ignore_errors=True)
 
+    # Volumes
+
+    async def make_volume(self, volume: str, *, size_gib: float) -> None:
+        body, cluster = pods.claim(volume, size_gib, self._options, self._installation), await self._cluster()
+        async with asking("make the claim"):
+            try:
+                await cluster.create(CLAIM, body)
+                return
+            except Refused as exc:
+                if exc.status != 409:
+                    raise
+        async with asking("make the claim larger"):
+            larger = {"spec": {"resources": body["spec"]["resources"]}}
+            await cluster.merge(CLAIM, body["metadata"]["name"], larger)
+
+    async def remove_volume(self, volume: str) -> None:
+        name, cluster = pods.claim_of(volume, self._installation), await self._cluster()
+        try:
+            async with asking("delete the claim"):
+                await cluster.delete(CLAIM, name)
+        except Invalid as exc:
+            raise Unavailable(str(exc)) from exc
+
+    async def volumes(self) -> frozenset[str]:
+        cluster, selector = await self._cluster(), f"{pods.INSTALLATION}={self._installation},{pods.VOLUME}"
+        try:
+            async with asking("list the claims"):
+                found = await cluster.claims(selector)
+        except Invalid as exc:
+            raise Unavailable(str(exc)) from exc
+        return frozenset(claim["metadata"]["labels"][pods.VOLUME] for claim in found)
+
     # Telling
 
     def attach(self, *, changed: Callable[[], None], said: Callable[[WorkerId, str], None]) -> None:
@@ -296,12 +337,13 @@ class KubernetesProvider:
             if worker not in self._asked and len(self._lost) < TOMBSTONES_MAX:
                 self._lost[worker] = states.exit_of(pod) or Exit(code=None, at=now, reason=states.disruption(pod))
             self._asked.discard(worker)
+            self._placing.discard(worker)
             self._told.pop(pod["metadata"]["uid"], None)
         else:
-            self._tell(worker, before, after, now)
+            self._tell(worker, after, now)
         self._changed()
 
-    def _tell(self, worker: WorkerId, before: Pod | None, after: Pod, now: float) -> None:
+    def _tell(self, worker: WorkerId, after: Pod, now: float) -> None:
         """What there is to say of a start that takes its time, each once."""
         uid, found = after["metadata"]["uid"], self._hindrance(after, now)
         if found is not None:
@@ -312,7 +354,8 @@ class KubernetesProvider:
                 self._told[uid] = why
                 self._said(worker, found.text)
         node = after["spec"].get("nodeName")
-        if before is not None and node and not before["spec"].get("nodeName"):
+        if node and worker in self._placing:
+            self._placing.discard(worker)
             self._said(worker, f"placed on the node {node}, which fetches what it needs")
 
     async def close(self) -> None:

@@ -76,7 +76,7 @@ class Cluster:
             return _object(response.status, await response.read())
 
     async def create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A new object: `pod` or `secret`. Raises `Refused`."""
+        """A new object: `pod`, `secret` or `persistent_volume_claim`. Raises `Refused`."""
         return await self.ask(getattr(self.core, f"create_namespaced_{kind}")(self.namespace, body, **_CALL))
 
     async def pod(self, name: str) -> dict[str, Any] | None:
@@ -91,18 +91,25 @@ class Cluster:
         call = getattr(self.core, f"delete_namespaced_{kind}")(name, self.namespace, **how, **_CALL)
         await unless(404, self.ask(call))
 
-    async def merge_secret(self, name: str, patch: dict[str, Any]) -> None:
-        """Change these fields of a secret. Raises `Refused`."""
-        call = self.core.patch_namespaced_secret(
-            name, self.namespace, patch, _content_type="application/merge-patch+json", **_CALL
-        )
-        await self.ask(call)
+    async def merge(self, kind: str, name: str, patch: dict[str, Any]) -> None:
+        """Change these fields of it. Raises `Refused`."""
+        how = {"_content_type": "application/merge-patch+json", **_CALL}
+        await self.ask(getattr(self.core, f"patch_namespaced_{kind}")(name, self.namespace, patch, **how))
 
     async def pods(self, selector: str) -> tuple[list[dict[str, Any]], str]:
         """All pods with these labels, and the version of the list. Raises `Refused`, `Unavailable`."""
         return await self._pages(
             lambda **page: self.core.list_namespaced_pod(self.namespace, label_selector=selector, **page, **_CALL)
         )
+
+    async def claims(self, selector: str) -> list[dict[str, Any]]:
+        """All claims with these labels. Raises `Refused`, `Unavailable`."""
+        items, _ = await self._pages(
+            lambda **page: self.core.list_namespaced_persistent_volume_claim(
+                self.namespace, label_selector=selector, **page, **_CALL
+            )
+        )
+        return items
 
     async def nodes(self, selector: str | None) -> list[dict[str, Any]]:
         """All nodes with these labels. Raises `Refused`, `Unavailable`."""

@@ -67,6 +67,7 @@ class KubernetesOptions:
 
     `node_selector`, `tolerations`, `runtime_class`, `priority_class`, `scheduler`, `service_account` and `pull_secrets`
     (names) are given to every pod; `spread` is a label of nodes over whose values workers of one endpoint are spread.
+    Volumes that Stoker makes are of `storage_class`, to be used as `volume_access` says.
     `claims` are mounted in every worker; `shared` are claims that Stoker has as folders of its own, so that workers see
     its volumes and models. `user`, `read_only`, `capabilities` and `shm_gib` hold for each worker.
 
@@ -92,6 +93,8 @@ class KubernetesOptions:
     service_account: str | None = None
     pull_secrets: tuple[str, ...] = ()
     spread: str | None = None
+    storage_class: str | None = None
+    volume_access: str = "ReadWriteOnce"
     claims: tuple[Claim, ...] = ()
     shared: tuple[Claim, ...] = ()
     user: int | None = None
@@ -153,6 +156,12 @@ def _mark(value: object) -> str:
 def _reach(value: object) -> str:
     if value not in ("pod", "node"):
         raise ValueError("expected pod or node")
+    return str(value)
+
+
+def _access(value: object) -> str:
+    if value not in ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"):
+        raise ValueError("expected ReadWriteOnce, ReadWriteMany or ReadWriteOncePod")
     return str(value)
 
 
@@ -277,6 +286,8 @@ _PARSERS: Mapping[str, Any] = {
     "service_account": _name,
     "pull_secrets": lambda value: tuple(_name(item) for item in _items(value)),
     "spread": _text,
+    "storage_class": _name,
+    "volume_access": _access,
     "claims": _claims,
     "shared": _claims,
     "user": _whole(0, 2_147_483_647),

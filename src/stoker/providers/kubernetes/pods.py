@@ -20,6 +20,7 @@ from stoker.providers.kubernetes.options import Claim, KubernetesOptions
 
 INSTALLATION = "stoker/installation"
 WORKER = "stoker/worker"
+VOLUME = "stoker/volume"
 ENDPOINT = "stoker/endpoint"
 NAME = "stoker/name"
 LISTEN = "stoker/listen"
@@ -48,6 +49,28 @@ def pull_secret_of(pod: str) -> str:
     return f"{pod}-pull"
 
 
+def claim_of(volume: str, installation: str) -> str:
+    """What the claim of a volume is called. Raises `Invalid`."""
+    return name_of(volume, installation)
+
+
+def claim(volume: str, size_gib: float, options: KubernetesOptions, installation: str) -> dict[str, Any]:
+    """The claim of a volume that Stoker makes."""
+    labels = {"app.kubernetes.io/managed-by": "stoker", INSTALLATION: installation, VOLUME: volume}
+    spec = {"accessModes": [options.volume_access], "resources": {"requests": {"storage": storage(size_gib)}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim_of(volume, installation), "labels": labels},
+        "spec": spec | _given(storageClassName=options.storage_class),
+    }
+
+
+def storage(size_gib: float) -> str:
+    """A size as Kubernetes writes it."""
+    return f"{math.ceil(size_gib * 1024)}Mi"
+
+
 def selector(installation: str) -> str:
     """The labels by which all that is ours is found."""
     return f"{INSTALLATION}={installation},{WORKER}"
@@ -61,7 +84,7 @@ def pod(spec: WorkerSpec, options: KubernetesOptions, installation: str, host: H
             "the kubernetes provider runs images: say which in launch.image, or set the provider's option image for all"
         )
     name = name_of(spec.id, installation)
-    mounts, volumes = _files(spec, options)
+    mounts, volumes = _files(spec, options, installation)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -306,7 +329,9 @@ def _spread(spec: WorkerSpec, options: KubernetesOptions) -> list[dict[str, Any]
     ]
 
 
-def _files(spec: WorkerSpec, options: KubernetesOptions) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _files(
+    spec: WorkerSpec, options: KubernetesOptions, installation: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What it sees, and what that is: mounts and volumes."""
     shm = f"{math.ceil((options.shm_gib or SHM_GIB) * 1024)}Mi"
     volumes: list[dict[str, Any]] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shm}}]
@@ -319,7 +344,11 @@ def _files(spec: WorkerSpec, options: KubernetesOptions) -> tuple[list[dict[str,
         own = claims.setdefault(claim.name, f"claim-{len(claims)}")
         mounts.append({"name": own, "mountPath": claim.path} | _given(readOnly=claim.read_only))
     for wanted in spec.mounts:
-        claim = _claim_of(wanted.source, options)
+        if wanted.held is not None:
+            own = claims.setdefault(claim_of(wanted.held, installation), f"claim-{len(claims)}")
+            mounts.append({"name": own, "mountPath": wanted.source} | _given(readOnly=wanted.read_only))
+            continue
+        claim = _shared_claim(wanted.source, options)
         own = claims.setdefault(claim.name, f"claim-{len(claims)}")
         part = str(PurePosixPath(wanted.source).relative_to(claim.path))
         mounts.append(
@@ -330,7 +359,7 @@ def _files(spec: WorkerSpec, options: KubernetesOptions) -> tuple[list[dict[str,
     return mounts, volumes
 
 
-def _claim_of(folder: str, options: KubernetesOptions) -> Claim:
+def _shared_claim(folder: str, options: KubernetesOptions) -> Claim:
     """The claim that Stoker has this folder of."""
     path = PurePosixPath(folder)
     inside = [claim for claim in options.shared if path.is_relative_to(claim.path)]
