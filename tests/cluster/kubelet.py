@@ -12,7 +12,9 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ from cluster.objects import Objects, Thing, condition, key_of, stamp
 _VARIABLE = re.compile(r"\$(\$|\(([A-Za-z0-9_.-]+)\))")
 # After this time a program is killed, whatever its hook before has taken of its grace.
 LEAST_AFTER_HOOK_S = 2.0
-KILLED = 137
+STEP_S = 0.02
 
 
 @dataclass
@@ -41,6 +43,12 @@ class Run:
     told: asyncio.Event = field(default_factory=asyncio.Event)
     environ: dict[str, str] = field(default_factory=dict)
     out_of_memory: bool = False
+    # What stands for the part of memory that its containers share.
+    shm: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="stoker-shm-"))
+
+    def local(self, text: str) -> str:
+        """The same with what a real pod has to itself."""
+        return text.replace("0.0.0.0", self.address).replace("/dev/shm", self.shm)
 
 
 class Kubelet:
@@ -90,6 +98,7 @@ class Kubelet:
         for run in self.runs.values():
             if run.process is not None:
                 await run.process.wait()
+            shutil.rmtree(run.shm, ignore_errors=True)
 
     # A pod's life
 
@@ -142,7 +151,7 @@ class Kubelet:
         yield "PATH", os.environ["PATH"]
         for each in container.get("env") or ():
             if "value" in each:
-                yield each["name"], filled(each["value"], {}).replace("0.0.0.0", run.address)
+                yield each["name"], run.local(filled(each["value"], {}))
                 continue
             wanted = each["valueFrom"]["secretKeyRef"]
             secret = self._objects.find("Secret", pod["metadata"]["namespace"], wanted["name"])
@@ -153,7 +162,7 @@ class Kubelet:
     async def _run(self, run: Run, pod: Thing, container: Thing) -> None:
         # What a real image's own entry point would be, an image here has not.
         command = [*(container.get("command") or ()), *(container.get("args") or ())]
-        command = [filled(text, run.environ).replace("0.0.0.0", run.address) for text in command]
+        command = [run.local(filled(text, run.environ)) for text in command]
         begun = stamp(time.time())
         try:
             run.process = await asyncio.create_subprocess_exec(
@@ -233,6 +242,7 @@ class Kubelet:
 
     async def execute(self, run: Run, command: list[str]) -> int:
         """Run it beside the pod's program."""
+        command = [run.local(text) for text in command]
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -254,7 +264,12 @@ class Kubelet:
         begun = time.monotonic()
         hook = (pod["spec"]["containers"][0].get("lifecycle") or {}).get("preStop")
         if hook and run.process is not None:
-            await self._over_or(run, begun, hook["sleep"]["seconds"], 0.0)
+            work = asyncio.create_task(self.execute(run, hook["exec"]["command"]))
+            while not work.done() and not run.over.is_set():
+                await self._over_or(run, begun, STEP_S, 0.0)
+                if time.monotonic() - begun >= self._grace_s(run):
+                    break
+            work.cancel()
         if run.process is not None:
             self._signal(run, signal.SIGTERM)
             await self._over_or(run, begun, float("inf"), LEAST_AFTER_HOOK_S if hook else 0.0)
@@ -265,18 +280,21 @@ class Kubelet:
         if not self.silent:
             self._objects.remove(run.key)
             self.runs.pop(run.uid, None)
+            shutil.rmtree(run.shm, ignore_errors=True)
 
     async def _over_or(self, run: Run, begun: float, most_s: float, least_s: float) -> None:
         """Until it has ended, or so long, or its grace is over, which may be made shorter meanwhile."""
         here = time.monotonic()
         while not run.over.is_set():
-            pod = self._objects.find(*run.key)
-            grace_s = 0.0 if pod is None else pod["metadata"].get("deletionGracePeriodSeconds", 0)
-            left = min(here + most_s, max(begun + grace_s, here + least_s)) - time.monotonic()
+            left = min(here + most_s, max(begun + self._grace_s(run), here + least_s)) - time.monotonic()
             if left <= 0:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(run.over.wait(), min(left, 0.05))
+
+    def _grace_s(self, run: Run) -> float:
+        pod = self._objects.find(*run.key)
+        return 0.0 if pod is None else float(pod["metadata"].get("deletionGracePeriodSeconds", 0))
 
     def _signal(self, run: Run, number: int) -> None:
         if run.process is not None and run.process.returncode is None:

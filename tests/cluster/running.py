@@ -163,6 +163,11 @@ class Cluster:
         """The pod of that worker."""
         return next(pod for pod in self.all("Pod") if pod["metadata"]["labels"].get("stoker/worker") == worker)
 
+    def processes(self, worker: str) -> int:
+        """How many programs of that worker run."""
+        runs = [run for kubelet in self._kubelets.values() for run in kubelet.runs.values()]
+        return sum(1 for run in runs if run.key[2].endswith(f"-{worker}") and not run.over.is_set())
+
     # What happens to it
 
     def silence(self, node: str, *, silent: bool = True) -> None:

@@ -331,19 +331,26 @@ def test_of_two_graces_the_shorter_one_counts(tmp_path: Path, kubernetes: Cluste
     run(main())
 
 
-def test_a_hook_lets_it_go_on_for_a_while_before_it_is_told(tmp_path: Path, kubernetes: Cluster) -> None:
+def test_a_pod_that_others_end_goes_on_until_it_is_drained(tmp_path: Path, kubernetes: Cluster) -> None:
     async def main() -> None:
-        async with pods(kubernetes, tmp_path, pre_stop_s=1) as found:
-            await found.provider.start(shell("a", LASTING))
-            await said(found.provider, "a")
+        async with pods(kubernetes, tmp_path) as found:
+            for name in ("a", "b"):
+                await found.provider.start(shell(name, LASTING, drain_s=30.0, grace_s=5.0))
+                await said(found.provider, name)
+            kubernetes.disrupt("a", "EvictionByEvictionAPI", "because")
+            assert kubernetes.pod_of("a")["metadata"]["deletionGracePeriodSeconds"] == 35
             begun = asyncio.get_running_loop().time()
-            await found.provider.stop(WorkerId("a"), grace_s=5.0)
+            await asyncio.sleep(0.3)
+            assert kubernetes.do(lambda: kubernetes.processes("a")) == 1, "its program has heard of nothing"
+            # Stoker asks for an end when nothing is in flight, and then nobody waits any more.
+            for name in ("a", "b"):
+                await found.provider.stop(WorkerId(name), grace_s=10.0)
 
             async def gone() -> bool:
-                return await observed(found.provider, "a") is None
+                return await found.provider.list() == ()
 
-            await until(gone, what="end of a")
-            assert 0.9 <= asyncio.get_running_loop().time() - begun <= 5.0
+            await until(gone, what="end of both")
+            assert asyncio.get_running_loop().time() - begun < 8.0
 
     run(main())
 
@@ -592,7 +599,7 @@ def test_a_worker_is_reached_at_its_pod_and_only_while_it_listens(tmp_path: Path
 def test_output_is_followed_through_interruptions(tmp_path: Path, kubernetes: Cluster) -> None:
     async def main() -> None:
         async with pods(kubernetes, tmp_path) as found:
-            await found.provider.start(shell("a", "for i in 1 2 3 4 5 6 7 8; do echo $i; echo $i; sleep 0.15; done"))
+            await found.provider.start(shell("a", "for i in 1 2 3 4 5 6 7 8; do echo $i; echo $i; sleep 0.08; done"))
             seen: list[str] = []
             async for line in found.provider.logs(WorkerId("a"), tail=100, follow=True):
                 seen.append(line.text)

@@ -43,7 +43,7 @@ GIVEN: dict[str, object] = {
     "read_only": True,
     "capabilities": ["NET_BIND_SERVICE"],
     "shm_gib": 8.0,
-    "pre_stop_s": 5,
+    "drain": True,
 }
 PLAIN, FULL = parse({"image": "stoker-tests:1"}), parse(GIVEN)
 OFFER = Offer(host="node-a", vcpu=8, ram_gib=32)
@@ -147,7 +147,7 @@ def test_nothing_more_than_needed_is_permitted() -> None:
 
 
 def test_all_options_stand_in_the_pod() -> None:
-    pod = made(spec("a", "true", gpus=("0", "1"), drain_s=60.0), FULL, HOST)["spec"]
+    pod = made(spec("a", "true", gpus=("0", "1"), drain_s=60.0, grace_s=5.0), FULL, HOST)["spec"]
     assert (pod["runtimeClassName"], pod["priorityClassName"], pod["schedulerName"]) == ("nvidia", "serving", "mine")
     assert (pod["serviceAccountName"], pod["imagePullSecrets"]) == ("worker", [{"name": "mirror"}])
     assert pod["nodeSelector"] == {"pool": "gpu"}
@@ -167,7 +167,7 @@ def test_all_options_stand_in_the_pod() -> None:
     assert constraint["topologyKey"] == "topology.kubernetes.io/zone"
     [only] = pod["containers"]
     assert only["resources"]["limits"] == {"nvidia.com/gpu": "2"}
-    assert only["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    assert "-lt 60 " in only["lifecycle"]["preStop"]["exec"]["command"][-1]
     shm = next(each for each in pod["volumes"] if each["name"] == "shm")
     assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "8192Mi"}
 

@@ -57,7 +57,8 @@ def worker_spec(
         ram_gib=None if placement is None or virtual else placement.ram_gib,
         host=None if placement is None else placement.host,
         probes=probes,
-        drain_s=endpoint.spec.rollout.drain_timeout_s + endpoint.spec.rollout.grace_s,
+        drain_s=endpoint.spec.rollout.drain_timeout_s,
+        grace_s=endpoint.spec.rollout.grace_s,
     )
 
 

@@ -105,8 +105,8 @@ class WorkerSpec:
     `mounts` are volumes, for providers whose workers do not see the host's folders. Where workers have a network of
     their own, `listen` is the port that this one listens on in it. `vcpu` and `ram_gib` are the most that it may take.
 
-    `host` is where it was placed, for providers that have several. `probes` and `drain_s` (the longest time from its
-    last request to its end) are for those whose hosts may end it by themselves.
+    `host` is where it was placed, for providers that have several. `probes`, `drain_s` (the longest that its requests
+    may go on) and `grace_s` (between SIGTERM and SIGKILL) are for those whose hosts may end it by themselves.
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
@@ -133,6 +133,7 @@ class WorkerSpec:
     host: str | None = None
     probes: Probes | None = None
     drain_s: float | None = None
+    grace_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from stoker.providers.kubernetes.watch import Watch
 log = structlog.get_logger(__name__)
 
 GONE = ".gone"
+RELEASE_S = 5.0
 CLAIM = "persistent_volume_claim"
 # Less would have the pod forgotten at once, before its node has ended it and freed what it holds.
 GRACE_LEAST_S = 1
@@ -161,21 +162,34 @@ class KubernetesProvider:
                     await cluster.delete("secret", secret)
             self._asked.discard(worker)
             return
-        self._asked.add(worker)
-        period_s = max(GRACE_LEAST_S, math.ceil(grace_s)) + self._options.pre_stop_s
+        period_s = max(GRACE_LEAST_S, math.ceil(grace_s))
         metadata = found["metadata"]
         if "deletionTimestamp" in metadata:
             if states.overdue(found, time.time()):
                 # Its node is silent: without it, nobody but us can say that it is over.
                 log.warning("kubernetes_pod_forced", pod=name)
                 period_s = 0
-            elif (metadata.get("deletionGracePeriodSeconds") or 0) <= period_s:
+            elif (metadata.get("deletionGracePeriodSeconds") or 0) <= period_s and worker in self._asked:
                 # Of two graces the shorter one counts; asking again for the same changes nothing.
                 return
         else:
             await self._keep(cluster, worker, name)
+        if period_s:
+            await self._release(cluster, found)
+        self._asked.add(worker)
         async with asking("delete the pod"):
             await cluster.delete("pod", name, grace_period_seconds=period_s)
+
+    async def _release(self, cluster: Cluster, pod: Pod) -> None:
+        """Have its hook not wait: whoever asks for its end has drained it."""
+        if "preStop" not in pod["spec"]["containers"][0].get("lifecycle", {}) or not states.running(pod):
+            return
+        try:
+            async with asking("say that it is drained", timeout_s=RELEASE_S):
+                await cluster.execute(pod["metadata"]["name"], pods.CONTAINER, list(pods.SAY_DRAINED))
+        except (Invalid, Unavailable) as exc:
+            # Without a shell it has no hook either; and where its node is silent, nobody waits.
+            log.info("kubernetes_release_failed", pod=pod["metadata"]["name"], error=str(exc))
 
     async def _keep(self, cluster: Cluster, worker: WorkerId, name: str) -> None:
         """What it has said so far: the cluster forgets it together with the pod."""

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 CALL_TIMEOUT_S = 60.0
 CONNECT_S = 10.0
 PAGE = 500
+ERROR_STREAM = b"\x03"
 # Pages asked for before a list is given up that changes faster than it can be read.
 LIST_TRIES = 3
 # Credentials of a kubeconfig that a program hands out are good for some minutes.
@@ -182,7 +183,7 @@ class Cluster:
         async with opened as socket:
             async for message in socket:
                 data = message.data if isinstance(message.data, bytes) else str(message.data).encode()
-                if data[:1] == b"\x03":
+                if data[:1] == ERROR_STREAM:
                     status = data[1:]
         if not status:
             raise Unavailable("the cluster did not say how it ended")

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 LINES_KEPT = 10_000
 # A program may write for hours without ending a line.
 LINE_BYTES_MAX = 1024 * 1024
-LOOK_S = 0.5
+LOOK_S = 0.2
 # Two lines of one moment still have an order.
 _LEAST_S = 1e-6
 # Kubernetes does not say which of the two a line was written to.

@@ -71,9 +71,10 @@ class KubernetesOptions:
     `claims` are mounted in every worker; `shared` are claims that Stoker has as folders of its own, so that workers see
     its volumes and models. `user`, `read_only`, `capabilities` and `shm_gib` hold for each worker.
 
-    `pre_stop_s`: how long a pod that somebody else ends goes on before it is told. A pod that no node takes for
-    `unschedulable_s`, or whose container cannot be made for `failing_s`, has failed; one of a node that has not
-    answered for `node_lost_s` is given up. `installation` marks what belongs to this Stoker.
+    With `drain`, a pod that somebody else ends is told so only when its requests have ended, as far as its image has a
+    shell. A pod that no node takes for `unschedulable_s`, or whose container cannot be made for `failing_s`, has
+    failed; one of a node that has not answered for `node_lost_s` is given up. `installation` marks what belongs to this
+    Stoker.
     """
 
     kubeconfig: str | None = None
@@ -101,7 +102,7 @@ class KubernetesOptions:
     read_only: bool = False
     capabilities: tuple[str, ...] = ()
     shm_gib: float | None = None
-    pre_stop_s: int = 0
+    drain: bool = True
     unschedulable_s: float = 300.0
     failing_s: float = 120.0
     node_lost_s: int = 30
@@ -294,7 +295,7 @@ _PARSERS: Mapping[str, Any] = {
     "read_only": _switch,
     "capabilities": _capabilities,
     "shm_gib": _number(0.001, 10_000),
-    "pre_stop_s": _whole(0, 3_600),
+    "drain": _switch,
     "unschedulable_s": _number(0, 86_400),
     "failing_s": _number(0, 86_400),
     "node_lost_s": _whole(0, 86_400),

@@ -26,11 +26,14 @@ NAME = "stoker/name"
 LISTEN = "stoker/listen"
 PORT = "stoker/port"
 CONTAINER = "worker"
+# In memory that every pod of ours has, and may write to.
+DRAINED = "/dev/shm/.stoker-drained"
+SAY_DRAINED = ("sh", "-c", f": > {DRAINED}")
 _GIB = 1024**3
 # Frameworks hand tensors from process to process through it; the usual 64 MiB break them.
 SHM_GIB = 1.0
 # What a program is given to end, where nobody says.
-GRACE_S = 30
+GRACE_S = 10
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _KEY = re.compile(r"[-._A-Za-z0-9]{1,253}\Z")
 _ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,62}[a-z0-9])?\Z")
@@ -102,7 +105,7 @@ def pod(spec: WorkerSpec, options: KubernetesOptions, installation: str, host: H
             # Neither is a worker's business.
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": options.pre_stop_s + math.ceil(spec.drain_s or GRACE_S),
+            "terminationGracePeriodSeconds": _drain_s(spec, options) + math.ceil(spec.grace_s or GRACE_S),
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}} | _user(options),
             "volumes": volumes,
             "containers": [_container(spec, options, image, name, mounts, host)],
@@ -166,7 +169,7 @@ def _container(
         # One that comes without an image is a whole program; else it is what the image's own entry point is given.
         **{"command" if spec.image is None else "args": command},
         readinessProbe=_readiness(spec),
-        lifecycle={"preStop": {"sleep": {"seconds": options.pre_stop_s}}} if options.pre_stop_s else None,
+        lifecycle=_lifecycle(spec, options),
     )
 
 
@@ -268,6 +271,21 @@ def _readiness(spec: WorkerSpec) -> dict[str, Any] | None:
         "failureThreshold": probe.failures_max,
         "successThreshold": probe.successes_min,
     }
+
+
+def _drain_s(spec: WorkerSpec, options: KubernetesOptions) -> int:
+    return math.ceil(spec.drain_s or 0.0) if options.drain else 0
+
+
+def _lifecycle(spec: WorkerSpec, options: KubernetesOptions) -> dict[str, Any] | None:
+    """What holds it when others end it, until Stoker says that it is drained. An image without a shell is told at once,
+    as it would be without this.
+    """
+    limit_s = _drain_s(spec, options)
+    if not limit_s:
+        return None
+    wait = f"n=0; while [ ! -e {DRAINED} ] && [ $n -lt {limit_s} ]; do sleep 1; n=$((n+1)); done"
+    return {"preStop": {"exec": {"command": ["sh", "-c", wait]}}}
 
 
 def _question(probe: Probe, port: int | None) -> dict[str, Any]:

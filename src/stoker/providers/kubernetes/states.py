@@ -74,6 +74,12 @@ def observed(
     return Observed(id=worker, running=True, address=address_of(pod, options), leaving=leaving)
 
 
+def running(pod: Mapping[str, Any]) -> bool:
+    """Does its program run, as far as its node has said?"""
+    statuses = pod.get("status", {}).get("containerStatuses") or ()
+    return any("running" in (each.get("state") or {}) for each in statuses)
+
+
 def ended(pod: Mapping[str, Any]) -> bool:
     """Has its program ended, or can it never begin?"""
     return pod.get("status", {}).get("phase") in ENDED or _terminated(pod) is not None

@@ -17,7 +17,7 @@ from stoker.providers.kubernetes.cluster import Cluster, Refused, asking
 
 log = structlog.get_logger(__name__)
 
-AGAIN_S = 1.0
+AGAIN_FIRST_S, AGAIN_MOST_S = 0.05, 5.0
 # Servers end a watch by themselves; this one is begun anew before that, so that a dead connection does not live long.
 WATCH_S = 240
 GONE = 410
@@ -44,17 +44,19 @@ class Watch:
 
     async def run(self) -> None:
         """Until cancelled."""
+        loop, pause_s = asyncio.get_running_loop(), AGAIN_FIRST_S
         while True:
-            begun_at = asyncio.get_running_loop().time()
+            begun_at = loop.time()
             try:
                 if self._version is None:
                     await self._relist()
                 await self._follow()
-                if asyncio.get_running_loop().time() - begun_at > AGAIN_S:
-                    continue
             except (StokerError, TimeoutError, ValueError) as exc:
-                log.warning("kubernetes_watch_lost", error=str(exc), retry_s=AGAIN_S)
-            await asyncio.sleep(AGAIN_S)
+                log.warning("kubernetes_watch_lost", error=str(exc), retry_s=pause_s)
+            # One that lasted has earned another at once.
+            lasted = loop.time() - begun_at > AGAIN_MOST_S
+            pause_s = AGAIN_FIRST_S if lasted else min(AGAIN_MOST_S, pause_s * 2)
+            await asyncio.sleep(pause_s)
 
     async def _relist(self) -> None:
         async with asking("list the pods"):
