@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,9 +13,11 @@ from cluster.running import IMAGE, Cluster
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 SERVE = """
-import http.server, os
+import http.server, os, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/slow":
+            time.sleep(2)
         body = (os.environ["STOKER_WORKER_ID"] + " " + os.environ.get("TOKEN", "")).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -69,7 +72,12 @@ def test_an_evicted_pod_is_replaced_and_the_reason_is_told(installation: Install
     assert "cellar-door" not in json.dumps(kubernetes.all("Pod"))
     [claim] = kubernetes.all("PersistentVolumeClaim")
     assert claim["metadata"]["name"] in json.dumps(kubernetes.pod_of(first["id"])["spec"]["volumes"])
-    kubernetes.disrupt(first["id"], "EvictionByEvictionAPI", "Eviction API: evicting")
+    with ThreadPoolExecutor() as pool:
+        in_flight = pool.submit(installation.get, "/e/e/slow")
+        # Its worker has it by then.
+        until(lambda: installation.traffic("in_flight") == 1, what="request in flight")
+        kubernetes.disrupt(first["id"], "EvictionByEvictionAPI", "Eviction API: evicting")
+        assert in_flight.result() == (200, f"{first['id']} cellar-door".encode()), "the pod is held until then"
 
     def replaced() -> bool:
         return [worker["id"] for worker in installation.ready_workers("e")] not in ([], [first["id"]])
