@@ -21,7 +21,7 @@ from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.secrets import RegistryLogin
 from stoker.domain.volumes import Mount
 from stoker.domain.worker import Address, WorkerId, WorkerSpec
-from stoker.providers.base import KeepsOutput, ProviderOptions, Tells, load
+from stoker.providers.base import HoldsVolumes, KeepsOutput, ProviderOptions, Tells, load
 
 pytestmark = pytest.mark.process
 SERVE = "echo hello > /tmp/index.html; exec httpd -f -p $HOST:$PORT -h /tmp"
@@ -97,6 +97,34 @@ def test_volumes_are_where_the_worker_expects_them(docker: Engine, tmp_path: Pat
             missing = Mount(name="w", source=str(tmp_path / "nothing"), path="/data", read_only=True)
             with pytest.raises(Invalid, match="nothing"):
                 await made.provider.start(shell("b", "true", mounts=(missing,)))
+
+    run(main())
+
+
+def test_a_volume_of_the_daemon_outlives_its_workers(docker: Engine, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with containers(docker, tmp_path) as made:
+            provider = made.provider
+            assert isinstance(provider, HoldsVolumes)
+            for _ in range(2):
+                await provider.make_volume("v1", size_gib=1.0)
+            assert await provider.volumes() == {"v1"}
+            mount = Mount(name="data", source="/work", path="/work", read_only=False, held="v1")
+            await provider.start(shell("a", "echo kept > /work/file", mounts=(mount,)))
+            assert (await ended(provider, "a")).code == 0
+            with pytest.raises(Unavailable, match="in use"):
+                await provider.remove_volume("v1")
+            await clear(provider)
+            reading = replace(mount, read_only=True)
+            await provider.start(shell("b", "cat /work/file; touch /work/other || echo barred", mounts=(reading,)))
+            await ended(provider, "b")
+            assert "kept" in await texts(provider, "b")
+            assert "barred" in await texts(provider, "b")
+            await clear(provider)
+            for _ in range(2):
+                await provider.remove_volume("v1")
+            assert await provider.volumes() == frozenset()
+            assert docker.docker("volume", "ls", "--quiet") == ""
 
     run(main())
 

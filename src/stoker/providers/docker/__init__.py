@@ -24,7 +24,7 @@ from stoker.domain.hardware import Offer
 from stoker.domain.worker import Observed, WorkerId, WorkerSpec
 from stoker.providers import keeping, reaching, worker_log
 from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
-from stoker.providers.docker import containers, hosts, logs, watch
+from stoker.providers.docker import containers, hosts, logs, volumes, watch
 from stoker.providers.docker.daemon import asking, connection, failing
 from stoker.providers.docker.images import Images
 from stoker.providers.docker.options import DockerOptions, parse
@@ -275,6 +275,18 @@ class DockerProvider:
     async def discard(self, worker: WorkerId) -> None:
         self._name(worker)
         await asyncio.to_thread(shutil.rmtree, self._gone / worker, ignore_errors=True)
+
+    # Volumes
+
+    async def make_volume(self, volume: str, *, size_gib: float) -> None:
+        self._name(WorkerId(volume))
+        await volumes.make(self._docker, volume, self._installation)
+
+    async def remove_volume(self, volume: str) -> None:
+        await volumes.remove(self._docker, volume, self._installation)
+
+    async def volumes(self) -> frozenset[str]:
+        return await volumes.known(self._docker, self._installation)
 
     # Telling
 

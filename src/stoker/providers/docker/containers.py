@@ -14,6 +14,7 @@ from stoker.providers.environ import environ, listens_at
 
 INSTALLATION = "stoker.installation"
 WORKER = "stoker.worker"
+VOLUME = "stoker.volume"
 ENDPOINT = "stoker.endpoint"
 NAME = "stoker.name"
 LISTEN = "stoker.listen"
@@ -59,7 +60,7 @@ def body(spec: WorkerSpec, options: DockerOptions, installation: str) -> dict[st
         }
         | ({} if listen is None else {LISTEN: str(listen)})
         | ({} if spec.port is None else {PORT: str(spec.port)}),
-        "HostConfig": _host_config(spec, options, published),
+        "HostConfig": _host_config(spec, options, published, installation),
     }
 
 
@@ -71,7 +72,9 @@ def _published(spec: WorkerSpec, options: DockerOptions) -> dict[str, list[dict[
     return {f"{inner}/tcp": [{"HostIp": options.publish, "HostPort": str(own)}] for inner, own in ports.items()}
 
 
-def _host_config(spec: WorkerSpec, options: DockerOptions, published: Mapping[str, Any]) -> dict[str, Any]:
+def _host_config(
+    spec: WorkerSpec, options: DockerOptions, published: Mapping[str, Any], installation: str
+) -> dict[str, Any]:
     log_each = max(1, int(options.log_mib * 1024 / 2))
     config: dict[str, Any] = {
         "PortBindings": published,
@@ -83,7 +86,7 @@ def _host_config(spec: WorkerSpec, options: DockerOptions, published: Mapping[st
         "Init": options.init,
         "ShmSize": SHM_BYTES if options.shm_gib is None else int(options.shm_gib * _GIB),
         "LogConfig": {"Type": "json-file", "Config": {"max-size": f"{log_each}k", "max-file": "2"}},
-        "Mounts": _mounts(spec, options),
+        "Mounts": _mounts(spec, options, installation),
         "ReadonlyRootfs": options.read_only,
     }
     if options.read_only:
@@ -102,12 +105,16 @@ def _host_config(spec: WorkerSpec, options: DockerOptions, published: Mapping[st
     return config
 
 
-def _mounts(spec: WorkerSpec, options: DockerOptions) -> list[dict[str, Any]]:
-    wanted = [(each.source, each.path, each.read_only) for each in options.folders]
-    wanted += [(each.source, each.path or each.source, each.read_only) for each in spec.mounts]
+def _mounts(spec: WorkerSpec, options: DockerOptions, installation: str) -> list[dict[str, Any]]:
+    wanted = [("bind", each.source, each.path, each.read_only) for each in options.folders]
+    for each in spec.mounts:
+        if each.held is None:
+            wanted.append(("bind", each.source, each.path or each.source, each.read_only))
+        else:
+            wanted.append(("volume", name_of(each.held, installation), each.path or each.source, each.read_only))
     return [
-        {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
-        for source, target, read_only in wanted
+        {"Type": kind, "Source": source, "Target": target, "ReadOnly": read_only}
+        for kind, source, target, read_only in wanted
     ]
 
 
