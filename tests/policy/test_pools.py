@@ -38,12 +38,15 @@ def test_the_last_pool_loses_workers_first_and_none_falls_below_its_minimum() ->
 
 def test_a_pending_worker_stays_where_it_is_needed_and_else_goes_where_there_is_room() -> None:
     made = pools((1, 3), (0, 2), (0, 1))
-    names = [pool.name for pool in pools_for(worker(1, S.PENDING, pool="p0"), made, {"p0": 1})]
-    assert names == ["p0"], "its pool's minimum"
-    names = [pool.name for pool in pools_for(worker(1, S.PENDING, pool="p0"), made, {"p0": 2, "p2": 1})]
-    assert names == ["p0", "p1"]
-    names = [pool.name for pool in pools_for(worker(1, S.PENDING, pool="gone"), made, {"p0": 3})]
-    assert names == ["p1", "p2"]
+
+    def names(pool: str, have: dict[str, int], *rests: str) -> list[str]:
+        return [found.name for found in pools_for(worker(1, S.PENDING, pool=pool), made, have, rests=rests)]
+
+    assert names("p0", {"p0": 1}) == ["p0"], "its pool's minimum"
+    assert names("p0", {"p0": 2, "p2": 1}) == ["p0", "p1"]
+    assert names("gone", {"p0": 3}) == ["p1", "p2"]
+    assert names("p0", {"p0": 2}, "p0") == ["p1", "p2"], "not where starts fail"
+    assert names("p0", {"p0": 2}, "p0", "p1", "p2") == ["p0"], "unless they fail everywhere"
 
 
 bounded = st.tuples(st.integers(0, 3), st.integers(0, 4)).map(lambda pair: (min(pair), max(pair)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import BigInteger, Connection, Integer, MetaData, Table, text
+from sqlalchemy import BigInteger, Connection, Integer, MetaData, Table, inspect, text
 
 from stoker.domain.errors import Unsupported
 from stoker.store import schema
@@ -22,14 +24,59 @@ def _version(tx: Connection) -> object:
     return tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
 
 
+def _empty(tx: Connection) -> None:
+    reflected = MetaData()
+    reflected.reflect(tx)
+    reflected.drop_all(tx)
+
+
+def _made(tx: Connection) -> dict[str, object]:
+    """All there is to tell apart of tables: columns in whatever order, keys, and indexes."""
+    looked = inspect(tx)
+    return {
+        table: (
+            sorted((c["name"], str(c["type"]), c["nullable"], str(c["default"])) for c in looked.get_columns(table)),
+            looked.get_pk_constraint(table)["constrained_columns"],
+            sorted(each["column_names"] for each in looked.get_unique_constraints(table)),
+            sorted(_index(each) for each in looked.get_indexes(table) if "duplicates_constraint" not in each),
+            sorted(each["constrained_columns"] for each in looked.get_foreign_keys(table)),
+        )
+        for table in looked.get_table_names()
+    }
+
+
+def _content(tx: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """What is in the tables, but for the first project, which is added at each start when it is missing."""
+    reflected = MetaData()
+    reflected.reflect(tx)
+    tables = [table for table in reflected.sorted_tables if table.name != "projects"]
+    return {table.name: [tuple(row) for row in tx.execute(table.select())] for table in tables}
+
+
+def _index(found: Mapping[str, Any]) -> str:
+    where = {name: str(value) for name, value in found.get("dialect_options", {}).items()}
+    return f"{found['name']} {found['column_names']} {bool(found['unique'])} {where}"
+
+
 def test_migrations_make_exactly_the_tables_that_queries_expect(place: Place) -> None:
     async def body(store: Store) -> None:
         def compare(tx: Connection) -> object:
             context = MigrationContext.configure(tx, opts={"compare_type": True, "compare_server_default": True})
             return compare_metadata(context, metadata)
 
+        def migrate(tx: Connection) -> None:
+            _empty(tx)
+            schema.upgrade(tx, to=FIRST)
+            schema.upgrade(tx)
+
+        assert await store.write(compare) == [], "as a first start makes them"
+        assert await store.read(_version) == schema.HEAD
+        at_once, rows = await store.read(_made), await store.read(_content)
+        await store.write(migrate)
         assert await store.write(compare) == []
         assert await store.read(_version) == schema.HEAD
+        assert await store.read(_made) == at_once
+        assert await store.read(_content) == rows
 
     place.run(body)
 
@@ -68,9 +115,7 @@ def test_an_upgrade_from_the_first_version_keeps_what_was_there(place: Place) ->
         await store.write(_make_first)
 
     def _make_first(tx: Connection) -> None:
-        reflected = MetaData()
-        reflected.reflect(tx)
-        reflected.drop_all(tx)
+        _empty(tx)
         schema.upgrade(tx, to=FIRST)
         first = MetaData()
         first.reflect(tx)

@@ -18,7 +18,7 @@ from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
 from stoker.policy import eviction
-from stoker.policy.backoff import counted
+from stoker.policy.backoff import counted, resting
 from stoker.policy.deadlines import next_look
 from stoker.policy.eviction import Idle
 from stoker.policy.lifecycle import STABLE_S, advance, failed_start
@@ -343,7 +343,8 @@ class Pass:
 
     def _pools_for(self, worker: Worker) -> list[PoolSpec]:
         active = [w for w in (*self._workers.values(), *self._new.values()) if w.state in ACTIVE]
-        return pools_for(worker, self.endpoint.spec.pools, Counter(w.pool for w in active))
+        rests = resting(self.endpoint.failures, now=self._facts.now)
+        return pools_for(worker, self.endpoint.spec.pools, Counter(w.pool for w in active), rests=rests)
 
     def _placed(self, worker: Worker, pool: PoolSpec, found: Placement) -> None:
         address = None if found.port is None else Address(host="127.0.0.1", port=found.port)

@@ -31,6 +31,7 @@ from stoker.paths import Paths
 from stoker.roles import Lifeline, Order
 from stoker.settings import Settings
 from stoker.telemetry.logs import log_to_stderr
+from stoker.timeslice import ask_for_short_slices
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = settings_module.read(os.environ, data_dir=options.data_dir)
     log_to_stderr(settings.log_level)
+    # Where workers use all the CPUs there are, requests would wait behind their slices.
+    refused = ask_for_short_slices()
+    if refused is not None:
+        log.debug("ordinary_slices", reason=refused)
     listening = socket.socket(fileno=options.listen_fd)
     uvloop.run(serve(settings, listening, options.lifeline_fd, ready=options.ready_fd))
     return 0

@@ -6,7 +6,7 @@ Pools are filled in the order in which the spec has them, after each has its min
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from stoker.domain.endpoint import PoolSpec
 from stoker.domain.worker import Worker, WorkerId, WorkerState
@@ -76,11 +76,15 @@ def victims(
     return leaving
 
 
-def pools_for(worker: Worker, pools: Sequence[PoolSpec], have: Mapping[str, int]) -> list[PoolSpec]:
+def pools_for(
+    worker: Worker, pools: Sequence[PoolSpec], have: Mapping[str, int], *, rests: Collection[str]
+) -> list[PoolSpec]:
     """Where this pending worker may go, in the order of trying: in its own pool where that needs it, else in the first
-    that has room. `have` are the workers of each pool that count as capacity, this one included.
+    that has room and does not rest after failed starts. `have` are the workers of each pool that count as capacity,
+    this one included.
     """
     own = [pool for pool in pools if pool.name == worker.pool]
     if own and have.get(worker.pool, 0) <= max(own[0].bounds.min, own[0].bounds.cold):
         return own
-    return [pool for pool in pools if pool in own or have.get(pool.name, 0) < pool.bounds.max]
+    room = [p for p in pools if p.name not in rests and (p in own or have.get(p.name, 0) < p.bounds.max)]
+    return room or own

@@ -197,7 +197,8 @@ class Dispatcher:
         """Hold on to what runs; take up again what nobody here holds any more."""
         now = self._clock()
         leases = [(number, running.task.lease or "") for number, running in self._running.items()]
-        await self._store.write(lambda tx: hot.renew_leases(tx, leases, now + LEASE_S))
+        if leases:
+            await self._store.write(lambda tx: hot.renew_leases(tx, leases, now + LEASE_S))
         endpoints = [endpoint.id for endpoint in self._fleet.endpoints()]
         for task in await self._store.read(lambda tx: rows.running(tx, endpoints)):
             if task.number not in self._running and (task.lease_until or 0.0) < now:

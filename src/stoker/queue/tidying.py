@@ -80,11 +80,9 @@ class Tidying:
     async def forget(self) -> None:
         """Forget ended tasks whose time has passed, with their files, and pauses of endpoints that are gone."""
         now = self._clock()
-        while True:
-            files = await self._store.write(lambda tx: rows.forget(tx, now=now, limit=STEP))
-            await self._spool.remove(files[1])
-            if files[0] < STEP:
-                break
+        # Asked first: most times there are none, and a write costs the disk something.
+        while await self._store.read(lambda tx: rows.is_any_to_forget(tx, now=now)):
+            await self._spool.remove(await self._store.write(lambda tx: rows.forget(tx, now=now, limit=STEP)))
         for endpoint in tuple(self._backlog.paused):
             if self._fleet.endpoint(EndpointId(endpoint)) is None:
                 await self._store.write(lambda tx, e=endpoint: rows.resume(tx, e))  # type: ignore[misc]

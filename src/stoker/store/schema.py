@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
+from stoker.domain.endpoint import FIRST_PROJECT
 from stoker.domain.errors import Unsupported
+from stoker.store.tables import counters, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -34,6 +36,9 @@ def upgrade(connection: Connection, *, to: str = HEAD) -> None:
     current = revision_of(connection)
     if current == to:
         return
+    if current is None and to == HEAD and not inspect(connection).get_table_names():
+        _make(connection)
+        return
     from alembic import command
 
     config = _config(connection)
@@ -42,6 +47,16 @@ def upgrade(connection: Connection, *, to: str = HEAD) -> None:
             f"the database has schema {current}, which this version of Stoker does not know: upgrade Stoker"
         )
     command.upgrade(config, to)
+
+
+def _make(connection: Connection) -> None:
+    """What all migrations together come to, in a tenth of their time: for a first start, which somebody waits for."""
+    metadata.create_all(connection)
+    version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True, nullable=False))
+    version.create(connection)
+    connection.execute(insert(version).values(version_num=HEAD))
+    # Rows that migrations leave in an empty database: the first project has its number before it is made.
+    connection.execute(insert(counters).values(kind="project", value=FIRST_PROJECT))
 
 
 def _config(connection: Connection | None) -> Config:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, select, update
 
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.queueing import RetryPolicy
@@ -237,21 +237,25 @@ def queued_of(tx: Connection, endpoint: EndpointId, *, limit: int) -> tuple[Task
     return tuple(_shown(row) for row in tx.execute(query.limit(limit)))
 
 
-def forget(tx: Connection, *, now: float, limit: int) -> tuple[int, list[str]]:
-    """Forget up to `limit` final tasks whose time has passed, unless a webhook of theirs is on its way. How many they
-    were, and their files.
-    """
+def _old(now: float) -> ColumnElement[bool]:
+    """Final, with their time over, and no webhook of theirs on its way."""
     pending = select(deliveries.c.task).where(deliveries.c.task == tasks.c.number, deliveries.c.state == "pending")
-    old = (
-        select(tasks.c.number, tasks.c.input_file, tasks.c.result_file)
-        .where(tasks.c.forget_at <= now, tasks.c.state.in_([state.value for state in FINAL]), ~pending.exists())
-        .limit(limit)
-    )
+    return and_(tasks.c.forget_at <= now, tasks.c.state.in_([state.value for state in FINAL]), ~pending.exists())
+
+
+def is_any_to_forget(tx: Connection, *, now: float) -> bool:
+    """Is there anything for `forget`?"""
+    return tx.scalar(select(tasks.c.number).where(_old(now)).limit(1)) is not None
+
+
+def forget(tx: Connection, *, now: float, limit: int) -> list[str]:
+    """Forget up to `limit` final tasks whose time has passed, unless a webhook of theirs is on its way. Their files."""
+    old = select(tasks.c.number, tasks.c.input_file, tasks.c.result_file).where(_old(now)).limit(limit)
     rows = tx.execute(old).all()
     numbers = [row[0] for row in rows]
     for table, column in ((deliveries, deliveries.c.task), (attempts, attempts.c.task), (tasks, tasks.c.number)):
         tx.execute(delete(table).where(column.in_(numbers)))
-    return len(numbers), [file for row in rows for file in row[1:] if file is not None]
+    return [file for row in rows for file in row[1:] if file is not None]
 
 
 def files(tx: Connection) -> set[str]:

@@ -1,0 +1,106 @@
+"""Results as one HTML page without any other file: cost against attainment, the table, and workers over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from stoker.simulate.compare import Result, front
+from stoker.simulate.trace import Profile
+
+_WIDTH, _HEIGHT, _MARGIN = 860, 360, 50
+_COURSE_POINTS = 600
+_COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#475569")
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:920px;margin:2rem auto;padding:0 1rem;color:#1f2937;background:#fff}
+table{border-collapse:collapse;width:100%}th,td{padding:.3rem .5rem;text-align:right;border-bottom:1px solid #e5e7eb}
+th:first-child,td:first-child{text-align:left}svg{width:100%;height:auto;background:#f9fafb}text{font-size:12px}
+.best{font-weight:600}
+"""
+
+
+def page(results: Sequence[Result], profile: Profile) -> str:
+    """The whole page."""
+    first = results[0]
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Scaling policies on {escape(first.trace)}</title>
+<style>{_STYLE}</style></head><body>
+<h1>{escape(first.trace)}</h1>
+<p>{first.requests:,} requests. With less than {first.zero_wait_bound_gpu_s:,.0f} GPU-seconds somebody has to wait; the
+work alone is {first.work_bound_gpu_s:,.0f}. A worker takes {profile.slots} requests at once and about
+{profile.start_s:g} s to start.</p>
+<h2>Cost and waiting</h2>{_scatter(results)}{_table(results, profile)}
+<h2>Workers over time</h2>{"".join(_course(result, index) for index, result in enumerate(results))}
+</body></html>
+"""
+
+
+def _table(results: Sequence[Result], profile: Profile) -> str:
+    best = {result.policy for result in front(results)}
+    target = f"within {profile.wait_target_s:g} s"
+    heads = ("policy", "GPU-s", "over the bound", target, "p50 wait", "p99 wait", "starts", "flaps", "peak")
+    rows = [
+        f'<tr class="{"best" if r.policy in best else ""}"><td>{escape(r.policy)}</td><td>{r.gpu_s:,.0f}</td>'
+        f"<td>x{r.ratio:.2f}</td><td>{100 * r.attainment_5s:.1f} %</td><td>{r.wait_p50_s:.1f} s</td>"
+        f"<td>{r.wait_p99_s:.1f} s</td><td>{r.starts}</td><td>{r.flaps}</td><td>{r.workers_peak}</td></tr>"
+        for r in sorted(results, key=lambda r: r.gpu_s)
+    ]
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    note = "<p>In bold: no other policy here is both cheaper and as good.</p>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
+
+
+def _scatter(results: Sequence[Result]) -> str:
+    """Cost to the right, the share of requests in time upwards."""
+    most = max(result.ratio for result in results) * 1.05
+    least = min(result.attainment_5s for result in results)
+    low = max(0.0, least - 0.05 * (1.0 - least) - 0.01)
+
+    def place(result: Result) -> tuple[float, float]:
+        x = _MARGIN + result.ratio / most * (_WIDTH - 2 * _MARGIN)
+        return x, _HEIGHT - _MARGIN - (result.attainment_5s - low) / (1.0 - low) * (_HEIGHT - 2 * _MARGIN)
+
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, front(results)))
+    parts = [f'<polyline points="{line}" fill="none" stroke="#9ca3af" stroke-dasharray="4"/>']
+    for index, result in enumerate(results):
+        x, y = place(result)
+        colour, label = _COLOURS[index % len(_COLOURS)], escape(result.policy)
+        title = f"<title>{label}: x{result.ratio:.2f}, {100 * result.attainment_5s:.1f} %</title>"
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}">{title}</circle>')
+        if len(results) <= 2 * len(_COLOURS):
+            parts.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{label}</text>')
+    bottom = _HEIGHT - _MARGIN
+    parts.append(f'<path d="M{_MARGIN},{_MARGIN}V{bottom}H{_WIDTH - _MARGIN}" fill="none" stroke="#374151"/>')
+    parts.append(f'<text x="{_WIDTH - _MARGIN}" y="{bottom + 20}" text-anchor="end">x{most:.2f} of the bound</text>')
+    parts.append(f'<text x="{_MARGIN}" y="{bottom + 20}">x0</text><text x="4" y="{_MARGIN - 8}">100 % in time</text>')
+    parts.append(f'<text x="4" y="{bottom}">{100 * low:.0f} %</text>')
+    return _svg("Cost against the share of requests in time", _HEIGHT, parts)
+
+
+def _course(result: Result, index: int) -> str:
+    steps = _thinned(result.steps)
+    end = max(steps[-1][0], 1e-9)
+    most = max(1, result.workers_peak)
+    height = 110
+    points = []
+    before = 0
+    for at, count in steps:
+        x = _MARGIN + at / end * (_WIDTH - 2 * _MARGIN)
+        points += [f"{x:.1f},{height - 20 - value / most * (height - 40):.1f}" for value in (before, count)]
+        before = count
+    line = f'<polyline points="{" ".join(points)}" fill="none" stroke="{_COLOURS[index % len(_COLOURS)]}"/>'
+    name = f'<text x="{_MARGIN}" y="14">{escape(result.policy)}, at most {result.workers_peak}</text>'
+    return _svg(f"Workers of {escape(result.policy)} over time", height, [line, name])
+
+
+def _thinned(steps: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
+    """As many as can be seen; of each stretch the highest, so that no peak is lost."""
+    if len(steps) <= _COURSE_POINTS:
+        return list(steps)
+    size = -(-len(steps) // _COURSE_POINTS)
+    stretches = [steps[start : start + size] for start in range(0, len(steps), size)]
+    return [*(max(stretch, key=lambda step: step[1]) for stretch in stretches), steps[-1]]
+
+
+def _svg(label: str, height: int, parts: Sequence[str]) -> str:
+    return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
