@@ -87,6 +87,15 @@ def test_a_docker_daemon_that_is_wanted_must_answer(tmp_path: Path) -> None:
     assert "elsewhere" in next(doctor.docker(elsewhere)).finding
 
 
+def test_a_cluster_that_is_wanted_needs_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    settings = Settings(data_dir=tmp_path, providers={"kubernetes": {"kubeconfig": str(path)}})
+    assert [check.verdict for check in doctor.kubernetes(settings)] == ["wrong"]
+    path.touch()
+    assert [check.verdict for check in doctor.kubernetes(settings)] == ["ok"]
+    assert list(doctor.kubernetes(Settings(data_dir=tmp_path))) == []
+
+
 @pytest.mark.process
 def test_a_docker_daemon_that_answers_is_found(tmp_path: Path, docker: Engine) -> None:
     settings = Settings(data_dir=tmp_path, providers={"docker": {"host": docker.host}})

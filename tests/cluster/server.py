@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from cluster import schemas
+from cluster.checks import CHECKS, check_claim_grows
 from cluster.controllers import admit, delete_pod, used_of
 from cluster.kubelet import Kubelet, Run
 from cluster.objects import Fault, Objects, Thing, check_names, key_of, selects
 from cluster.rbac import Authoriser, Call
-from stoker.providers.kubernetes.nodes import quantity
 
 KINDS = {"pods": "Pod", "secrets": "Secret", "resourcequotas": "ResourceQuota", "nodes": "Node"} | {
     "persistentvolumeclaims": "PersistentVolumeClaim"
@@ -194,7 +192,7 @@ class Server:
         thing = await _body(request)
         if thing.get("kind") != kind or thing["metadata"].setdefault("namespace", namespace) != namespace:
             raise Fault(400, "BadRequest", "the object and its path do not belong together")
-        wrong = schemas.faults(thing) + check_names(thing) + _SAID[kind](thing)
+        wrong = schemas.faults(thing) + check_names(thing) + CHECKS[kind](thing)
         if wrong:
             message = f'{kind} "{thing["metadata"].get("name")}" is invalid: {"; ".join(wrong)}'
             raise Fault(422, "Invalid", message)
@@ -224,9 +222,9 @@ class Server:
             if request.content_type != "application/merge-patch+json":
                 raise Fault(415, "UnsupportedMediaType", f"not known here: {request.content_type}")
             patched = _merged(found, await _body(request))
-            wrong = schemas.faults(patched) + _SAID[kind](patched)
-            if kind == "PersistentVolumeClaim" and _storage(patched) < _storage(found):
-                wrong.append("spec.resources.requests.storage: Forbidden: field can not be less than previous value")
+            wrong = schemas.faults(patched) + CHECKS[kind](patched)
+            if kind == "PersistentVolumeClaim":
+                wrong += check_claim_grows(found, patched)
             if wrong:
                 raise Fault(422, "Invalid", "; ".join(wrong))
             found = self.objects.update(patched)
@@ -350,64 +348,3 @@ def _merged(thing: Any, patch: Any) -> Any:
         else:
             found[key] = _merged(found.get(key), value)
     return found
-
-
-def pod_faults(pod: Thing) -> list[str]:
-    """What validation says beside the schema."""
-    found, spec = [], pod["spec"]
-    volumes = [each["name"] for each in spec.get("volumes") or ()]
-    found += [f"spec.volumes: duplicate {name}" for name in volumes if volumes.count(name) > 1]
-    for container in spec.get("containers", ()):
-        paths = [each["mountPath"] for each in container.get("volumeMounts") or ()]
-        found += [f"volumeMounts.mountPath: must be unique: {path}" for path in paths if paths.count(path) > 1]
-        for mount in container.get("volumeMounts") or ():
-            if mount["name"] not in volumes:
-                found.append(f"volumeMounts.name: Not found: {mount['name']}")
-            if mount.get("subPath", "").startswith("/") or ".." in mount.get("subPath", "").split("/"):
-                found.append(f"volumeMounts.subPath: must be a relative path: {mount['subPath']}")
-        resources = container.get("resources") or {}
-        for name, amount in (resources.get("requests") or {}).items():
-            if "/" in name and (resources.get("limits") or {}).get(name) != amount:
-                found.append(f"resources.requests: must be equal to {name} limit")
-        for name in ("readinessProbe", "livenessProbe", "startupProbe"):
-            probe = container.get(name)
-            if probe and len({"exec", "httpGet", "tcpSocket", "grpc"} & set(probe)) != 1:
-                found.append(f"{name}: must specify a handler type")
-        ports = [(each["containerPort"], each.get("protocol", "TCP")) for each in container.get("ports") or ()]
-        found += [f"ports: {port} out of range" for port, _ in ports if not 0 < port < 65536]
-    names = {env["name"] for container in spec.get("containers", ()) for env in container.get("env") or ()}
-    found += [f"env.name: Invalid value: {name!r}" for name in names if not name or "=" in name]
-    return found
-
-
-def secret_faults(secret: Thing) -> list[str]:
-    found = []
-    for key, value in (secret.get("data") or {}).items():
-        try:
-            base64.b64decode(value, validate=True)
-        except binascii.Error:
-            found.append(f"data.{key}: illegal base64 data")
-    if secret.get("type") == "kubernetes.io/dockerconfigjson" and ".dockerconfigjson" not in secret.get("data", {}):
-        found.append("data[.dockerconfigjson]: Required value")
-    return found
-
-
-def _storage(claim: Thing) -> float:
-    return quantity(claim["spec"]["resources"]["requests"]["storage"])
-
-
-def _claim_faults(claim: Thing) -> list[str]:
-    found = [] if claim["spec"].get("accessModes") else ["spec.accessModes: Required value"]
-    return (
-        found if (claim["spec"].get("resources") or {}).get("requests", {}).get("storage") else [*found, "no storage"]
-    )
-
-
-_SAID: Mapping[str, Callable[[Thing], list[str]]] = {
-    "Pod": pod_faults,
-    "Secret": secret_faults,
-    "ResourceQuota": lambda thing: [],
-    "Node": lambda thing: [],
-    "PersistentVolumeClaim": _claim_faults,
-}
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from cluster.checks import pod_faults
 from cluster.objects import check_names
 from cluster.rbac import manifests
 from cluster.schemas import faults
-from cluster.server import pod_faults
 from providers.workers import spec
 from stoker.gateway import proxy
 from stoker.providers.kubernetes import pods

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.checks import pod_faults, secret_faults
 from cluster.kubelet import filled
 from cluster.objects import check_names
 from cluster.schemas import faults
-from cluster.server import pod_faults, secret_faults
 from providers.workers import spec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import Offer

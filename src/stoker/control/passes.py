@@ -147,16 +147,11 @@ class Pass:
             after = replace(after, reason=f"{after.reason}; its last output:\n{facts.tails[after.id]}")
         if after.state is WorkerState.READY and worker.id in facts.unhealthy:
             after = self._draining(after, f"unhealthy: {facts.unhealthy[worker.id]}")
-        if after.state is WorkerState.READY and (leaving := self._leaving(worker)):
+        if after.state is WorkerState.READY and (leaving := facts.leaving(worker.id)):
             after = self._draining(after, leaving)
         if after.state is WorkerState.READY and after.unready != facts.unready.get(worker.id, after.unready):
             after = replace(after, unready=facts.unready[worker.id])
         return after
-
-    def _leaving(self, worker: Worker) -> str:
-        """Why its host is about to end it; nothing when that is not so."""
-        sight = self._facts.sights.get(worker.id)
-        return "" if sight is None or sight.observed is None else sight.observed.leaving
 
     def _draining(self, worker: Worker, reason: str) -> Worker:
         limit_s = 0.0 if self._facts.hurried else self.endpoint.spec.rollout.drain_timeout_s
