@@ -26,7 +26,8 @@ VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"
 BOOKMARK_S = 0.2
 ERROR_CHANNEL = b"\x03"
 LIST_QUERY = frozenset({"labelSelector", "limit", "continue", "watch", "resourceVersion", "allowWatchBookmarks"}) | {
-    "timeoutSeconds"
+    "timeoutSeconds",
+    "fieldSelector",
 }
 
 
@@ -73,8 +74,8 @@ class Server:
                 # Since 1.35 an upgrade to a WebSocket needs the same permission as a POST.
                 self._authorise(request, True, "pods/exec", "create")
                 return await self._exec(request, self._pod(namespace, name))
-            case ["api", "v1", "nodes"]:
-                return await self._collection(request, None, "nodes")
+            case ["api", "v1", ("nodes" | "pods") as resource]:
+                return await self._collection(request, None, resource)
         raise Fault(404, "NotFound", "the server could not find the requested resource")
 
     def _authorise(self, request: web.Request, namespaced: bool, resource: str, verb: str) -> None:
@@ -131,6 +132,11 @@ class Server:
     def _selected(self, request: web.Request, kind: str, namespace: str | None) -> list[Thing]:
         selector = request.query.get("labelSelector", "")
         found = [each for each in self.objects.all(kind, namespace) if _takes(selector, each)]
+        for part in filter(None, request.query.get("fieldSelector", "").split(",")):
+            field, unequal, value = part.partition("!=")
+            if (kind, field, unequal) != ("Pod", "status.phase", "!="):
+                raise Fault(400, "BadRequest", f"not known here: {part}")
+            found = [each for each in found if each["status"].get("phase") != value]
         if kind == "ResourceQuota":
             return [
                 {

@@ -488,6 +488,25 @@ def test_nodes_that_may_not_be_listed_can_be_described(tmp_path: Path, kubernete
     run(main())
 
 
+def test_what_pods_of_others_ask_for_is_not_offered_where_that_may_be_seen(tmp_path: Path, kubernetes: Cluster) -> None:
+    async def main() -> None:
+        asks = {"requests": {"cpu": "60", "memory": "128Gi"}}
+        container = {"name": "db", "image": "stoker-tests:1", "command": ["sleep", "600"], "resources": asks}
+        spec = {"containers": [container], "nodeName": "node-a", "terminationGracePeriodSeconds": 1}
+        kubernetes.put("Pod", "db", spec=spec, status={"phase": "Running"})
+        async with pods(kubernetes, tmp_path, count_others=True) as found:
+            with pytest.raises(Unavailable, match="list the pods of others"):
+                await found.provider.offers()
+            assert kubernetes.authoriser.rules is not None
+            kubernetes.authoriser.rules |= allowed(manifests(DEPLOYED.parent / "components" / "other-pods"))
+            await found.provider.start(shell("a", LASTING, vcpu=2.0))
+            [offer] = await found.provider.offers()
+            assert (offer.vcpu, offer.ram_gib) == (4.0, 128.0), "what its own workers have is theirs"
+            kubernetes.do(lambda: kubernetes.objects.remove(("Pod", NAMESPACE, "db")))
+
+    run(main())
+
+
 def test_a_quota_makes_a_start_wait_and_says_so(tmp_path: Path, kubernetes: Cluster) -> None:
     async def main() -> None:
         kubernetes.put("ResourceQuota", "few", spec={"hard": {"requests.cpu": "2", "pods": "10"}})

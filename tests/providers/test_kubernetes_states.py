@@ -250,6 +250,9 @@ def test_cards_that_nobody_describes_are_noted_and_not_offered() -> None:
     assert "without the label nvidia.com/gpu.product" in host.offer.notes[0]
     [host] = hosts([cards("Unheard-Of", None)], PLAIN, Limit())
     assert host.offer.gpus == ()
+    mixed = node("n", labels={"nvidia.com/mig.strategy": "mixed"}, room={"nvidia.com/mig-1g.5gb": "7"})
+    [host] = hosts([mixed], PLAIN, Limit())
+    assert (host.offer.gpus, "mixed" in host.offer.notes[0]) == ((), True)
 
 
 def test_nodes_that_take_no_workers_are_not_offered() -> None:

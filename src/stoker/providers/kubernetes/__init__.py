@@ -269,7 +269,12 @@ class KubernetesProvider:
             return nodes.stated(self._options, limit)
         selector = ",".join(f"{key}={value}" for key, value in sorted(self._options.node_selector.items()))
         async with asking("list the nodes"):
-            return nodes.hosts(await cluster.nodes(selector or None), self._options, limit)
+            there = await cluster.nodes(selector or None)
+        others: list[dict[str, Any]] = []
+        if self._options.count_others:
+            async with asking("list the pods of others"):
+                others = await cluster.others(pods.INSTALLATION, self._installation)
+        return nodes.hosts(there, self._options, limit, others)
 
     async def logs(self, worker: WorkerId, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
         name, cluster = self._name(worker), await self._cluster()

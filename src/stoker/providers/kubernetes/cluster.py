@@ -118,6 +118,14 @@ class Cluster:
         items, _ = await self._pages(lambda **page: self.core.list_node(**more, **page, **_CALL))
         return items
 
+    async def others(self, installation_label: str, installation: str) -> list[dict[str, Any]]:
+        """The pods of all namespaces that have not ended, without ours. Raises `Refused`, `Unavailable`."""
+        living = "status.phase!=Succeeded,status.phase!=Failed"
+        items, _ = await self._pages(
+            lambda **page: self.core.list_pod_for_all_namespaces(field_selector=living, **page, **_CALL)
+        )
+        return [pod for pod in items if (pod["metadata"].get("labels") or {}).get(installation_label) != installation]
+
     async def quotas(self) -> list[dict[str, Any]]:
         """The quotas of the namespace. Raises `Refused`, `Unavailable`."""
         items, _ = await self._pages(

@@ -81,9 +81,19 @@ def quantity(text: object) -> float:
         raise ValueError(f"no quantity: {str(text)[:64]!r}") from exc
 
 
-def hosts(nodes: Iterable[Mapping[str, Any]], options: KubernetesOptions, limit: Limit) -> tuple[Host, ...]:
-    """The nodes that take workers now."""
-    found = (_host(node, options) for node in nodes if _takes(node, options))
+def hosts(
+    nodes: Iterable[Mapping[str, Any]],
+    options: KubernetesOptions,
+    limit: Limit,
+    others: Iterable[Mapping[str, Any]] = (),
+) -> tuple[Host, ...]:
+    """The nodes that take workers now, less what `others`, pods that are not ours, ask for."""
+    taken: dict[str, list[Mapping[str, Any]]] = {}
+    for pod in others:
+        taken.setdefault(pod["spec"].get("nodeName", ""), []).append(pod)
+    found = (
+        _host(node, options, _asked(taken.get(node["metadata"]["name"], ()))) for node in nodes if _takes(node, options)
+    )
     return tuple(_within(host, limit) for host in found)
 
 
@@ -141,7 +151,7 @@ def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     return bool(toleration.get("key")) and toleration.get("value", "") == taint.get("value", "")
 
 
-def _host(node: Mapping[str, Any], options: KubernetesOptions) -> Host:
+def _host(node: Mapping[str, Any], options: KubernetesOptions, taken: Mapping[str, float]) -> Host:
     name, labels = node["metadata"]["name"], node["metadata"].get("labels") or {}
     room = node["status"].get("allocatable") or {}
     notes: list[str] = []
@@ -149,8 +159,8 @@ def _host(node: Mapping[str, Any], options: KubernetesOptions) -> Host:
     gpus: tuple[GpuDevice, ...] = ()
     resource: str | None = None
     for vendor in VENDORS:
-        count = int(quantity(room.get(vendor.resource, 0)))
-        if count and not gpus:
+        count = int(quantity(room.get(vendor.resource, 0)) - taken.get(vendor.resource, 0.0))
+        if count > 0 and not gpus:
             gpus, kind, why = _cards(vendor, labels, count)
             resource = vendor.resource if gpus else None
             notes += why
@@ -161,8 +171,8 @@ def _host(node: Mapping[str, Any], options: KubernetesOptions) -> Host:
         notes.append("parts of cards under names of their own (MIG, mixed) are not offered")
     offer = Offer(
         host=name,
-        vcpu=quantity(room.get("cpu", 0)),
-        ram_gib=quantity(room.get("memory", 0)) / _GIB,
+        vcpu=max(0.0, quantity(room.get("cpu", 0)) - taken.get("cpu", 0.0)),
+        ram_gib=max(0.0, quantity(room.get("memory", 0)) - taken.get("memory", 0.0)) / _GIB,
         gpus=gpus,
         ports=options.ports if options.on_nodes else None,
         region=region or options.region,
@@ -236,9 +246,20 @@ def _asked(pods: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     for pod in pods:
         if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
             continue
-        for container in pod["spec"]["containers"]:
-            for key, value in ((container.get("resources") or {}).get("requests") or {}).items():
-                total[key] = total.get(key, 0.0) + quantity(value)
+        for key, value in _needs(pod["spec"]).items():
+            total[key] = total.get(key, 0.0) + value
+    return total
+
+
+def _needs(spec: Mapping[str, Any]) -> dict[str, float]:
+    """What the scheduler counts for a pod: its containers together, or the largest of those that run before them."""
+    total = {key: quantity(value) for key, value in (spec.get("overhead") or {}).items()}
+    for container in spec["containers"]:
+        for key, value in ((container.get("resources") or {}).get("requests") or {}).items():
+            total[key] = total.get(key, 0.0) + quantity(value)
+    for container in spec.get("initContainers") or ():
+        for key, value in ((container.get("resources") or {}).get("requests") or {}).items():
+            total[key] = max(total.get(key, 0.0), quantity(value))
     return total
 
 

@@ -63,7 +63,8 @@ class KubernetesOptions:
 
     Workers are reached at their pods' addresses; with `reach` = `node`, at `ports` of their nodes instead. `pin` holds
     a worker to the node that it was placed on; else the scheduler may take another of the same kind. `nodes` describes
-    nodes in place of those that the cluster lists. `region_label` is the label of nodes that has their region.
+    nodes in place of those that the cluster lists. With `count_others`, what pods of others ask for is not offered, for
+    which those of all namespaces are listed. `region_label` is the label of nodes that has their region.
 
     `node_selector`, `tolerations`, `runtime_class`, `priority_class`, `scheduler`, `service_account` and `pull_secrets`
     (names) are given to every pod; `spread` is a label of nodes over whose values workers of one endpoint are spread.
@@ -85,6 +86,7 @@ class KubernetesOptions:
     ports: PortRange = HOST_PORTS
     pin: bool = False
     nodes: tuple[StatedNodes, ...] = ()
+    count_others: bool = False
     region_label: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
@@ -278,6 +280,7 @@ _PARSERS: Mapping[str, Any] = {
     "ports": _ports,
     "pin": _switch,
     "nodes": _nodes,
+    "count_others": _switch,
     "region_label": _text,
     "node_selector": _labels,
     "tolerations": _tolerations,
