@@ -1,4 +1,4 @@
-"""A node's agent: runs the pods of its node as processes of this machine, each at an address of its own.
+"""What a node's kubelet does: it runs the pods of its node as processes of this machine, each at an address of its own.
 
 An address of 127.0.0.0/8 stands for the network that a real pod has to itself: where a program is told to listen at all
 addresses, it is told to listen at that one.
