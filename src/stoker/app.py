@@ -50,8 +50,11 @@ from stoker.control.sayings import Sayings
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
+from stoker.control.sqs import SqsQueues
 from stoker.control.table import Publisher
 from stoker.control.templates import Templates
+from stoker.control.triggering import PERIOD_S as TRIGGERS_PERIOD_S
+from stoker.control.triggering import Messages, Triggering
 from stoker.control.vault import Vault
 from stoker.control.views import Views
 from stoker.control.volumes import Volumes
@@ -108,7 +111,10 @@ class Stoker:
         term: int,
         clock: Callable[[], float],
         network: Network,
+        messages: Messages | None = None,
     ) -> None:
+        """`messages` asks queues elsewhere (default: over the network)."""
+
         def new_id() -> str:
             return ids.uuid7(clock())
 
@@ -126,6 +132,7 @@ class Stoker:
             shown=lambda tickets: self.reservations.used(tickets),
             hold=lambda endpoint: self.provisions.hold(endpoint),
             tasks=lambda endpoint, now: self.queue.demand(endpoint, now),
+            asked=lambda endpoint: self.triggering.of(endpoint),
         )
         self._dialects = faces.found()
         self.link = LinkServer(
@@ -196,6 +203,14 @@ class Stoker:
             clock=clock,
             changed=self.gateway.publish_again,
         )
+        self.sqs = SqsQueues(settings.allow_private_urls, self.vault.secret, clock=clock)
+        self.triggering = Triggering(
+            self.fleet,
+            resources=lambda worker: self.books.measuring.of(worker).resources,
+            arrivals=self.gateway.arrivals,
+            messages=messages or self.sqs.messages,
+            clock=clock,
+        )
         self.reconciler = Reconciler(
             self.fleet,
             self.providers,
@@ -254,6 +269,7 @@ class Stoker:
                 self.provisions,
                 settings,
                 self.books.measuring,
+                troubled=self.triggering.error,
                 clock=clock,
             ),
             logs=Logs(self.fleet, self.providers),
@@ -289,6 +305,7 @@ class Stoker:
         self.link.open()
         loops = [
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
+            Loop("triggers", self.triggering.step, period_s=TRIGGERS_PERIOD_S),
             Loop("forget reservations", self.reservations.sweep, period_s=LOOK_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
@@ -359,6 +376,7 @@ class Stoker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.queue.close()
         await self.downloads.close()
+        await self.sqs.close()
         await self.prober.close()
         await self.reconciler.close()
         await self.link.close()

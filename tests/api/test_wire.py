@@ -26,6 +26,7 @@ from stoker.domain.endpoint import (
 from stoker.domain.gpus import FAMILIES
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe, Probes
+from stoker.domain.triggers import Rate, Resource, SqsQueue, Triggers
 
 
 def within(low: float, high: float) -> st.SearchStrategy[float]:
@@ -80,6 +81,17 @@ def bounds(draw: st.DrawFn) -> ScaleBounds:
     return ScaleBounds(min=draw(st.integers(0, high)), max=high, cold=draw(st.integers(0, high)))
 
 
+queues = st.builds(
+    SqsQueue,
+    url=names,
+    endpoint=names.map("https://{}".format),
+    region=names,
+    secret=names,
+    messages=st.integers(1, 2**53),
+    activation=st.integers(1, 2**53),
+    in_flight=st.booleans(),
+    delayed=st.booleans(),
+)
 probes = st.builds(
     Probe,
     path=st.none() | st.from_regex(r"/[a-z0-9/?=&]{0,30}", fullmatch=True),
@@ -115,6 +127,13 @@ specs = st.builds(
         target=perhaps(within(0.01, 100_000)),
         scale_down_delay_s=within(0, 86_400),
         idle_timeout_s=within(0, 604_800),
+        triggers=st.builds(
+            Triggers,
+            utilization=st.dictionaries(st.sampled_from(Resource), within(0.01, 1)),
+            rate=perhaps(st.builds(Rate, requests=within(0.01, 1_000_000), window_s=within(1, 3_600))),
+            queues=st.lists(queues, max_size=2).map(tuple),
+            every_s=within(5, 3_600),
+        ),
     ),
     access=st.sampled_from(Access),
     timeouts=st.builds(

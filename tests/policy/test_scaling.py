@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.domain.endpoint import Override, ScaleBounds, ScalingPolicy
-from stoker.policy.scaling import Signals, decide
+from stoker.policy.scaling import Asked, Signals, decide
 
 NOW = 1_000.0
 POLICY = ScalingPolicy(scale_down_delay_s=60, idle_timeout_s=300)
@@ -41,6 +42,31 @@ def test_the_number_of_workers_follows_requests(seen: Signals | None, current: i
     decision = decide(POLICY, ScaleBounds(min=0, max=5), seen, slots=4, current=current, now=NOW)
     assert decision.workers == expected
     assert decision.reason
+
+
+def asked(workers: int, peak: int = 0) -> Asked:
+    return Asked(workers=workers, reason="cpu at 95%, 50% wanted", peak=max(peak, workers))
+
+
+@pytest.mark.parametrize(
+    ("seen", "triggers", "current", "expected"),
+    [
+        pytest.param(signals(in_flight=1), asked(3), 1, 3, id="a trigger asks for more than requests do"),
+        pytest.param(signals(in_flight=12), asked(2), 1, 3, id="requests ask for more than a trigger does"),
+        pytest.param(signals(in_flight=1), asked(1, peak=3), 3, 3, id="what triggers asked for lately is kept"),
+        pytest.param(signals(in_flight=1), asked(1, peak=9), 2, 2, id="but nothing grows for what is over"),
+        pytest.param(signals(idle_s=299), asked(3), 1, 3, id="a trigger holds until the idle timeout"),
+        pytest.param(signals(idle_s=300), asked(3), 3, 0, id="the idle timeout beats a trigger"),
+        pytest.param(signals(), asked(9), 1, 5, id="bounds hold"),
+        pytest.param(signals(), asked(2), 0, 2, id="a queue wakes an endpoint at zero"),
+        pytest.param(signals(in_flight=1), asked(0, peak=0), 2, 1, id="one that asks for nothing changes nothing"),
+    ],
+)
+def test_the_largest_number_wins(seen: Signals, triggers: Asked, current: int, expected: int) -> None:
+    seen = replace(seen, asked=triggers)
+    decision = decide(POLICY, ScaleBounds(min=0, max=5), seen, slots=4, current=current, now=NOW)
+    assert decision.workers == expected
+    assert decision.inputs["triggers"] == triggers.workers
 
 
 def test_a_target_of_its_own_replaces_the_slots() -> None:

@@ -69,7 +69,7 @@ class FakeNvml:
     def nvmlDeviceGetUtilizationRates(self, handle: Any) -> Any:
         if handle == 2:
             raise FakeError
-        return SimpleNamespace(gpu=40)
+        return SimpleNamespace(gpu=40, memory=25)
 
 
 @contextlib.contextmanager
@@ -104,9 +104,9 @@ def test_cards_tell_how_busy_and_how_full_they_are_or_nothing() -> None:
     with child():
         found = taken({W: os.getpid()}, {W: ("GPU-0", "GPU-1", "GPU-2", "virtual-0")}, nvml)
         without = taken({W: os.getpid()}, {W: ("GPU-0",)}, FakeNvml(driver=False))
-    assert [(gpu.id, gpu.utilization, gpu.memory_bytes) for gpu in found[W].gpus] == [
-        ("GPU-0", 0.4, 10),
-        ("GPU-2", None, 12),
+    assert [(gpu.id, gpu.utilization, gpu.memory_utilization, gpu.memory_bytes) for gpu in found[W].gpus] == [
+        ("GPU-0", 0.4, 0.25, 10),
+        ("GPU-2", None, None, 12),
     ]
     assert without[W].gpus == ()
     assert nvml.open == 0

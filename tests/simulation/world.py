@@ -28,9 +28,11 @@ from stoker.domain.endpoint import (
     ScaleBounds,
     ScalingPolicy,
 )
+from stoker.domain.errors import Unavailable
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.operation import Operation
 from stoker.domain.probe import Probe, Probes
+from stoker.domain.triggers import SqsQueue
 from stoker.domain.worker import Address, Worker, WorkerState
 from stoker.providers.base import Provider
 from stoker.providers.fake import FakeProvider
@@ -90,6 +92,8 @@ class World:
         # Metrics pages by port.
         self.pages: dict[int, str] = {}
         self.fetcher = FakeFetcher()
+        # Messages in queues elsewhere, by their URLs.
+        self.messages: dict[str, int] = {}
         self.stoker: Stoker
         self.gateway: SimulatedGateway
 
@@ -106,6 +110,7 @@ class World:
             term=term,
             clock=wall,
             network=self._network(),
+            messages=self.count_messages,
         )
         if gateway is not None:
             await gateway.reconnect(self.stoker.link)
@@ -117,6 +122,11 @@ class World:
 
     def _network(self) -> Network:
         return Network(self._check, self._lists, self._fetch)
+
+    async def count_messages(self, queue: SqsQueue, project: ProjectId) -> int:
+        if queue.url not in self.messages:
+            raise Unavailable(f"no queue {queue.url}")
+        return self.messages[queue.url]
 
     async def _lists(self, address: Address, model: str) -> str | None:
         return None

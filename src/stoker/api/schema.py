@@ -23,6 +23,7 @@ from stoker.domain.gpus import NAME_CHARS_MAX as HARDWARE_CHARS_MAX
 from stoker.domain.hardware import FAMILIES_MAX, GPUS_MAX
 from stoker.domain.limits import ARGUMENT_CHARS_MAX, ARGUMENTS_MAX
 from stoker.domain.logging import BYTES_MAX, RETENTION_S_MAX
+from stoker.domain.triggers import QUEUES_MAX
 from stoker.domain.volumes import MOUNTS_MAX
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -99,6 +100,13 @@ _FIELDS: Mapping[str, Mapping[str, _Words]] = {
         "target": _between(0.01, 100_000),
         "scale_down_delay_s": _between(0, 86_400),
         "idle_timeout_s": _between(0, 604_800),
+    },
+    "TriggersIn": {"every_s": _between(5, 3_600), "queues": {"maxItems": QUEUES_MAX}},
+    "RateIn": {"requests": _between(0.01, 1_000_000), "window_s": _between(1, 3_600)},
+    "SqsQueueIn": {
+        "endpoint": {"pattern": "^https?://", "maxLength": 1_024},
+        "messages": _between(1, 2**53),
+        "activation": _between(1, 2**53),
     },
     "TimeoutsIn": {name: _between(0.1, 604_800) for name in ("connect_s", "first_byte_s", "idle_s", "total_s")},
     "Waiting": {"requests_max": _between(0, 100_000), "wait_s_max": _between(0, 86_400)},

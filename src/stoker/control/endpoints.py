@@ -391,9 +391,8 @@ class Endpoints:
 
 def _check_use(by: Principal, spec: EndpointSpec, endpoint: Endpoint) -> None:
     """Secrets that the endpoint did not have are for those who may use all of the project's."""
-    new = spec.launch.secrets - endpoint.spec.launch.secrets
-    signs = spec.webhooks.secret not in (None, endpoint.spec.webhooks.secret)
-    if new or signs or spec.launch.credential not in (None, endpoint.spec.launch.credential):
+    new = spec.secrets - endpoint.spec.secrets
+    if new or spec.launch.credential not in (None, endpoint.spec.launch.credential):
         admit(by, Action.SECRET_USE)
 
 

@@ -106,7 +106,7 @@ class Secrets:
             secret = _found(tx, reference, by)
             users = rows.users(
                 tx,
-                lambda spec: secret.name in {*spec.launch.secrets, spec.webhooks.secret},
+                lambda spec: secret.name in spec.secrets,
                 project=by.project,
                 mentioning=secret.name,
             )
@@ -177,6 +177,11 @@ def check_references(tx: Connection, spec: EndpointSpec, *, project: ProjectId) 
         found = rows.find_secret(tx, signing, project=project)
         if found is None or found.name != signing:
             raise Invalid.at("/webhooks/secret", f"there is no secret {signing[:64]!r}: stoker secrets set NAME")
+    for index, queue in enumerate(spec.scaling.triggers.queues):
+        found = rows.find_secret(tx, queue.secret, project=project)
+        if found is None or found.name != queue.secret:
+            detail = f"there is no secret {queue.secret[:64]!r}: stoker secrets set NAME"
+            raise Invalid.at(f"/scaling/triggers/queues/{index}/secret", detail)
     credential = spec.launch.credential
     if credential is not None:
         login = rows.find_credential(tx, credential, project=project)

@@ -18,7 +18,7 @@ from stoker.domain.models import Hold
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.link.messages import Freed, Report, Wake, WorkerDown
 from stoker.link.server import LinkServer
-from stoker.policy.scaling import Signals, decide
+from stoker.policy.scaling import Asked, Signals, decide
 from stoker.telemetry.metrics import Metrics
 from stoker.telemetry.traffic import TrafficMeter
 
@@ -50,14 +50,17 @@ class Gateway:
         shown: Callable[[tuple[str, ...]], None],
         hold: Callable[[Endpoint], Hold | None],
         tasks: Callable[[EndpointId, float], tuple[int, int]],
+        asked: Callable[[EndpointId], Asked | None],
         metrics: Metrics | None = None,
     ) -> None:
         """`attached(endpoint)` gives digests of keys; `used(keys)` is told by which keys requests came,
         `told(report, incarnation)` what which gateway reports, `shown(tickets)` with which reservations requests came.
         `hold(endpoint)` is why no worker of it can start now.
-        `tasks(endpoint, now)` is how many tasks could go now, and how many run.
+        `tasks(endpoint, now)` is how many tasks could go now, and how many run; `asked(endpoint)` is what its triggers
+        ask for.
         """
         self._tasks = tasks
+        self._asked = asked
         self._hold = hold
         self.traffic = traffic
         self.metrics = metrics or Metrics()
@@ -144,9 +147,18 @@ class Gateway:
         window_s = endpoint.spec.scaling.scale_down_delay_s
         signals = self.traffic.signals(endpoint.id, now=now, window_s=window_s)
         queued, running = self._tasks(endpoint.id, now)
-        if signals is None or not (queued or running):
+        asked = self._asked(endpoint.id) if endpoint.spec.scaling.triggers else None
+        if signals is None or not (queued or running or asked):
             return signals
-        return replace(signals, queued=queued, running=running, busy_at=now)
+        busy_at = now if queued or running else signals.busy_at
+        if asked is not None and asked.busy_at is not None:
+            busy_at = max(busy_at, asked.busy_at)
+        return replace(signals, queued=queued, running=running, busy_at=busy_at, asked=asked)
+
+    def arrivals(self, endpoint: EndpointId) -> int | None:
+        """Requests that have come to the endpoint since the gateway's start; `None` while it is silent."""
+        latest = self.traffic.latest(endpoint) if self._link.connected else None
+        return None if latest is None else latest[0].arrivals
 
     def loads(self, endpoint: EndpointId) -> dict[WorkerId, int]:
         """Requests in flight by worker, as last reported."""

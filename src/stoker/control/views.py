@@ -63,8 +63,11 @@ class Views:
         settings: Settings,
         measuring: Measuring,
         *,
+        troubled: Callable[[EndpointId], str | None],
         clock: Callable[[], float],
     ) -> None:
+        """`troubled(endpoint)` is what is wrong with its triggers."""
+        self._troubled = troubled
         self._fleet = fleet
         self._providers = providers
         self._gateway = gateway
@@ -121,6 +124,7 @@ class Views:
             traffic=traffic,
             url=f"{self._settings.url}/e/{endpoint.slug}",
             openai_url=f"{self._settings.url}/v1",
+            trouble=self._troubled(endpoint.id),
         )
 
     async def revisions(self, endpoint: Endpoint) -> tuple[RevisionView, ...]:

@@ -18,6 +18,7 @@ from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.queueing import Mode, QueueSpec, WebhooksSpec
 from stoker.domain.routing import Routing
+from stoker.domain.triggers import Triggers
 from stoker.domain.volumes import VolumeMount, check_mounts
 
 EndpointId = NewType("EndpointId", str)
@@ -210,12 +211,14 @@ class PoolSpec:
 class ScalingPolicy:
     """Concurrency scaling. One worker is wanted for every `target` requests in flight or waiting (`None`: the worker's
     slots). Growth is immediate; shrinking follows the highest demand of the last `scale_down_delay_s`; `idle_timeout_s`
-    without a request leads to zero, whatever the demand was before.
+    without a request leads to zero, whatever the demand was before. Where `triggers` ask for more workers, so many are
+    wanted, but for the idle: only a queue with work counts like requests.
     """
 
     target: float | None = None
     scale_down_delay_s: float = 60.0
     idle_timeout_s: float = 300.0
+    triggers: Triggers = field(default_factory=Triggers)
 
     def __post_init__(self) -> None:
         if self.target is not None:
@@ -323,6 +326,12 @@ class EndpointSpec:
         for name, texts in (("labels", self.labels), ("annotations", self.annotations)):
             if len(texts) > LABELS_MAX or any(len(k) > 255 or len(v) > 4096 for k, v in texts.items()):
                 raise Invalid.at(f"/{name}", f"at most {LABELS_MAX} {name}, keys to 255 and values to 4096 characters")
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of all secrets that it refers to."""
+        signing = frozenset() if self.webhooks.secret is None else frozenset({self.webhooks.secret})
+        return self.launch.secrets | signing | {queue.secret for queue in self.scaling.triggers.queues}
 
     def pool(self, name: str) -> PoolSpec | None:
         """The pool of that name."""

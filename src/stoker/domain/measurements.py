@@ -28,12 +28,15 @@ class EngineMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuLoad:
-    """One card at a moment. `utilization` is between 0 and 1."""
+    """One card at a moment. `utilization` is how long it was busy, `memory_utilization` how long its memory was, both
+    between 0 and 1.
+    """
 
     id: str
     utilization: float | None
     memory_bytes: int
     memory_total_bytes: int
+    memory_utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,9 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointView:
-    """An endpoint as it stands. `workers` counts those that are not gone by state; `url` is its inference address."""
+    """An endpoint as it stands. `workers` counts those that are not gone by state; `url` is its inference address.
+    `trouble` is what is wrong with its triggers.
+    """
 
     endpoint: Endpoint
     condition: Condition
@@ -58,6 +60,7 @@ class EndpointView:
     traffic: Traffic | None
     url: str
     openai_url: str
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

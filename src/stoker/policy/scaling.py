@@ -14,12 +14,25 @@ from stoker.domain.operation import Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What triggers ask for: `workers` now, for that reason, and at most `peak` within the policy's
+    `scale_down_delay_s`. `busy_at` is when a queue last had work.
+    """
+
+    workers: int
+    reason: str
+    peak: int
+    busy_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """What was measured of one endpoint.
 
     `in_flight` and `waiting` are requests now; `demand_peak` is the highest sum of both within the policy's
     `scale_down_delay_s`; `busy_at` is when there last was any, in the same seconds as `now`. `queued` are tasks that
     could go now; `running` are those that run, which the gateway counts among those in flight as soon as it reports.
+    `asked` is what triggers ask for, `None` without any.
     """
 
     in_flight: int
@@ -28,6 +41,7 @@ class Signals:
     busy_at: float
     queued: int = 0
     running: int = 0
+    asked: Asked | None = None
 
     @property
     def held_up(self) -> int:
@@ -65,6 +79,8 @@ def decide(
         "target": target,
         "idle_s": max(0.0, now - signals.busy_at),
     }
+    if signals.asked is not None:
+        inputs |= {"triggers": signals.asked.workers, "triggers_peak": signals.asked.peak}
     wanted, reason = _wanted(policy, signals, target=target, demand=demand, current=current, now=now)
     workers, limit = bounded(wanted, bounds)
     return Decision(at=now, current=current, workers=workers, reason=reason + limit, inputs=inputs)
@@ -73,17 +89,23 @@ def decide(
 def _wanted(
     policy: ScalingPolicy, signals: Signals, *, target: float, demand: int, current: int, now: float
 ) -> tuple[int, str]:
-    needed = math.ceil(demand / target)
+    needed, reason = math.ceil(demand / target), f"{demand} requests present, {target:g} for each worker"
+    idle = needed == 0 and now - signals.busy_at >= policy.idle_timeout_s
+    asked = None if idle else signals.asked
+    if asked is not None and asked.workers > needed:
+        needed, reason = asked.workers, asked.reason
     if needed >= current and needed > 0:
-        return needed, f"{demand} requests present, {target:g} for each worker"
-    idle_s = now - signals.busy_at
-    if needed == 0 and (current == 0 or idle_s >= policy.idle_timeout_s):
+        return needed, reason
+    if needed == 0 and (current == 0 or idle):
         return 0, f"idle for {policy.idle_timeout_s:g} s" if current > 0 else "no requests"
     held = min(current, math.ceil(max(signals.demand_peak, demand) / target))
+    if asked is not None and min(current, asked.peak) > max(held, needed):
+        peak = min(current, asked.peak)
+        return peak, f"triggers asked for {asked.peak} workers within the last {policy.scale_down_delay_s:g} s"
     if held > needed:
         return held, f"peak of {signals.demand_peak:g} requests within the last {policy.scale_down_delay_s:g} s"
     if needed > 0:
-        return needed, f"{demand} requests present, {target:g} for each worker"
+        return needed, reason
     return 1, f"idle, but for less than {policy.idle_timeout_s:g} s"
 
 

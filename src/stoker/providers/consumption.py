@@ -78,11 +78,13 @@ def _loads(wanted: Collection[str], nvml: BusyNvml) -> dict[str, GpuLoad]:
                 card = text_of(nvml.nvmlDeviceGetUUID(handle))
                 if card in wanted:
                     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+                    busy, memory_busy = _utilization(handle, nvml)
                     found[card] = GpuLoad(
                         id=card,
-                        utilization=_utilization(handle, nvml),
+                        utilization=busy,
                         memory_bytes=int(memory.used),
                         memory_total_bytes=int(memory.total),
+                        memory_utilization=memory_busy,
                     )
     except nvml.NVMLError:
         return found
@@ -92,9 +94,12 @@ def _loads(wanted: Collection[str], nvml: BusyNvml) -> dict[str, GpuLoad]:
     return found
 
 
-def _utilization(handle: object, nvml: BusyNvml) -> float | None:
-    """Between 0 and 1; `None` where the card does not say, as parts of a divided one do not."""
+def _utilization(handle: object, nvml: BusyNvml) -> tuple[float | None, float | None]:
+    """How long card and memory were busy, between 0 and 1; `None` where the card does not say, as parts of a divided
+    one do not.
+    """
     try:
-        return float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
+        rates = nvml.nvmlDeviceGetUtilizationRates(handle)
+        return float(rates.gpu) / 100, float(rates.memory) / 100
     except nvml.NVMLError:
-        return None
+        return None, None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from stoker.simulate.rules.auto import AutoRule
 from stoker.simulate.rules.hindsight import Clairvoyant, StaticPeak
 from stoker.simulate.rules.idle import KeepAlive, RunPodCount, RunPodDelay
 from stoker.simulate.rules.knative import Kpa
@@ -40,6 +41,7 @@ class Knobs:
 Make = Callable[[Sequence[float], Sequence[float], Profile, dict[str, float]], Rule]
 
 POLICIES: Mapping[str, Make] = {
+    "auto": lambda a, s, profile, knobs: AutoRule(profile),
     "concurrency": lambda a, s, profile, knobs: Concurrency(profile, **knobs),
     "kpa": lambda a, s, profile, knobs: Kpa(**knobs),
     "hpa-keda": lambda a, s, profile, knobs: HpaKeda(**knobs),
@@ -53,7 +55,7 @@ POLICIES: Mapping[str, Make] = {
     "clairvoyant": lambda a, s, profile, knobs: Clairvoyant(a, s, profile),
 }
 # These know the future, or have no knobs.
-_UNSWEPT = frozenset({"static-peak", "clairvoyant"})
+_UNSWEPT = frozenset({"auto", "static-peak", "clairvoyant"})
 _MEMORY_ALONE = frozenset({"runpod-delay"})
 
 

@@ -5,6 +5,8 @@ Who goes when fewer are wanted is decided by the policy of production (`stoker.p
 
 from __future__ import annotations
 
+from collections import deque
+
 from stoker.domain.endpoint import EndpointId, PoolSpec, ScaleBounds
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy.pools import victims
@@ -27,7 +29,10 @@ class Machine:
 
 
 class Machines:
-    """`serving`: the ready ones, the oldest first; `loading`: those that are to be; `leaving`: those that drain."""
+    """`serving`: the ready ones, the oldest first; `loading`: those that are to be; `leaving`: those that drain.
+
+    `took`: what the last of those that have `started` took, in seconds.
+    """
 
     def __init__(self, profile: Profile, times: StartTimes) -> None:
         self.profile = profile
@@ -39,6 +44,8 @@ class Machines:
         self.flaps = 0
         self.peak = 0
         self.steps: list[tuple[float, int]] = []
+        self.took: deque[float] = deque(maxlen=50)
+        self.started = 0
         self._times = times
         self._numbers = 0
         self._removed_at = -FLAP_S - 1
@@ -74,6 +81,8 @@ class Machines:
         """It has started."""
         self.loading.remove(machine)
         machine.ready, machine.idle_since = True, now
+        self.took.append(now - machine.since)
+        self.started += 1
         at = len(self.serving)
         while at and self.serving[at - 1].number > machine.number:
             at -= 1

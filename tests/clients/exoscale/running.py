@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from acceptance.installation import Installation
+from acceptance.test_models import model, serving
 
 DRIVER = Path(__file__).parent / "driver.py"
 REPO = "owner/tiny"
+SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 class Raised(Exception):
@@ -65,12 +67,56 @@ class Stoker(Installation):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/exoscale/v2"
 
+    def fill(self) -> dict[str, dict[str, str]]:
+        """Make one of each noun; their ids by the beginnings of paths."""
+
+        def made(noun: str, value: object) -> Any:
+            body = json.dumps(value).encode()
+            path = f"/exoscale/v2/ai/{noun}"
+            with self.request("POST", path, body=body, Content_Type="application/json") as response:
+                text = response.read()
+                assert response.status == 200, text
+                return json.loads(text)
+
+        model = made("model", {"name": SMOL})["reference"]["id"]
+        wanted = {"name": "known", "gpu-type": "cpu", "gpu-count": 1, "replicas": 1, "model": {"name": "broken"}}
+        operation = made("deployment", wanted)
+        deployment = operation["reference"]["id"]
+        made(f"deployment/{deployment}/scale", {"replicas": 0})
+        key = made("api-key", {"name": "known", "scope": "public"})["id"]
+        return {
+            "/v2/ai/model": {"id": model},
+            "/v2/ai/deployment": {"id": deployment},
+            "/v2/ai/api-key": {"id": key},
+            "/v2/operation": {"id": operation["id"]},
+        }
+
     def pair(self) -> tuple[str, str]:
         """Id and secret of a new signing key."""
         made = self.run("keys", "create", "exo", "--exoscale", "--scope", "admin")
         assert made.returncode == 0, made.stderr
         id, secret = made.stdout.split()
         return id, secret
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Stoker]:
+    """One with two pretended A5000, the real model at a hub as `owner/tiny`, and `broken`, which is no model."""
+    broken = folder / "broken.gguf"
+    broken.write_bytes(b"GGUF, but nothing behind it")
+    made = Stoker(folder / "stoker")
+    with serving({"tiny.gguf": model()}) as hub:
+        made.environ |= {
+            "STOKER_HF_ENDPOINT": hub.url,
+            "STOKER_ALLOW_PRIVATE_URLS": "[127.0.0.0/8]",
+            "STOKER_MODELS": f"{{broken: {broken}}}",
+            "STOKER_VIRTUAL_GPUS": "[{family: a5000, count: 2}]",
+        }
+        try:
+            made.up()
+            yield made
+        finally:
+            made.close()
 
 
 @contextmanager

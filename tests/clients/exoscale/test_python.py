@@ -103,6 +103,15 @@ def _changes(call: Client, id: str, name: str, key: str) -> None:
     with pytest.raises(Raised) as much:
         call("scale_deployment", id=id, replicas=3)
     assert much.value.status == 412
+    # Both cards are taken: another one waits for room, and its client no longer than it wants to.
+    late = call(
+        "create_deployment", name=f"{name}-late", gpu_type="gpua5000", gpu_count=1, replicas=1, model={"name": REPO}
+    )
+    with pytest.raises(Raised, match="max wait time reached") as waited:
+        call("wait", operation_id=late["id"], max_wait_time=1)
+    assert waited.value.kind == "ExoscaleAPIClientException"
+    assert call("get_deployment", id=late["reference"]["id"])["state"] == "creating"
+    assert call.ended(call("delete_deployment", id=late["reference"]["id"]))["state"] == "success"
 
 
 def _refused(url: str, key: str) -> None:
@@ -152,6 +161,11 @@ def test_mistakes_are_raised_as_the_client_has_them(
         with pytest.raises(Raised) as raised:
             call(method, id=str(uuid4()))
         assert (raised.value.kind, raised.value.status) == ("ExoscaleAPIClientException", 404), method
+    first = call("create_model", name="owner/twice")
+    with pytest.raises(Raised, match="there is a model 'owner/twice' already") as raised:
+        call("create_model", name="owner/twice")
+    assert (raised.value.kind, raised.value.status) == ("ExoscaleAPIClientException", 409)
+    call("delete_model", id=first["reference"]["id"])
     python = client_python(version)
     for key, secret in ((None, "wrong"), ("EXO0123456789", None)):
         with opened(python, stoker, key=key, secret=secret) as other, pytest.raises(Raised) as raised:

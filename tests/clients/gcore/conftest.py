@@ -7,24 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from clients.gcore.running import IMAGE, Client, Stoker, opened
+from clients.gcore.running import Client, Stoker, opened, running
 
 VERSIONS = ("0.41.0", "0.59.0")
 
 
 @pytest.fixture(scope="session")
 def stoker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoker]:
-    """Running, with pretended L40S."""
-    made = Stoker(tmp_path_factory.mktemp("gcore") / "stoker")
-    made.environ |= {
-        "STOKER_IMAGES": f"{{'{IMAGE}': {{model: smollm2}}, 'nginx:*': {{model: smollm2}}}}",
-        "STOKER_VIRTUAL_GPUS": "[{family: l40s, count: 4}]",
-    }
-    try:
-        made.up()
+    with running(tmp_path_factory.mktemp("gcore")) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(params=[f"{version}-{flavor}" for version in VERSIONS for flavor in ("sync", "async")])

@@ -32,9 +32,9 @@ def main() -> None:
 
 async def _called(client: Any, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
-        # Whatever is not the name of a method: paths that the package has none for.
-        if method == "get":
-            answer = client.get(arguments["path"], cast_to=object)
+        # Paths that the package has no method for.
+        if method in ("get", "post"):
+            answer = getattr(client, method)(arguments.pop("path"), cast_to=object, **arguments)
             return {"is": await answer if inspect.isawaitable(answer) else answer}
         found = client
         for part in method.removesuffix(".all").split("."):

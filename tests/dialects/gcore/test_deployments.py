@@ -9,6 +9,8 @@ import pytest
 
 from api.client import spec
 from dialects.gcore.client import DEPLOYMENTS, FLAVOR, Cloud, container, deployment, play, told
+from stoker.domain.errors import Unavailable
+from stoker.providers.fake import FakeProvider
 
 PROBE = {
     "exec": {"command": ["true"]},
@@ -211,6 +213,7 @@ def test_one_with_authentication_has_a_key_of_its_own() -> None:
 def test_tasks_are_listed_by_state_and_marked_as_seen() -> None:
     async def main(cloud: Cloud) -> None:
         await cloud.deploy("one0")
+        await asyncio.sleep(2)
         await cloud.deploy("two0")
         page = await cloud.ok("GET", "/v1/tasks?state=FINISHED&state=ERROR&project_id=1&project_id=7&limit=1")
         assert (page["count"], len(page["results"])) == (2, 1)
@@ -220,7 +223,32 @@ def test_tasks_are_listed_by_state_and_marked_as_seen() -> None:
         assert (await cloud.call("POST", "/v1/tasks/acknowledge_all?project_id=1")).status == 204
         assert (await cloud.ok("GET", "/v1/tasks?is_acknowledged=false"))["count"] == 0
         assert (await cloud.ok("GET", "/v1/tasks/1/1/active"))["count"] == 0
+        newest = page["results"][0]["created_on"]
+        assert (await cloud.ok("GET", f"/v1/tasks?to_timestamp={newest}"))["count"] == 2
+        assert (await cloud.ok("GET", f"/v1/tasks?from_timestamp={newest}&order_by=asc"))["count"] == 1
+        assert (await cloud.ok("GET", "/v1/tasks?task_type=delete_inference_instance"))["count"] == 0
+        assert (await cloud.ok("GET", "/v1/tasks?region_id=1"))["count"] == 0
         told(await cloud.call("GET", "/v1/tasks/none"), 404, "NotFoundError")
+
+    play(main)
+
+
+def test_a_deletion_that_does_not_come_to_its_end_is_a_task_that_failed() -> None:
+    async def main(cloud: Cloud) -> None:
+        await cloud.deploy()
+        providers = [p for p in cloud.api.world.providers.values() if isinstance(p, FakeProvider)]
+        for provider in providers:
+            provider.list_error = Unavailable("nobody knows what runs there")
+        [task] = (await cloud.ok("DELETE", f"{DEPLOYMENTS}/demo"))["tasks"]
+        assert (await cloud.ok("GET", f"/v1/tasks/{task}"))["state"] == "RUNNING"
+        assert [each["id"] for each in (await cloud.ok("GET", "/v1/tasks/1/1/active"))["results"]] == [task]
+        await asyncio.sleep(cloud.api.world.settings.operation_timeout_s + 10)
+        failed = await cloud.ok("GET", f"/v1/tasks/{task}")
+        assert (failed["state"], failed["created_resources"]) == ("ERROR", None)
+        assert failed["error"]
+        assert failed["finished_on"]
+        for provider in providers:
+            provider.list_error = None
 
     play(main)
 

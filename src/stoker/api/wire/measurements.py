@@ -34,12 +34,15 @@ class EngineMetricsOut(BaseModel):
 
 
 class GpuLoadOut(BaseModel):
-    """One card. `utilization` is between 0 and 1, null where the card does not say."""
+    """One card. `utilization` and `memory_utilization`, how long card and memory were busy, are between 0 and 1, null
+    where the card does not say.
+    """
 
     id: str
     utilization: float | None
     memory_bytes: int
     memory_total_bytes: int
+    memory_utilization: float | None
 
 
 class ResourcesOut(BaseModel):
@@ -67,6 +70,7 @@ class ResourcesOut(BaseModel):
                     utilization=gpu.utilization,
                     memory_bytes=gpu.memory_bytes,
                     memory_total_bytes=gpu.memory_total_bytes,
+                    memory_utilization=gpu.memory_utilization,
                 )
                 for gpu in resources.gpus
             ],

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from stoker.api.wire.base import In, Number, Switch, Whole, below, fields_of
+from stoker.api.wire.triggers import TriggersIn
 from stoker.domain.endpoint import (
     Access,
     EndpointSpec,
@@ -185,6 +186,15 @@ class Scaling(In):
     target: Number | None = None
     scale_down_delay_s: Number = 60.0
     idle_timeout_s: Number = 300.0
+    triggers: TriggersIn = TriggersIn()
+
+    def to_domain(self) -> ScalingPolicy:
+        fields = {name: value for name, value in self if name != "triggers"}
+        return ScalingPolicy(**fields, triggers=self.triggers.to_domain())
+
+    @classmethod
+    def of(cls, policy: ScalingPolicy) -> Self:
+        return cls(**{**fields_of(policy), "triggers": TriggersIn.of(policy.triggers)})
 
 
 class TimeoutsIn(In):
@@ -311,7 +321,7 @@ class SpecIn(In):
             launch=self.launch.to_domain(),
             pools=tuple(pool.to_domain(f"/pools/{index}") for index, pool in enumerate(self.pools)),
             probes=self.probes.to_domain(),
-            scaling=ScalingPolicy(**self.scaling.model_dump()),
+            scaling=self.scaling.to_domain(),
             access=self.access,
             timeouts=Timeouts(**self.timeouts.model_dump()),
             waiting=WaitingRoom(**self.waiting.model_dump()),
@@ -348,7 +358,7 @@ class SpecIn(In):
                     for name, probe in fields_of(spec.probes).items()
                 }
             ),
-            scaling=Scaling(**fields_of(spec.scaling)),
+            scaling=Scaling.of(spec.scaling),
             access=spec.access,
             timeouts=TimeoutsIn(**fields_of(spec.timeouts)),
             waiting=Waiting(**fields_of(spec.waiting)),

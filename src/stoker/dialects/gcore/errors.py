@@ -53,6 +53,7 @@ _FIELDS = (
     ("/launch/env", "envs"),
     ("/launch/port", "listening_port"),
     ("/launch", "image"),
+    ("/scaling", "containers"),
     ("/pools", "containers"),
     ("/min", "containers"),
     ("/probes", "probes"),

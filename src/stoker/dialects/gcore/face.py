@@ -7,7 +7,16 @@ from typing import Any
 from fastapi import FastAPI
 
 from stoker.dialects.gcore import errors
-from stoker.dialects.gcore.routes import catalogue, credentials, deployments, keys, secrets, tasks
+from stoker.dialects.gcore.routes import (
+    account,
+    applications,
+    catalogue,
+    credentials,
+    deployments,
+    keys,
+    secrets,
+    tasks,
+)
 from stoker.web import Services
 
 PREFIX = "/cloud"
@@ -28,7 +37,7 @@ def make(services: Services) -> FastAPI:
     # An address is there or it is not, with its slash or without.
     app.router.redirect_slashes = False
     errors.install(app)
-    for module in (deployments, tasks, keys, secrets, credentials, catalogue):
+    for module in (applications, deployments, tasks, keys, secrets, credentials, catalogue, account):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(tasks.short)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]

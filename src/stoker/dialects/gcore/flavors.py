@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stoker.domain.access import Principal
+from stoker.domain.errors import Invalid
 from stoker.domain.gpus import spelled
 from stoker.domain.hardware import HardwareRequest
 from stoker.web import Services
@@ -50,6 +51,20 @@ class Flavor:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What there is to run on: regions' names by number, flavors by name."""
+
+    regions: Mapping[int, str]
+    flavors: Mapping[str, Flavor]
+
+    def flavor(self, name: str) -> Flavor:
+        """Raises `Invalid`."""
+        if name not in self.flavors:
+            raise Invalid.at("/flavor_name", f"no flavor {name[:64]!r}")
+        return self.flavors[name]
+
+
 def name_of(vcpu: int, ram_gib: int, *, gpus: int = 0, family: str = "", vram_gib: float = 0) -> str:
     """A flavor's name by rule."""
     cards = f"-{spelled(family, 'gcore', vram_gib=vram_gib, count=gpus)}" if gpus else ""
@@ -77,6 +92,12 @@ def flavors(services: Services, principal: Principal) -> tuple[Flavor, ...]:
             found[flavor.name] = replace(known, providers=(*known.providers, (region, provider)))
     made = [replace(flavor, free=_free(services, principal, flavor)) for flavor in found.values()]
     return tuple(sorted(made, key=lambda each: (each.gpus, each.family, each.vcpu, each.ram_gib, each.name)))
+
+
+def place_of(services: Services, principal: Principal) -> Place:
+    """What there is to run on now."""
+    regions = {number: name for name, number in services.views.regions.items()}
+    return Place(regions=regions, flavors={each.name: each for each in flavors(services, principal)})
 
 
 def _without_cards(services: Services, principal: Principal) -> Sequence[tuple[Flavor, int, str]]:
@@ -114,6 +135,7 @@ def _with_cards(services: Services) -> Sequence[tuple[Flavor, int, str]]:
 def _free(services: Services, principal: Principal, flavor: Flavor) -> tuple[tuple[int, int], ...]:
     free: dict[int, int] = {}
     for host in services.views.hosts(principal, flavor.hardware(None)):
-        if host.region_number is not None:
+        # Of another provider there, which may have the same machine, no deployment would take it.
+        if host.region_number is not None and host.provider == flavor.provider(host.region_number):
             free[host.region_number] = free.get(host.region_number, 0) + host.fits
     return tuple(sorted(free.items()))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from stoker.dialects.gcore.flavors import Flavor
+from stoker.dialects.gcore.flavors import Flavor, Place
 from stoker.dialects.gcore.wire.deployments import (
     DeploymentIn,
     DeploymentPatch,
@@ -16,18 +16,22 @@ from stoker.dialects.gcore.wire.deployments import (
     LoggingIn,
     LoggingOut,
 )
-from stoker.dialects.gcore.wire.probes import ProbesConfig
-from stoker.dialects.gcore.wire.scaling import ContainerIn, Pace
+from stoker.dialects.gcore.wire.probes import ProbesConfig, ProbesPatch
+from stoker.dialects.gcore.wire.scaling import POLLING_S, ContainerIn, Pace, Threshold
 from stoker.domain.endpoint import Access, EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds, ScalingPolicy
-from stoker.domain.errors import Invalid
+from stoker.domain.errors import Invalid, Problem
 from stoker.domain.logging import RETENTION_S_MAX, Logging
 from stoker.domain.probe import Probes
+from stoker.domain.triggers import Rate, Resource, SqsQueue, Triggers
 
 FLAVOR = "gcore/flavor"
 DESCRIPTION = "gcore/description"
 KEPT = "gcore/kept"
 PROBES = "gcore/probes"
+APPLICATION = "gcore/application"
 SCALE = "gcore/scale/"
+# Images that stand for models of the catalogue begin with this.
+CATALOGUE = "stoker/models/"
 # What 0 means there.
 IDLE_S_MIN = 60
 DAY_S = 86_400.0
@@ -35,18 +39,14 @@ DAY_S = 86_400.0
 M = TypeVar("M", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What there is to run on: regions' names by number, flavors by name."""
+def image_of(model: str) -> str:
+    """What the image is called that a model of the catalogue is deployed by."""
+    return f"{CATALOGUE}{model}"
 
-    regions: Mapping[int, str]
-    flavors: Mapping[str, Flavor]
 
-    def flavor(self, name: str) -> Flavor:
-        """Raises `Invalid`."""
-        if name not in self.flavors:
-            raise Invalid.at("/flavor_name", f"no flavor {name[:64]!r}")
-        return self.flavors[name]
+def model_of(image: str) -> str | None:
+    """The model of the catalogue that an image stands for; `None` for any other image."""
+    return image.removeprefix(CATALOGUE) or None if image.startswith(CATALOGUE) else None
 
 
 def kept_of(spec: EndpointSpec, key: str, model: type[M]) -> M | None:
@@ -70,7 +70,8 @@ def created(body: DeploymentIn, place: Place) -> EndpointSpec:
     """The endpoint that a new deployment is. Raises `Invalid`."""
     kept = Kept(timeout=body.timeout, ingress_opts=body.ingress_opts, logging=_shown(body.logging))
     launch = LaunchSpec(
-        image=body.image,
+        image=None if (model := model_of(body.image)) else body.image,
+        model=model,
         command=tuple(body.command or ()),
         credential=body.credentials_name or None,
         env=body.envs,
@@ -81,7 +82,7 @@ def created(body: DeploymentIn, place: Place) -> EndpointSpec:
     if body.probes is not None:
         annotations[PROBES] = body.probes.model_dump_json(by_alias=True)
     spec = replace(spec, annotations=annotations)
-    return _settled(_contained(spec, body.containers, place.flavor(body.flavor_name), place))
+    return settled(contained(spec, body.containers, place.flavor(body.flavor_name), place))
 
 
 def changed(spec: EndpointSpec, body: DeploymentPatch, place: Place) -> EndpointSpec:
@@ -90,7 +91,7 @@ def changed(spec: EndpointSpec, body: DeploymentPatch, place: Place) -> Endpoint
     if body.description is not None:
         annotations[DESCRIPTION] = body.description
     if body.probes is not None:
-        annotations[PROBES] = body.probes.model_dump_json(by_alias=True)
+        annotations[PROBES] = _probes(spec, body.probes).model_dump_json(by_alias=True)
     annotations[KEPT] = _kept(spec, body).model_dump_json()
     spec = replace(spec, launch=_launch(spec.launch, body), annotations=annotations)
     if body.auth_enabled is not None or body.api_keys is not None:
@@ -102,16 +103,26 @@ def changed(spec: EndpointSpec, body: DeploymentPatch, place: Place) -> Endpoint
             flavor = place.flavor(name)
             spec = replace(spec, annotations={**annotations, FLAVOR: name})
         if body.containers is not None:
-            spec = _contained(spec, body.containers, flavor, place)
+            spec = contained(spec, body.containers, flavor, place)
         else:
             spec = replace(spec, pools=tuple(_sized(pool, flavor, place) for pool in spec.pools))
-    return _settled(spec)
+    return settled(spec)
+
+
+def _probes(spec: EndpointSpec, patch: ProbesPatch) -> ProbesConfig:
+    try:
+        return (kept_of(spec, PROBES, ProbesConfig) or ProbesConfig()).patched(patch)
+    except ValidationError as exc:
+        where = [(".".join(map(str, error["loc"])), error["msg"]) for error in exc.errors()]
+        problems = tuple(Problem(f"/probes.{place}", text) for place, text in where)
+        raise Invalid("a probe lacks something", problems=problems) from exc
 
 
 def _launch(launch: LaunchSpec, body: DeploymentPatch) -> LaunchSpec:
     if body.image is not None:
         # One that was made elsewhere may run something else: an image takes its place.
-        launch = replace(launch, image=body.image, model=None, parameters=(), command=launch.command)
+        model = model_of(body.image)
+        launch = replace(launch, image=None if model else body.image, model=model, parameters=())
     if body.command is not None:
         launch = replace(launch, command=tuple(body.command))
     if body.credentials_name is not None:
@@ -140,7 +151,7 @@ def _shown(logging: LoggingIn | None) -> LoggingOut | None:
     return None if logging is None else LoggingOut.model_validate(logging.model_dump())
 
 
-def _contained(
+def contained(
     spec: EndpointSpec, containers: Sequence[ContainerIn], flavor: Flavor | None, place: Place
 ) -> EndpointSpec:
     """With these containers instead of what it has. Of a region that stays, what is not said stays."""
@@ -185,7 +196,7 @@ def region_of(pool: PoolSpec, regions: Mapping[int, str]) -> int:
     return known.get(pool.hardware.region or "", min(regions))
 
 
-def _settled(spec: EndpointSpec) -> EndpointSpec:
+def settled(spec: EndpointSpec) -> EndpointSpec:
     """With what follows from the rest: idle time, pace, probes and how long output is kept."""
     kept = kept_of(spec, KEPT, Kept) or Kept()
     paces = [kept_of(spec, key, Pace) for key in spec.annotations if key.startswith(SCALE)]
@@ -194,6 +205,7 @@ def _settled(spec: EndpointSpec) -> EndpointSpec:
         target=spec.scaling.target,
         scale_down_delay_s=cooldown,
         idle_timeout_s=max(IDLE_S_MIN, kept.timeout or 0) if kept.timeout is not None else 120,
+        triggers=triggers_of([pace for pace in paces if pace is not None]),
     )
     probes = kept_of(spec, PROBES, ProbesConfig)
     port = spec.launch.port
@@ -201,6 +213,30 @@ def _settled(spec: EndpointSpec) -> EndpointSpec:
     retention = retention_s(spec)
     logging = Logging() if retention is None else Logging(retention_s=min(retention, RETENTION_S_MAX))
     return replace(spec, scaling=scaling, probes=asked, logging=logging)
+
+
+def triggers_of(paces: Sequence[Pace]) -> Triggers:
+    """What an endpoint is scaled by whose containers are scaled so: by the strictest of each kind, and by all queues
+    that can be asked.
+    """
+    utilization: dict[Resource, float] = {}
+    rates: list[Rate] = []
+    queues: list[SqsQueue] = []
+    for triggers in (pace.triggers for pace in paces):
+        for resource in Resource:
+            threshold: Threshold | None = getattr(triggers, resource)
+            if threshold is not None:
+                utilization[resource] = min(threshold.threshold / 100, utilization.get(resource, 1.0))
+        if triggers.http is not None:
+            rates.append(Rate(requests=triggers.http.rate, window_s=triggers.http.window))
+        if triggers.sqs is not None and (queue := triggers.sqs.to_queue()) is not None and queue not in queues:
+            queues.append(queue)
+    return Triggers(
+        utilization=utilization,
+        rate=min(rates, key=lambda rate: rate.requests / rate.window_s, default=None),
+        queues=tuple(queues),
+        every_s=min((pace.polling_interval for pace in paces), default=POLLING_S),
+    )
 
 
 def retention_s(spec: EndpointSpec) -> float | None:

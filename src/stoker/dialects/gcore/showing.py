@@ -6,19 +6,22 @@ from collections.abc import Mapping, Sequence
 
 from stoker.dialects.gcore.flavors import name_for
 from stoker.dialects.gcore.mapping import (
+    APPLICATION,
     DESCRIPTION,
     FLAVOR,
     KEPT,
     PROBES,
+    image_of,
     kept_of,
     pace_of,
     region_of,
 )
+from stoker.dialects.gcore.wire.applications import Part
 from stoker.dialects.gcore.wire.base import moment
-from stoker.dialects.gcore.wire.deployments import DeploymentOut, Kept
+from stoker.dialects.gcore.wire.deployments import DeploymentOut, Kept, ObjectReference
 from stoker.dialects.gcore.wire.probes import ProbesConfig
-from stoker.dialects.gcore.wire.scaling import ContainerOut, DeployStatus, ScaleOut, Status
-from stoker.domain.endpoint import Access, Endpoint, Phase, PoolSpec
+from stoker.dialects.gcore.wire.scaling import ContainerOut, DeployStatus, Pace, ScaleOut, Status
+from stoker.domain.endpoint import Access, Endpoint, EndpointSpec, Phase, PoolSpec
 from stoker.domain.views import EndpointState, EndpointView, WorkerView
 from stoker.domain.worker import WorkerState
 
@@ -47,18 +50,31 @@ def deployment(
             for name, value in spec.launch.env.items()
         },
         flavor_name=spec.annotations.get(FLAVOR) or name_for(spec.pools[0].hardware),
-        image=spec.launch.image or f"stoker/{endpoint.launch.engine or 'command'}",
+        image=_image(endpoint),
         ingress_opts=None if kept is None else kept.ingress_opts,
         listening_port=spec.launch.port or PORT,
         logging=None if kept is None else kept.logging,
         name=spec.name,
-        object_references=[],
+        object_references=_references(spec),
         probes=kept_of(spec, PROBES, ProbesConfig),
         project_id=endpoint.project,
         status=status_of(endpoint, containers),
         timeout=int(spec.scaling.idle_timeout_s) if kept is None else kept.timeout,
         api_keys=list(keys) or None,
     )
+
+
+def _image(endpoint: Endpoint) -> str:
+    launch = endpoint.spec.launch
+    if launch.model is not None and FLAVOR in endpoint.spec.annotations:
+        # Made here, by the image of the catalogue.
+        return image_of(launch.model)
+    return launch.image or f"stoker/{endpoint.launch.engine or 'command'}"
+
+
+def _references(spec: EndpointSpec) -> list[ObjectReference]:
+    part = kept_of(spec, APPLICATION, Part)
+    return [] if part is None else [ObjectReference(kind="AppDeployment", name=part.deployment)]
 
 
 def _container(
@@ -71,7 +87,7 @@ def _container(
     return ContainerOut(
         address=address,
         deploy_status=DeployStatus(ready=ready, total=len(own)),
-        error_message=_error(view, pool, waiting=[w.reason for w in own if w.state is WorkerState.PENDING]),
+        error_message=_error(view, pool, pace, waiting=[w.reason for w in own if w.state is WorkerState.PENDING]),
         region_id=region,
         scale=ScaleOut(
             cooldown_period=pace.cooldown_period,
@@ -83,7 +99,7 @@ def _container(
     )
 
 
-def _error(view: EndpointView, pool: PoolSpec, *, waiting: Sequence[str]) -> str | None:
+def _error(view: EndpointView, pool: PoolSpec, pace: Pace, *, waiting: Sequence[str]) -> str | None:
     failures = view.endpoint.failures.get(pool.name)
     if failures is not None and failures.count:
         return failures.last_reason or "the container does not start"
@@ -91,14 +107,16 @@ def _error(view: EndpointView, pool: PoolSpec, *, waiting: Sequence[str]) -> str
     if not reason and view.condition.state is EndpointState.FAILING:
         reason = view.condition.reason
     if not reason:
-        triggers = pace_of(view.endpoint.spec, _numbered(pool)).triggers
-        reason = "" if triggers.sqs is None else "queues of SQS are not polled here: requests alone scale this"
+        reason = _of_queue(view, pace) or ""
     return reason or None
 
 
-def _numbered(pool: PoolSpec) -> int:
-    _, _, number = pool.name.partition("region-")
-    return int(number) if number.isdecimal() else -1
+def _of_queue(view: EndpointView, pace: Pace) -> str | None:
+    if pace.triggers.sqs is None:
+        return None
+    if pace.triggers.sqs.aws_endpoint is None:
+        return "the queue of SQS is not polled without an aws_endpoint: requests alone wake this"
+    return view.trouble
 
 
 def status_of(endpoint: Endpoint, containers: Sequence[ContainerOut]) -> Status:

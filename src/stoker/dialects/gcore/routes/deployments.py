@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -13,11 +13,13 @@ from starlette.responses import Response
 
 from stoker.dialects.gcore import showing
 from stoker.dialects.gcore.caller import PAGE_ITEMS_MAX, Caller, Context, KeyedRoute, Limit, Offset
-from stoker.dialects.gcore.flavors import flavors
-from stoker.dialects.gcore.mapping import Place, changed, created, region_of, retention_s
+from stoker.dialects.gcore.flavors import place_of
+from stoker.dialects.gcore.mapping import changed, created, region_of, retention_s
 from stoker.dialects.gcore.routes import keys
+from stoker.dialects.gcore.routes.catalogue import check_regions
 from stoker.dialects.gcore.routes.tasks import keep
 from stoker.dialects.gcore.wire.base import Page, moment
+from stoker.dialects.gcore.wire.catalogue import LimitsIn, LimitsOut
 from stoker.dialects.gcore.wire.deployments import (
     DeploymentIn,
     DeploymentOut,
@@ -49,13 +51,14 @@ async def create_deployment(body: DeploymentIn, context: Caller) -> TasksOut:
     if repeated is not None:
         return TasksOut(tasks=[repeated])
     await _check_credential(context, body.credentials_name)
-    attached = await keys.named(context, body.api_keys or ())
-    spec = created(body, place_of(context))
+    attached = await keys.named(context, body.api_keys) if body.api_keys else []
+    spec = created(body, place_of(context.services, context.principal))
     endpoint, operation = await context.services.endpoints.create(context.principal, spec)
     made = msgspec.json.encode({"digest": digest, "task": operation.id}).decode()
     await context.services.once.keep(context.principal.project, MADE, endpoint.id, made)
     await keep(context, operation, body.name, data)
-    await _attach(context, endpoint, attached)
+    if attached:
+        await keys.attach(context, endpoint, attached)
     if body.auth_enabled:
         await context.services.keys.own(context.principal, endpoint)
     return TasksOut(tasks=[operation.id])
@@ -83,24 +86,8 @@ async def _check_credential(context: Context, name: str | None) -> None:
         raise Invalid.at("/credentials_name", f"no registry credential {name[:64]!r}") from None
 
 
-def place_of(context: Context) -> Place:
-    """What there is to run on."""
-    regions = {number: name for name, number in context.services.views.regions.items()}
-    return Place(regions=regions, flavors={each.name: each for each in flavors(context.services, context.principal)})
-
-
-async def _attach(context: Context, endpoint: Endpoint, attached: Sequence[ApiKey]) -> None:
-    """Have these keys call the deployment, and no others that do nothing else."""
-    for key in await keys.all_of(context):
-        ends = key.endpoints or frozenset()
-        wanted = any(key.id == each.id for each in attached)
-        if wanted and endpoint.id not in ends:
-            await keys.reattach(context, key, ends | {endpoint.id})
-        elif not wanted and endpoint.id in ends:
-            await keys.reattach(context, key, ends - {endpoint.id})
-
-
-async def _shown(context: Context, view: EndpointView, known: Sequence[ApiKey]) -> DeploymentOut:
+async def shown(context: Context, view: EndpointView, known: Sequence[ApiKey]) -> DeploymentOut:
+    """An endpoint as a deployment; `known` are the keys that the caller may see."""
     workers = await context.services.views.workers(view.endpoint)
     attached = [key.name for key in known if view.endpoint.id in (key.endpoints or ())]
     regions = {number: name for name, number in context.services.views.regions.items()}
@@ -111,16 +98,16 @@ async def _shown(context: Context, view: EndpointView, known: Sequence[ApiKey]) 
 async def list_deployments(context: Caller, limit: Limit = PAGE_ITEMS_MAX, offset: Offset = 0) -> Page[DeploymentOut]:
     """All deployments of the project, whoever made them."""
     views = await context.views()
-    known = await keys.all_of(context)
-    shown = [await _shown(context, view, known) for view in views[offset : offset + limit]]
-    return Page(count=len(views), results=shown)
+    known = await keys.visible(context)
+    page = [await shown(context, view, known) for view in views[offset : offset + limit]]
+    return Page(count=len(views), results=page)
 
 
 @router.get(PREFIX + "/{deployment_name}", operation_id="get-deployment")
 async def get_deployment(deployment_name: str, context: Caller) -> DeploymentOut:
     """A deployment by name."""
     view = context.services.views.endpoint(await context.endpoint(deployment_name))
-    return await _shown(context, view, await keys.all_of(context))
+    return await shown(context, view, await keys.visible(context))
 
 
 @router.patch(PREFIX + "/{deployment_name}", operation_id="update-deployment")
@@ -129,11 +116,11 @@ async def update_deployment(deployment_name: str, body: DeploymentPatch, context
     services, caller = context.services, context.principal
     endpoint = await context.endpoint(deployment_name)
     await _check_credential(context, body.credentials_name)
-    attached = await keys.named(context, body.api_keys or ())
-    spec = changed(endpoint.spec, body, place_of(context))
-    if body.api_keys is not None:
-        await _attach(context, endpoint, attached)
+    attached = None if body.api_keys is None else await keys.named(context, body.api_keys)
+    spec = changed(endpoint.spec, body, place_of(context.services, context.principal))
     endpoint, operation = await services.endpoints.update(caller, endpoint.id, spec)
+    if attached is not None:
+        await keys.attach(context, endpoint, attached)
     if body.auth_enabled:
         await services.keys.own(caller, endpoint)
     if operation is None:
@@ -148,7 +135,7 @@ async def delete_deployment(deployment_name: str, context: Caller) -> TasksOut:
     endpoint = await context.endpoint(deployment_name)
     _, operation = await context.services.endpoints.delete(context.principal, endpoint.id)
     await keep(context, operation, deployment_name, None)
-    await _attach(context, endpoint, ())
+    await keys.let_go(context, endpoint)
     await context.services.keys.disown(endpoint)
     return TasksOut(tasks=[operation.id])
 
@@ -215,6 +202,10 @@ async def get_deployment_api_key(deployment_name: str, context: Caller) -> Legac
 
 
 @router.post(PREFIX + "/check_limits", operation_id="check-limits")
-async def check_limits(body: dict[str, Any], context: Caller) -> dict[str, int]:
-    """Nothing is rationed."""
-    return {}
+async def check_limits(body: LimitsIn, context: Caller) -> LimitsOut:
+    """Nothing is rationed. What could not be deployed is refused."""
+    place = place_of(context.services, context.principal)
+    check_regions(
+        place, place.flavor(body.flavor_name), [each.region_id for each in body.containers], "/containers/{}/region_id"
+    )
+    return LimitsOut()

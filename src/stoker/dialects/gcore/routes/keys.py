@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -11,10 +11,10 @@ from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from stoker.dialects.gcore.caller import Caller, Context, KeyedRoute, Limit, Offset
-from stoker.dialects.gcore.wire.base import DOTTED, Page, Wire, moment
+from stoker.dialects.gcore.wire.base import DOTTED, Page, Wire, moment, seconds
 from stoker.domain.access import ApiKey, KeyDraft, KeyPatch, Scope
-from stoker.domain.endpoint import EndpointId
-from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.errors import Conflict, Forbidden, Invalid, NotFound
 
 router = APIRouter(route_class=KeyedRoute, tags=["api keys"])
 
@@ -64,20 +64,44 @@ async def all_of(context: Context) -> list[ApiKey]:
     return found
 
 
+async def visible(context: Context) -> list[ApiKey]:
+    """The same, as far as the caller may see keys: none, for most."""
+    try:
+        return await all_of(context)
+    except Forbidden:
+        return []
+
+
 async def named(context: Context, names: Iterable[str]) -> list[ApiKey]:
-    """Those of these names. Raises `Invalid` for one that is not there."""
-    known = {key.name: key for key in await all_of(context)}
+    """Those of these names. Raises `Invalid` for one that is not there, `Forbidden` where the caller sees none."""
     wanted = list(dict.fromkeys(names))
+    known = {key.name: key for key in await all_of(context)}
     missing = [name for name in wanted if name not in known]
     if missing:
         raise Invalid.at("/api_keys", f"no API key {missing[0]!r}")
     return [known[name] for name in wanted]
 
 
-async def reattach(context: Context, key: ApiKey, endpoints: Iterable[EndpointId]) -> None:
-    """Have it call these and no others."""
+async def _reattach(context: Context, key: ApiKey, endpoints: Iterable[EndpointId]) -> None:
     patch = KeyPatch(fields=frozenset({"endpoints"}), endpoints=frozenset(endpoints))
     await context.services.keys.update(context.principal, key.id, patch)
+
+
+async def attach(context: Context, endpoint: Endpoint, attached: Sequence[ApiKey]) -> None:
+    """Have these keys call the deployment, and no others that do nothing else."""
+    for key in await all_of(context):
+        ends = key.endpoints or frozenset()
+        wanted = any(key.id == each.id for each in attached)
+        if wanted and endpoint.id not in ends:
+            await _reattach(context, key, ends | {endpoint.id})
+        elif not wanted and endpoint.id in ends:
+            await _reattach(context, key, ends - {endpoint.id})
+
+
+async def let_go(context: Context, endpoint: Endpoint) -> None:
+    """Have no key call a deployment that goes, as far as the caller may: a key for what is gone calls nothing."""
+    if await visible(context):
+        await attach(context, endpoint, ())
 
 
 async def _key(context: Context, name: str) -> ApiKey:
@@ -118,13 +142,8 @@ async def create_api_key(body: KeyIn, context: Caller) -> KeyMade:
 
 
 def _left_s(at: datetime | None, now: float) -> float | None:
-    if at is None:
-        return None
-    try:
-        left = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - now
-    except OverflowError:
-        raise Invalid.at("/expires_at", "there is no such time") from None
-    return min(max(left, _MOMENT_S), EXPIRES_S_MAX)
+    end = seconds(at, "/expires_at")
+    return None if end is None else min(max(end - now, _MOMENT_S), EXPIRES_S_MAX)
 
 
 @router.get(PREFIX, operation_id="list-api-keys")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from stoker.dialects.gcore.caller import Anywhere, Caller, Context, KeyedRoute, Limit, Offset
-from stoker.dialects.gcore.wire.base import Page, bare_moment
+from stoker.dialects.gcore.wire.base import Page, bare_moment, seconds
 from stoker.dialects.gcore.wire.tasks import Created, State, TaskOut
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import NotFound
@@ -32,9 +33,11 @@ KINDS = {
 UPDATE = "update_inference_instance"
 
 
-async def keep(context: Context, operation: Operation, name: str, data: Any) -> None:
-    """Remember what a task was about: its deployment may be gone when somebody asks."""
-    about = msgspec.json.encode({"name": name, "data": data}).decode()
+async def keep(context: Context, operation: Operation, name: str, data: Any, kind: str | None = None) -> None:
+    """Remember what a task was about: its deployment may be gone when somebody asks. `kind` is what it is called, if
+    not as operations of its kind are.
+    """
+    about = msgspec.json.encode({"name": name, "data": data, "kind": kind}).decode()
     await context.services.once.keep(context.principal.project, TASK, operation.id, about)
 
 
@@ -55,7 +58,7 @@ async def shown(context: Context, operation: Operation) -> TaskOut:
         updated_on=bare_moment(ended),
         finished_on=bare_moment(ended) if state in ("FINISHED", "ERROR") else None,
         state=state,
-        task_type=KINDS.get(operation.kind, UPDATE),
+        task_type=about.get("kind") or KINDS.get(operation.kind, UPDATE),
         user_id=1,
         project_id=project,
         acknowledged_at=None if seen is None else seen,
@@ -148,13 +151,23 @@ async def list_tasks(
     project_id: Annotated[list[int] | None, Query(max_length=100)] = None,
     region_id: Annotated[list[int] | None, Query(max_length=100)] = None,
     is_acknowledged: bool | None = None,
+    from_timestamp: datetime | None = None,
+    to_timestamp: datetime | None = None,
     order_by: Literal["asc", "desc"] = "desc",
     sorting: Literal["asc", "desc"] | None = None,
 ) -> Page[TaskOut]:
-    """The last thousand tasks of the project. No task belongs to a region."""
+    """The last thousand tasks of the project, made between these two times. No task belongs to a region."""
     if region_id:
         return Page.of([], limit=limit, offset=offset)
-    tasks = [await shown(*pair) for pair in await _operations(context, project_id)]
+    since, until = seconds(from_timestamp, "/from_timestamp"), seconds(to_timestamp, "/to_timestamp")
+    found = [
+        (each, operation)
+        for each, operation in await _operations(context, project_id)
+        # To the second, as tasks show it.
+        if (since is None or int(operation.created_at) >= since)
+        and (until is None or int(operation.created_at) <= until)
+    ]
+    tasks = [await shown(*pair) for pair in found]
     tasks = [
         task
         for task in tasks

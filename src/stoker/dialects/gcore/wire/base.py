@@ -8,6 +8,8 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
+from stoker.domain.errors import Invalid
+
 Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
@@ -47,6 +49,16 @@ class ErrorOut(Wire):
 def moment(at: float) -> str:
     """A time in RFC 3339."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seconds(at: datetime | None, where: str) -> float | None:
+    """A time of a request since the epoch; without a zone it is UTC. Raises `Invalid`."""
+    if at is None:
+        return None
+    try:
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    except OverflowError:
+        raise Invalid.at(where, "there is no such time") from None
 
 
 def bare_moment(at: float) -> str:

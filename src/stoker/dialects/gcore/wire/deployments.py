@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from stoker.dialects.gcore.wire.base import LABEL, Flag, Text, Whole, Wire
-from stoker.dialects.gcore.wire.probes import ProbesConfig
+from stoker.dialects.gcore.wire.probes import ProbesConfig, ProbesPatch
 from stoker.dialects.gcore.wire.scaling import ContainerIn, ContainerOut, Status
 from stoker.domain.endpoint import POOLS_MAX
 
@@ -93,7 +93,7 @@ class DeploymentPatch(Wire):
     ingress_opts: IngressOpts | None = None
     listening_port: Port | None = None
     logging: LoggingIn | None = None
-    probes: ProbesConfig | None = None
+    probes: ProbesPatch | None = None
     timeout: Timeout | None = None
 
     @model_validator(mode="after")

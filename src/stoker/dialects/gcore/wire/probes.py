@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -96,3 +96,67 @@ class ProbesConfig(Wire):
             )
         }
         return Probes(**made)
+
+    def patched(self, patch: ProbesPatch) -> ProbesConfig:
+        """With what a change says: what is left out, or null, stays, but for the ways of asking. A probe that says one
+        of them asks so from then on. Raises `ValidationError` when it lacks something then.
+        """
+        before = self.model_dump(by_alias=True)
+        changes = patch.model_dump(by_alias=True, exclude_none=True)
+        after = {name: _changed(before[name] or {"enabled": True}, change) for name, change in changes.items()}
+        return ProbesConfig.model_validate({**before, **after})
+
+
+_WAYS = ("exec", "http_get", "tcp_socket")
+
+
+def _changed(before: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    was, said = before.get("probe") or {}, change.get("probe", {})
+    kept = {name: value for name, value in was.items() if name not in _WAYS or not said.keys() & set(_WAYS)}
+    # Of the same way, what is not said stays too.
+    ways = {name: {**(was.get(name) or {}), **said[name]} for name in _WAYS if name in said}
+    probe = {**kept, **said, **ways}
+    return {**before, **change, "probe": probe or None}
+
+
+# What of a probe is to be changed
+
+
+class ExecPatch(Wire):
+    command: Annotated[list[str], Field(max_length=64)] | None = None
+
+
+class HttpGetPatch(Wire):
+    headers: Annotated[dict[str, str], Field(max_length=32)] | None = None
+    host: Text | None = None
+    path: Text | None = None
+    port: Port | None = None
+    schema_: Annotated[Literal["HTTP", "HTTPS"] | None, Field(alias="schema")] = None
+
+
+class TcpSocketPatch(Wire):
+    port: Port | None = None
+
+
+class AskedPatch(Wire):
+    exec: ExecPatch | None = None
+    failure_threshold: _Count | None = None
+    http_get: HttpGetPatch | None = None
+    initial_delay_seconds: Annotated[Whole, Field(ge=0, le=2**31)] | None = None
+    period_seconds: _Count | None = None
+    success_threshold: _Count | None = None
+    tcp_socket: TcpSocketPatch | None = None
+    timeout_seconds: _Count | None = None
+
+
+class ProbePatch(Wire):
+    enabled: Flag | None = None
+    probe: AskedPatch | None = None
+
+
+class ProbesPatch(Wire):
+    model_config = ConfigDict(extra="forbid")
+
+    liveness_probe: ProbePatch | None = None
+    readiness_probe: ProbePatch | None = None
+    startup_probe: ProbePatch | None = None

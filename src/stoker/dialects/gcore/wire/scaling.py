@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from stoker.dialects.gcore.wire.base import Flag, Text, Whole, Wire
+from stoker.domain.triggers import SqsQueue
 
 COOLDOWN_S = 60
 POLLING_S = 30
@@ -27,12 +28,27 @@ class Sqs(Wire):
 
     activation_queue_length: Annotated[Whole, Field(ge=1, le=2**53)]
     aws_endpoint: Text | None = None
-    aws_region: Annotated[str, Field(max_length=64)]
+    aws_region: Annotated[str, Field(min_length=1, max_length=64)]
     queue_length: Annotated[Whole, Field(ge=1, le=2**53)]
     queue_url: Text
     scale_on_delayed: Flag = False
     scale_on_flight: Flag = False
-    secret_name: Annotated[str, Field(max_length=255)]
+    secret_name: Annotated[str, Field(min_length=1, max_length=255)]
+
+    def to_queue(self) -> SqsQueue | None:
+        """As Stoker asks it; `None` where it is not said where."""
+        if self.aws_endpoint is None:
+            return None
+        return SqsQueue(
+            url=self.queue_url,
+            endpoint=self.aws_endpoint,
+            region=self.aws_region,
+            secret=self.secret_name,
+            messages=self.queue_length,
+            activation=self.activation_queue_length,
+            in_flight=self.scale_on_flight,
+            delayed=self.scale_on_delayed,
+        )
 
 
 class Triggers(Wire):

@@ -1,0 +1,89 @@
+"""Levels of need: level k is needed while k workers are. For each, whether its worker is worth being kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from stoker.policy.auto.gaps import Gaps, keep_s
+
+# Needs that were away for less were not.
+_GAP_S_MIN: Final = 0.5
+# A lognormal start time with the spread that is usual (sigma 0.35) takes this times its median, in the mean.
+_MEAN_OF_MEDIAN: Final = 1.06
+# Requests that are late without a level, before it was seen: of the first, and of those above.
+_LATE_FIRST: Final = 3.0
+_LATE_OTHERS: Final = 1.0
+_LATE_STEP: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """What it is to miss a worker: how many requests are late, and what that costs."""
+
+    service_s: float
+    slots: int
+    start_s: float
+    wait_target_s: float
+    late_cost_s: float
+
+    def requests(self, level: int, arrived: int) -> float:
+        """Of those that arrived while one would have started, how many the workers below this level could not serve."""
+        if level == 1:
+            return float(arrived + 1)
+        served = (level - 1) * self.slots * (self.start_s + self.wait_target_s) / self.service_s
+        most = max(1.0, self.slots * self.start_s / self.service_s)
+        return min(max(0.0, arrived + 1 - served), most)
+
+    def cost_s(self, late: float) -> float:
+        """Seconds of a worker that its absence costs."""
+        return self.start_s * _MEAN_OF_MEDIAN + self.late_cost_s * late
+
+
+class Levels:
+    """Level k is needed while k workers are; for each, how long it was away before, and what is late without it."""
+
+    def __init__(self, workers_max: int) -> None:
+        self._needed = 0
+        self._below_since = [0.0] * (workers_max + 2)
+        self._gaps: dict[int, Gaps] = {}
+        self._all = Gaps()
+        self._late: dict[int, float] = {}
+        self._keep_s: dict[int, float] = {}
+        # (when, arrived by then, level) of needs of whose first start time is not over.
+        self._returns: deque[tuple[float, int, int]] = deque()
+
+    def note(self, now: float, needed: int, *, arrived: int, late: Lateness) -> None:
+        """So many are needed from now on."""
+        while self._returns and now - self._returns[0][0] >= late.start_s - late.wait_target_s:
+            _, before, level = self._returns.popleft()
+            known = self._late_at(level)
+            self._late[level] = known + (late.requests(level, arrived - before) - known) * _LATE_STEP
+            self._keep_s.pop(level, None)
+        for level in range(self._needed + 1, needed + 1):
+            gap_s = now - self._below_since[level]
+            if gap_s > _GAP_S_MIN:
+                self._returns.append((now, arrived, level))
+                self._gaps.setdefault(level, Gaps()).note(gap_s)
+                self._all.note(gap_s)
+                self._keep_s.pop(level, None)
+        for level in range(needed + 1, self._needed + 1):
+            self._below_since[level] = now
+        self._needed = needed
+
+    def _late_at(self, level: int) -> float:
+        return self._late.get(level, _LATE_FIRST if level == 1 else _LATE_OTHERS)
+
+    def kept(self, now: float, needed: int, active: int, late: Lateness) -> int:
+        """The highest level up to `active` whose worker is worth being kept for now; 0 for none beyond `needed`."""
+        highest = 0
+        for level in range(needed + 1, min(active, len(self._below_since) - 1) + 1):
+            keep = self._keep_s.get(level)
+            if keep is None:
+                own = self._gaps.get(level) or Gaps()
+                keep = keep_s(own, self._all, miss_cost_s=late.cost_s(self._late_at(level)))
+                self._keep_s[level] = keep
+            if now - self._below_since[level] < keep:
+                highest = level
+        return highest

@@ -1,0 +1,79 @@
+"""How far the need for workers rises while one starts: learned, so that as many can be ready before they are needed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+# Rises beyond this many workers count as this many.
+_RISE_MAX: Final = 64
+# What a rule of thumb says counts as so many seconds of experience, and experience of so many is halved.
+_PRIOR_S: Final = 30.0
+_EXPERIENCE_S: Final = 2_000.0
+# A moment stands for no more than this: nothing is learned of hours in which nobody came.
+_MOMENT_S_MAX: Final = 60.0
+_EVERY_S: Final = 1.0
+# Standard deviations of a Poisson number, for those of whom nothing is known.
+_DEVIATIONS: Final = 1.5
+
+
+class Rises:
+    """Of moments with a similar need, by how much it rose within one start time: seconds spent so, by rise."""
+
+    __slots__ = ("_at", "_highest", "_moments", "_seen")
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+        # (when, need, seconds that it stands for), and those of them that are higher than all after them.
+        self._moments: deque[tuple[float, int, float]] = deque()
+        self._highest: deque[tuple[float, int]] = deque()
+        self._seen: dict[int, list[float]] = {}
+
+    def note(self, now: float, need: int, *, start_s: float) -> None:
+        """What is needed now. Once `start_s` is over, it is known what the moments before have led to."""
+        if self._at is not None and now - self._at < _EVERY_S:
+            return
+        lasted = _EVERY_S if self._at is None else min(_MOMENT_S_MAX, now - self._at)
+        self._at = now
+        self._moments.append((now, need, lasted))
+        highest = self._highest
+        while highest and highest[-1][1] <= need:
+            highest.pop()
+        highest.append((now, need))
+        while self._moments[0][0] <= now - start_s:
+            then, was, weight = self._moments.popleft()
+            while highest[0][0] < then:
+                highest.popleft()
+            self._learn(was, min(_RISE_MAX, highest[0][1] - was), weight)
+            if not self._moments:
+                break
+
+    def _learn(self, need: int, rise: int, weight: float) -> None:
+        # The last place holds the sum of the others.
+        seen = self._seen.setdefault(need.bit_length(), [0.0] * (_RISE_MAX + 2))
+        if seen[-1] > _EXPERIENCE_S:
+            seen[:] = [seconds / 2 for seconds in seen]
+        seen[rise] += weight
+        seen[-1] += weight
+
+    def likely(self, need: int, *, chance: float, otherwise: int) -> int:
+        """The largest rise that comes with at least this chance; `otherwise` while little is known."""
+        seen = self._seen.get(need.bit_length())
+        if seen is None:
+            return otherwise
+        enough = chance * (seen[-1] + _PRIOR_S)
+        times = 0.0
+        for rise in range(_RISE_MAX, 0, -1):
+            times += seen[rise]
+            if times + (_PRIOR_S if rise <= otherwise else 0.0) >= enough:
+                return rise
+        return 0
+
+
+def rule_of_thumb(slots_needed: float, slots: int, need: int) -> int:
+    """The rise of a need that is Poisson's: so many workers more for its usual deviations."""
+    if slots_needed <= 0:
+        return 0
+    high = slots_needed + _DEVIATIONS * math.sqrt(slots_needed)
+    return max(0, math.ceil(high / slots - 1e-9) - need)

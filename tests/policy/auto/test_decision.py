@@ -1,0 +1,70 @@
+"""`auto` as a whole: what it wants, within bounds, and what it says of it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.policy.auto.decision import Auto, Sample, Wanted
+
+steps = st.lists(
+    st.tuples(st.floats(0.1, 120.0), st.integers(0, 30), st.floats(0.0, 1.0)),
+    max_size=60,
+)
+
+
+def course(auto: Auto, moves: list[tuple[float, int, float]], *, slots: int) -> list[tuple[Sample, Wanted]]:
+    """Time passes, requests come, a share of those there ends; the workers wanted are ready at once."""
+    now, arrived, ended, workers = 0.0, 0, 0, 0
+    found = []
+    for seconds, more, share in moves:
+        now += seconds
+        arrived += more
+        ended += round(share * min(arrived - ended, workers * slots))
+        in_flight = min(arrived - ended, workers * slots)
+        sample = Sample(
+            now=now,
+            arrived=arrived,
+            ended=ended,
+            in_flight=in_flight,
+            waiting=arrived - ended - in_flight,
+            ready=workers,
+            loading=(),
+            start_s=30.0,
+        )
+        wanted = auto.decide(sample)
+        workers = wanted.workers
+        found.append((sample, wanted))
+    return found
+
+
+@given(moves=steps, slots=st.integers(1, 16), workers_max=st.integers(1, 70))
+def test_there_are_never_too_many_and_somebody_for_whoever_is_there(
+    moves: list[tuple[float, int, float]], slots: int, workers_max: int
+) -> None:
+    for sample, wanted in course(Auto(slots=slots, workers_max=workers_max, now=0.0), moves, slots=slots):
+        assert 0 <= wanted.workers <= workers_max
+        assert wanted.workers >= 1 or not (sample.in_flight or sample.waiting)
+        assert wanted.workers == wanted.needs + wanted.ahead + wanted.backlog + wanted.kept
+        assert min(wanted.needs, wanted.ahead, wanted.backlog, wanted.kept) >= 0
+        assert wanted.reason.startswith(f"{wanted.needs} for a demand of ")
+
+
+@given(moves=steps)
+def test_the_same_course_leads_to_the_same_decisions(moves: list[tuple[float, int, float]]) -> None:
+    first = course(Auto(slots=4, workers_max=64, now=0.0), moves, slots=4)
+    assert course(Auto(slots=4, workers_max=64, now=0.0), moves, slots=4) == first
+
+
+def test_an_endpoint_that_nobody_asks_goes_to_zero() -> None:
+    moves = [(1.0, 1, 1.0)] * 5 + [(60.0, 0, 1.0)] * 600
+    assert course(Auto(slots=4, workers_max=64, now=0.0), moves, slots=4)[-1][1].workers == 0
+
+
+def test_dearer_lateness_keeps_workers_for_longer() -> None:
+    moves = [(1.0, 4, 0.5), (300.0, 0, 1.0), (300.0, 0, 1.0)] * 20
+    idle = [
+        sum(w.workers for _, w in course(Auto(slots=4, workers_max=64, now=0.0, late_cost_s=cost), moves, slots=4))
+        for cost in (1.0, 1_000.0)
+    ]
+    assert idle[0] < idle[1]
