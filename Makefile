@@ -11,7 +11,7 @@ JOBS ?= 2
 demo: .venv/.demo
 	$(BIN)/stoker demo
 
-test: .venv/.test .venv/.clients
+test: .venv/.test .venv/.clients .venv/.debian
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: .venv/.test
@@ -41,6 +41,16 @@ bench: .venv/.test .venv-bench/.done
 .venv/.test: requirements/test.txt requirements/model.txt requirements/uv.txt pyproject.toml
 	$(call install,test)
 	@touch .venv/.demo .venv/.test
+
+# A Docker Engine for tests, where root on Debian can have one. Without it, its tests skip with a reason, or fail in CI.
+DEBIAN := docker.io iproute2 busybox-static
+.venv/.debian: .venv/.test
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) >/dev/null 2>&1; then \
+		echo "installing $(DEBIAN)"; apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null || \
+		echo "cannot install $(DEBIAN): tests of the Docker provider will not run"; \
+	fi
+	@touch $@
 
 .venv/.demo: requirements/demo.txt requirements/model.txt requirements/uv.txt pyproject.toml
 	$(call install,$(if $(wildcard .venv/.test),test,demo))

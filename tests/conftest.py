@@ -1,4 +1,6 @@
-"""What all tests share: the folder of the tests on the path, for the builders beside them; and a PostgreSQL."""
+"""What all tests share: the folder of the tests on the path, for the builders beside them; a PostgreSQL, and a Docker
+Engine.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import cluster.rbac
+import cluster.running
+import docker_engine
 import postgres
+
+DEPLOYED = Path(__file__).parents[1] / "deploy" / "kubernetes" / "base"
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +31,25 @@ def postgres_server() -> Iterator[postgres.Server]:
         if os.environ.get("CI"):
             pytest.fail(f"no PostgreSQL: {exc}")
         pytest.skip(f"no PostgreSQL: {exc}")
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path) -> Iterator[cluster.running.Cluster]:
+    """A stand-in for a cluster with one node, which lets Stoker do what its manifests do."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with cluster.running.cluster(folder, cluster.rbac.allowed(cluster.rbac.manifests(DEPLOYED))) as running:
+        running.add_node("node-a")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[docker_engine.Engine]:
+    """A real engine, one for each process of tests. Without one: skipped on a laptop, failed in CI."""
+    try:
+        with docker_engine.engine() as engine:
+            yield engine
+    except docker_engine.NoDocker as exc:
+        if os.environ.get("CI"):
+            pytest.fail(f"no Docker: {exc}")
+        pytest.skip(f"no Docker: {exc}")

@@ -33,6 +33,11 @@ KEYS: dict[str, tuple[str, str, Any]] = {
     "downloads_at_once": ("3", "3", 3),
     "download_mib_per_s": ("12.5", "12.5", 12.5),
     "hf_endpoint": ("https://hub.test/", "https://hub.test", "https://hub.test"),
+    "providers": (
+        "{process: {}, docker: {publish: 10.0.0.1}}",
+        "{process: , docker: {publish: 10.0.0.1}}",
+        {"process": {}, "docker": {"publish": "10.0.0.1"}},
+    ),
     "region": ("eu", "eu", "eu"),
     "regions": ("{eu: 7, local: 1}", "{eu: 7, local: 1}", {"eu": 7, "local": 1}),
     "zone": ("lab-1", "lab-1", "lab-1"),
@@ -244,3 +249,10 @@ def test_a_database_address_that_is_wrong_is_refused_without_repeating_it(tmp_pa
 
 def test_settings_are_shown_without_the_database() -> None:
     assert "pass-word" not in repr(Settings(database="postgresql://u:pass-word@h/d"))
+
+
+@pytest.mark.parametrize("text", ["[]", "docker", "{Docker: {}}", "{docker: 3}", "[../evil]"])
+def test_providers_are_names_with_options(tmp_path: Path, text: str) -> None:
+    with pytest.raises(Invalid, match="providers"):
+        read({"STOKER_PROVIDERS": text}, data_dir=tmp_path)
+    assert read({"STOKER_PROVIDERS": "[process, docker]"}, data_dir=tmp_path).providers == {"process": {}, "docker": {}}

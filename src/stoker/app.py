@@ -50,6 +50,7 @@ from stoker.control.reconciler import Reconciler
 from stoker.control.reservations import Reservations
 from stoker.control.retention import Retention
 from stoker.control.scaling import Sources
+from stoker.control.sayings import Sayings
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
@@ -69,7 +70,7 @@ from stoker.models.transfer import Pace
 from stoker.net import GuardedSession
 from stoker.paths import Paths
 from stoker.providers import base as providers_base
-from stoker.providers.base import Provider, ProviderOptions
+from stoker.providers.base import HoldsVolumes, Provider, ProviderOptions
 from stoker.queue.attempts import SocketAttempts
 from stoker.queue.room import Queue
 from stoker.roles import REFUSED, Lifeline, Order, hold
@@ -89,7 +90,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-PROVIDERS = ("process",)
 LOOK_PERIOD_S = 1.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
@@ -167,7 +167,14 @@ class Stoker:
             clock=clock,
             told=self._tell_waiting,
         )
-        self.volumes = Volumes(self.fleet, settings.volumes_folder, clock=clock, new_id=new_id, told=self._tell_waiting)
+        self.volumes = Volumes(
+            self.fleet,
+            settings.volumes_folder,
+            clock=clock,
+            new_id=new_id,
+            told=self._tell_waiting,
+            held={name: provider for name, provider in providers.items() if isinstance(provider, HoldsVolumes)},
+        )
         self.provisions = Provisions(self.downloads, self.volumes)
         self.queue = Queue(
             self.fleet,
@@ -188,11 +195,13 @@ class Stoker:
             forms=faces.forms_of(self._dialects),
         )
         self.gateway.freed_listeners.append(self.queue.dispatcher.freed)
+        self.sayings = Sayings(self.fleet, clock=clock)
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
             complete=partial(completed, self.vault, settings.url),
+            said=self.sayings.say,
         )
         managed = {
             name: Managed(name, p, callbacks, clock=clock, prices=settings.prices) for name, p in providers.items()
@@ -294,6 +303,7 @@ class Stoker:
         await self.vault.rotate()
         await self.books.load()
         for managed in self.providers.all():
+            managed.listen()
             await managed.refresh()
             await managed.observer.observe()
         await self.downloads.load()
@@ -318,6 +328,7 @@ class Stoker:
         ]
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
         self._tasks.append(asyncio.create_task(self.reconciler.run()))
+        self._tasks.append(asyncio.create_task(self.sayings.run()))
         self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -481,21 +492,17 @@ async def opened(settings: Settings, store: Store, outside: Outside | None = Non
 
 
 def _providers(settings: Settings) -> dict[str, Provider]:
+    common: dict[str, object] = {
+        "log_mib": settings.worker_log_mib,
+        "workers_kept": settings.workers_kept,
+        "region": settings.region,
+    }
+    local = {**common, "ports": settings.worker_ports, "virtual_gpus": settings.virtual_gpus}
     return {
         name: providers_base.load(
-            name,
-            ProviderOptions(
-                data_dir=settings.data_dir,
-                options={
-                    "ports": settings.worker_ports,
-                    "log_mib": settings.worker_log_mib,
-                    "workers_kept": settings.workers_kept,
-                    "region": settings.region,
-                    "virtual_gpus": settings.virtual_gpus,
-                },
-            ),
+            name, ProviderOptions(settings.data_dir, {**(local if name == "process" else common), **options})
         )
-        for name in PROVIDERS
+        for name, options in settings.providers.items()
     }
 
 

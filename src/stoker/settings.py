@@ -49,6 +49,7 @@ class Settings:
     `models_cache_gib` bounds what is kept of fetched models (none: the disk does); `downloads_at_once` are fetched side
     by side, together at `download_mib_per_s` at most; `hf_endpoint` is the hub, or a mirror of it, which in a private
     network needs `allow_private_urls`. Volumes are folders in `volumes_dir` (none: in the data folder).
+    `providers` are where workers run, each with its options: `process`, `docker`, `kubernetes`.
     `region` is this machine's, one of `regions`, which have numbers; `zone` is how Stoker calls itself where clients of
     Exoscale ask for zones; `virtual_gpus` are pretended cards, `images` what runs instead of container images.
     An idle worker that has been ready for `eviction_residence_s` makes room for endpoints where requests wait (none:
@@ -79,6 +80,7 @@ class Settings:
     downloads_at_once: int = 2
     download_mib_per_s: float | None = None
     hf_endpoint: str = "https://huggingface.co"
+    providers: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {"process": {}})
     region: str = DEFAULT_REGION
     regions: Mapping[str, int] = field(default_factory=lambda: {DEFAULT_REGION: 1})
     zone: str = "ch-dk-2"
@@ -316,6 +318,7 @@ _PARSERS: Mapping[str, Any] = {
     "downloads_at_once": _whole(1, 32),
     "download_mib_per_s": _or_none(_number(0.001, 1_000_000)),
     "hf_endpoint": _address,
+    "providers": hardware.providers,
     "region": _text,
     "regions": hardware.regions,
     "zone": _text,

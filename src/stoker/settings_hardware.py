@@ -1,4 +1,4 @@
-"""What the settings say about hardware and images: from YAML values to the domain's. Called by `stoker.settings`.
+"""What the settings say about hardware, images and providers: from YAML to the domain's. Called by `stoker.settings`.
 
 Every function raises `TypeError` or `ValueError` with what was expected.
 """
@@ -18,6 +18,7 @@ ENTRIES_MAX = 256
 NUMBER_MAX = 2_147_483_647
 PRICE_MAX = 100_000.0
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
+_PROVIDER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}\Z")
 _SHORT = re.compile(r"([^:]+?)(?::(\d{1,2}))?(?::(\d{1,4}(?:\.\d{1,2})?))?\Z")
 
@@ -173,3 +174,21 @@ def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name[:64]} must be a number")
     return float(value)
+
+
+def providers(value: object) -> Mapping[str, Mapping[str, object]]:
+    """A list of names, or a mapping of names to options. What options there are, each provider knows."""
+    if isinstance(value, list | tuple):
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping):
+        raise TypeError("expected names of providers, as in [process, docker], or their options by name")
+    found: dict[str, Mapping[str, object]] = {}
+    for name, options in value.items():
+        if not isinstance(name, str) or not _PROVIDER.fullmatch(name):
+            raise ValueError(f"{str(name)[:64]!r} cannot be the name of a provider")
+        if not isinstance(options, Mapping | None):
+            raise TypeError(f"expected the options of {name} as a mapping")
+        found[name] = {str(key): option for key, option in (options or {}).items()}
+    if not found:
+        raise ValueError("expected one provider at least")
+    return found

@@ -188,21 +188,21 @@ def spec(name: str = "e", *, min: int = 0, max: int = 2, **more: Any) -> dict[st
 
 
 @asynccontextmanager
-async def api(data_dir: Path = NOWHERE) -> AsyncIterator[Api]:
-    """One, with providers `fake` and `process`, both without machines."""
+async def api(data_dir: Path = NOWHERE, **more: FakeProvider) -> AsyncIterator[Api]:
+    """One, with providers `fake` and `process`, and perhaps more, all without machines."""
     provider = FakeProvider(clock=wall, offers=OFFERS)
     process = FakeProvider(clock=wall, offers=OFFERS)
     process.images = False
-    async with world(provider, others={"process": process}, data_dir=data_dir) as made:
+    async with world(provider, others={"process": process, **more}, data_dir=data_dir) as made:
         _, secret = await made.stoker.keys.create(DEFAULT_PROJECT, name="admin", scopes=frozenset({Scope.ADMIN}))
         yield Api(made, secret)
 
 
-def run(body: Callable[[Api], Awaitable[None]], *, data_dir: Path = NOWHERE) -> None:
+def run(body: Callable[[Api], Awaitable[None]], *, data_dir: Path = NOWHERE, **more: FakeProvider) -> None:
     """Run `body` with one of these."""
 
     async def main() -> None:
-        async with api(data_dir) as made:
+        async with api(data_dir, **more) as made:
             await body(made)
 
     virtual.run(main())

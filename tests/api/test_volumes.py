@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from api.client import Api, run
+from api.client import OFFERS, Api, run
+from simulation.virtual import wall
+from stoker.domain.errors import Invalid, StokerError, Unavailable
 from stoker.domain.volumes import Mount
+from stoker.providers.fake import FakeProvider
 
 
 async def create(api: Api, name: str = "data", size_gib: float = 1) -> Any:
@@ -160,3 +163,77 @@ def test_what_a_dead_control_had_begun_is_finished(tmp_path: Path) -> None:
         assert (await api.call("GET", "/volumes/data")).json["state"] == "ready"
 
     run(body, data_dir=tmp_path)
+
+
+class Keeper(FakeProvider):
+    """A provider that keeps volumes by itself. `refuses`: what it says to the next."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=wall, offers=OFFERS)
+        self.held: dict[str, float] = {}
+        self.refuses: StokerError | None = None
+
+    async def make_volume(self, volume: str, *, size_gib: float) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.held[volume] = max(size_gib, self.held.get(volume, 0.0))
+
+    async def remove_volume(self, volume: str) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.held.pop(volume, None)
+
+    async def volumes(self) -> frozenset[str]:
+        return frozenset(self.held)
+
+
+def test_a_provider_that_keeps_volumes_is_asked_for_them(tmp_path: Path) -> None:
+    keeper = Keeper()
+
+    async def body(api: Api) -> None:
+        wanted = {"name": "data", "size_gib": 2, "provider": "keeper"}
+        made = (await api.call("POST", "/volumes", wanted)).json
+        assert (made["state"], keeper.held) == ("ready", {made["id"]: 2.0})
+        pools = [{"provider": "keeper", "bounds": {"min": 1, "max": 1}}]
+        volumes = [{"volume": "data", "path": "/work", "read_only": True}]
+        answer = await api.call("POST", "/endpoints", using(pools=pools) | {"volumes": volumes})
+        assert answer.status == 201, answer.body
+        await asyncio.sleep(5)
+        [worker] = keeper.workers.values()
+        assert worker.spec.command[2] == "--at=/work/x"
+        mount = Mount(name="data", source="/work", path="/work", read_only=True, held=made["id"])
+        assert worker.spec.mounts == (mount,)
+        answer = await api.call("PATCH", "/volumes/data", {"size_gib": 1})
+        assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/size_gib")
+        keeper.refuses = Invalid("its class cannot grow")
+        assert (await api.call("PATCH", "/volumes/data", {"size_gib": 3})).status == 422
+        keeper.refuses = None
+        assert (await api.call("GET", "/volumes/data")).json["size_gib"] == 2
+        assert (await api.call("PATCH", "/volumes/data", {"size_gib": 3})).json["size_gib"] == 3
+        assert keeper.held == {made["id"]: 3.0}
+
+    run(body, data_dir=tmp_path, keeper=keeper)
+
+
+def test_what_its_provider_cannot_do_now_is_done_later_and_what_it_never_can_is_forgotten(tmp_path: Path) -> None:
+    keeper = Keeper()
+
+    async def body(api: Api) -> None:
+        wanted = {"name": "data", "size_gib": 2, "provider": "keeper"}
+        before = await api.dump()
+        keeper.refuses = Invalid("there is no such class")
+        answer = await api.call("POST", "/volumes", wanted)
+        assert (answer.status, (await api.call("GET", "/volumes/data")).status) == (422, 404)
+        assert [row for row in before if "volume" in row] == [row for row in await api.dump() if "volume" in row]
+        keeper.refuses = Unavailable("not now")
+        assert (await api.call("POST", "/volumes", wanted)).json["state"] == "creating"
+        keeper.refuses = None
+        await asyncio.sleep(60)
+        assert (await api.call("GET", "/volumes/data")).json["state"] == "ready"
+        keeper.refuses = Unavailable("not now")
+        await api.call("DELETE", "/volumes/data")
+        keeper.refuses = None
+        await asyncio.sleep(60)
+        assert ((await api.call("GET", "/volumes/data")).status, keeper.held) == (404, {})
+
+    run(body, data_dir=tmp_path, keeper=keeper)

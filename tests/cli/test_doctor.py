@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli.fake_stoker import Command, FakeStoker
+from docker_engine import Engine
 from stoker.cli import doctor
+from stoker.settings import Settings
 
 INFO = {"version": "0.1.0", "gateway": {"connected": True, "uptime_s": 1.0}, "endpoints": 1, "workers": 2}
 
@@ -74,3 +76,28 @@ def test_no_driver_is_no_gpus() -> None:
 
     assert doctor.gpus(missing).finding == "none (no driver)"
     assert doctor.gpus(lambda: ["NVIDIA H200"]).finding == "NVIDIA H200"
+
+
+def test_a_docker_daemon_that_is_wanted_must_answer(tmp_path: Path) -> None:
+    path = tmp_path / "d.sock"
+    settings = Settings(data_dir=tmp_path, providers={"docker": {"host": f"unix://{path}"}})
+    assert [check.verdict for check in doctor.docker(settings)] == ["wrong"]
+    assert [check.verdict for check in doctor.docker(Settings(data_dir=tmp_path))] == ["ok"]
+    elsewhere = Settings(data_dir=tmp_path, providers={"docker": {"host": "tcp://10.0.0.1:2376"}})
+    assert "elsewhere" in next(doctor.docker(elsewhere)).finding
+
+
+def test_a_cluster_that_is_wanted_needs_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    settings = Settings(data_dir=tmp_path, providers={"kubernetes": {"kubeconfig": str(path)}})
+    assert [check.verdict for check in doctor.kubernetes(settings)] == ["wrong"]
+    path.touch()
+    assert [check.verdict for check in doctor.kubernetes(settings)] == ["ok"]
+    assert list(doctor.kubernetes(Settings(data_dir=tmp_path))) == []
+
+
+@pytest.mark.process
+def test_a_docker_daemon_that_answers_is_found(tmp_path: Path, docker: Engine) -> None:
+    settings = Settings(data_dir=tmp_path, providers={"docker": {"host": docker.host}})
+    [check] = doctor.docker(settings)
+    assert (check.verdict, check.finding) == ("ok", f"a daemon answers at {docker.host}")

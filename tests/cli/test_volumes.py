@@ -27,7 +27,7 @@ def volume(**more: Any) -> dict[str, Any]:
 def test_a_volume_is_made_resized_and_listed_with_what_it_holds(stoker: Command, fake: FakeStoker) -> None:
     fake.on("POST", "/volumes", (201, volume(used_bytes=None)))
     assert stoker("volumes", "create", "data", "--size", "10").out == "volume data is ready, up to 10 GiB\n"
-    assert fake.of("POST")[0].body == {"name": "data", "size_gib": 10.0}
+    assert fake.of("POST")[0].body == {"name": "data", "size_gib": 10.0, "provider": "process"}
     fake.on("PATCH", "/volumes/data", volume(size_gib=20.0))
     assert stoker("volumes", "resize", "data", "20").out == "volume data may hold 20 GiB\n"
     fake.on("GET", "/volumes", page([volume(), volume(name="full", over_quota=True)]))

@@ -12,6 +12,10 @@ from typing import Protocol
 
 import pytest
 
+from cluster.running import Cluster
+from docker_engine import Engine
+from providers.containers import container_of, containers
+from providers.pods import pods
 from providers.workers import (
     LASTING,
     PORTS,
@@ -30,7 +34,7 @@ from providers.workers import (
     texts,
     until,
 )
-from stoker.domain.errors import Unavailable
+from stoker.domain.errors import Unavailable, Unsupported
 from stoker.domain.worker import WorkerId
 from stoker.providers.base import Provider, ProviderOptions, load
 from stoker.providers.fake import FakeProvider
@@ -113,10 +117,72 @@ class Processes:
         return owner(self.folder, name), command(self.folder, name)
 
 
+@dataclass
+class Containers:
+    provider: Provider
+    engine: Engine
+    connect: Callable[[], Provider]
+    counters: Path
+
+    def again(self) -> Provider:
+        return self.connect()
+
+    async def last(self, name: str) -> None:
+        await self._start(name, "echo up; exec sleep 600")
+
+    async def end(self, name: str, code: int) -> None:
+        await self._start(name, f"echo up; echo bye; exit {code}")
+
+    async def _start(self, name: str, script: str) -> None:
+        await self.provider.start(shell(name, f"echo >> /counters/{name}; {script}"))
+
+    def runs(self, name: str) -> int:
+        counter = self.counters / name
+        return counter.read_text().count("\n") if counter.exists() else 0
+
+    def identity(self, name: str) -> object:
+        found = self.engine.inspect(container_of(self.engine, name))
+        return found["Id"], found["State"]["StartedAt"], found["State"]["Pid"]
+
+
+@dataclass
+class Pods:
+    provider: Provider
+    cluster: Cluster
+    connect: Callable[[], Provider]
+    counters: Path
+
+    def again(self) -> Provider:
+        return self.connect()
+
+    async def last(self, name: str) -> None:
+        await self._start(name, "echo up; exec sleep 600")
+
+    async def end(self, name: str, code: int) -> None:
+        await self._start(name, f"echo up; echo bye; exit {code}")
+
+    async def _start(self, name: str, script: str) -> None:
+        await self.provider.start(shell(name, f"echo >> {self.counters}/{name}.runs; {script}"))
+
+    def runs(self, name: str) -> int:
+        counter = self.counters / f"{name}.runs"
+        return counter.read_text().count("\n") if counter.exists() else 0
+
+    def identity(self, name: str) -> object:
+        return self.cluster.pod_of(name)["metadata"]["uid"]
+
+
 Opened = Callable[[], AbstractAsyncContextManager[Subject]]
 
 
-@pytest.fixture(params=["fake", pytest.param("process", marks=pytest.mark.process)])
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("process", marks=pytest.mark.process),
+        pytest.param("docker", marks=pytest.mark.process),
+        pytest.param("kubernetes", marks=pytest.mark.process),
+    ]
+)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     @asynccontextmanager
     async def fake() -> AsyncIterator[Subject]:
@@ -129,7 +195,19 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
         async with processes(tmp_path) as provider:
             yield Processes(provider, tmp_path, lambda: load("process", ProviderOptions(tmp_path, {"ports": PORTS})))
 
-    opens: dict[str, Opened] = {"fake": fake, "process": process}
+    @asynccontextmanager
+    async def docker() -> AsyncIterator[Subject]:
+        engine: Engine = request.getfixturevalue("docker")
+        async with containers(engine, tmp_path) as found:
+            yield Containers(found.provider, engine, found.connect, found.counters)
+
+    @asynccontextmanager
+    async def kubernetes() -> AsyncIterator[Subject]:
+        cluster: Cluster = request.getfixturevalue("kubernetes")
+        async with pods(cluster, tmp_path) as found:
+            yield Pods(found.provider, cluster, found.connect, tmp_path)
+
+    opens: dict[str, Opened] = {"fake": fake, "process": process, "docker": docker, "kubernetes": kubernetes}
     return opens[request.param]
 
 
@@ -181,6 +259,7 @@ def test_another_instance_finds_and_owns_what_was_started(opened: Opened) -> Non
             assert await texts(again, "b") == ["up", "bye"]
             await again.stop(WorkerId("a"), grace_s=5.0)
             await clear(again)
+            await again.close()
             assert await subject.provider.list() == ()
 
     run(main())
@@ -281,20 +360,20 @@ def test_offers_name_hosts_with_room(opened: Opened) -> None:
             assert offer.host
             assert offer.vcpu > 0
             assert offer.ram_gib > 0
-            assert offer.ports is not None
-            assert len(offer.ports) > 0
+            # None where every worker has an address of its own.
+            assert offer.ports is None or len(offer.ports) > 0
 
     run(main())
 
 
-def test_twenty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) -> None:
+def test_fifty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) -> None:
     async def main() -> None:
         async with opened() as subject:
             provider = subject.provider
             await subject.end("first", 0)
             await ended(provider, "first")
             files = open_files()
-            names = [f"w{number}" for number in range(20)]
+            names = [f"w{number}" for number in range(50)]
             starts = [subject.last(name) if number % 4 else subject.end(name, 1) for number, name in enumerate(names)]
             await asyncio.gather(*starts)
             assert {found.id for found in await provider.list()} == {"first", *names}
@@ -303,18 +382,27 @@ def test_twenty_workers_come_and_go_at_once_and_nothing_is_left(opened: Opened) 
                 await asyncio.gather(*(provider.stop(WorkerId(name), grace_s=5.0) for name in names))
                 return [found.id for found in await provider.list()] == ["first"]
 
-            await until(gone, what="end of all")
-            assert [subject.runs(name) for name in names] == [1] * 20
-            assert open_files() == files
+            await until(gone, what="end of all", within_s=60.0)
+            assert [subject.runs(name) for name in names] == [1] * 50
+            # It may keep connections for later as long as it is open.
+            await provider.close()
 
-    run(main())
+            async def closed() -> bool:
+                return open_files() <= files
+
+            await until(closed, what="end of all files")
+
+    run(main(), within_s=110.0)
 
 
 def test_a_paused_worker_runs_and_goes_on_when_it_is_started_again(opened: Opened) -> None:
     async def main() -> None:
         async with opened() as subject:
             provider = subject.provider
-            assert provider.pauses
+            if not provider.pauses:
+                with pytest.raises(Unsupported):
+                    await provider.pause(WorkerId("nobody"))
+                return
             await provider.pause(WorkerId("nobody"))
             await subject.last("a")
             before = subject.identity("a")

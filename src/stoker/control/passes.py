@@ -146,6 +146,8 @@ class Pass:
             after = replace(after, reason=f"{after.reason}; its last output:\n{facts.tails[after.id]}")
         if after.state is WorkerState.READY and worker.id in facts.unhealthy:
             after = self._draining(after, f"unhealthy: {facts.unhealthy[worker.id]}")
+        if after.state is WorkerState.READY and (leaving := facts.leaving(worker.id)):
+            after = self._draining(after, leaving)
         if after.state is WorkerState.READY and after.unready != facts.unready.get(worker.id, after.unready):
             after = replace(after, unready=facts.unready[worker.id])
         return after

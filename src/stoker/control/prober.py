@@ -61,6 +61,7 @@ class _Probed:
     task: asyncio.Task[None]
     starting: bool
     probes: Probes
+    address: Address
 
 
 class Prober:
@@ -80,11 +81,13 @@ class Prober:
         """Probe this worker from now on, as one that starts or one that is ready; changes nothing if that is so."""
         known = self._probed.get(worker)
         if known is not None:
-            if known.starting == starting and known.probes == probes:
+            if (known.starting, known.probes, known.address) == (starting, probes, target.address):
                 return
             known.task.cancel()
         run = self._until_ready(worker, target, probes) if starting else self._while_ready(worker, target, probes)
-        self._probed[worker] = _Probed(asyncio.create_task(run, name=f"probe {worker}"), starting, probes)
+        self._probed[worker] = _Probed(
+            asyncio.create_task(run, name=f"probe {worker}"), starting, probes, target.address
+        )
 
     def forget(self, worker: WorkerId) -> None:
         """Probe it no more; unknown ones change nothing."""

@@ -14,7 +14,9 @@ from stoker.domain.volumes import Mount, variable_of
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What a worker is given: values for the placeholders of its command, more of an environment, and volumes."""
+    """What a worker is given: values for the placeholders of its command, more of an environment, and what it sees of
+    the host's files.
+    """
 
     fill: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -41,4 +43,6 @@ class Provisions:
             path = self._downloads.path(WeightsKey(launch.weights))
             # Gone since: the program says what it misses, and the endpoint that the model is being fetched again.
             fill["{weights}"] = path or "/nonexistent"
+            if path is not None:
+                mounts = (*mounts, Mount(name="weights", source=path, path=path, read_only=True))
         return Provision(fill, {variable_of(name): place for name, place in places.items()}, mounts)

@@ -342,7 +342,8 @@ class Reconciler:
     def _start(self, endpoint: Endpoint, worker: Worker) -> None:
         managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
         if launch is not None:
-            spec = worker_spec(endpoint, launch, worker, managed, self._provisions.of(endpoint, launch))
+            provision, probes = self._provisions.of(endpoint, launch), self._probes(endpoint, worker)
+            spec = worker_spec(endpoint, launch, worker, managed, provision, probes)
             managed.actions.start(spec, then=cold.warmed(worker, launch) if worker.from_cold else None)
 
     def _chill(self, endpoint: Endpoint, worker: Worker) -> None:

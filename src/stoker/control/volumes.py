@@ -1,18 +1,16 @@
-"""Volumes: the one door through which they are made, resized and deleted; where their folders are, and what is in them.
+"""Volumes: the one door through which they are made, resized and deleted; whether they are there, and what is in them.
 
-A folder is made after its row is committed and removed before its row is, so that whatever dies, the next control
-finishes it. Processes share the host's folders: a quota is measured and keeps workers from starting, it stops no write.
+What one lies in is made after its row is committed and removed before its row is, so that whatever dies, the next
+control finishes it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 from sqlalchemy import Connection
@@ -20,13 +18,15 @@ from sqlalchemy import Connection
 from stoker.control import audit
 from stoker.control.fleet import Fleet
 from stoker.control.loop import Loop
+from stoker.control.volume_places import Folders, Held, Place
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit
 from stoker.domain.endpoint import Endpoint, EndpointId, EndpointSpec, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stoker.domain.models import Hold
 from stoker.domain.volumes import Mount, Volume, VolumeMount, VolumeState, VolumeUse, check_volume, variable_of
-from stoker.models.cache import gib, size_of
+from stoker.models.cache import gib
+from stoker.providers.base import HoldsVolumes
 from stoker.store import audit as audit_rows
 from stoker.store import installation
 from stoker.store import secrets as secret_rows
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 VOLUMES_MAX = 1_000
 MEASURE_PERIOD_S = 30.0
-# The one provider whose workers share the folders of Stoker's host, and see them where they are.
+# The provider whose workers share the folders of Stoker's host, and see them where they are.
 PROVIDER = "process"
 REGION = "local"
 _PLACE = re.compile(r"\{volume:([^}]*)\}")
@@ -53,10 +53,14 @@ class Volumes:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         told: Callable[[EndpointId], None],
+        held: Mapping[str, HoldsVolumes] = MappingProxyType({}),
     ) -> None:
-        """`told(endpoint)` is called when an endpoint may start workers again, or may not any more."""
+        """`held`: providers that keep volumes by themselves. `told(endpoint)` is called when an endpoint may start
+        workers again, or may not any more.
+        """
         self._fleet = fleet
-        self._root = root
+        self._places: dict[str, Place] = {PROVIDER: Folders(root)}
+        self._places |= {name: Held(provider) for name, provider in held.items()}
         self._clock = clock
         self._new_id = new_id
         self._told = told
@@ -72,9 +76,11 @@ class Volumes:
     def _remember(self, volume: Volume) -> None:
         self._known[volume.project, volume.name] = volume
 
-    def folder(self, volume: Volume) -> Path:
-        """Where it is on the host."""
-        return self._root / volume.id
+    def _place(self, volume: Volume) -> Place:
+        place = self._places.get(volume.provider)
+        if place is None:
+            raise Unavailable(f"its provider {volume.provider} is not configured, or keeps no volumes")
+        return place
 
     # What others ask
 
@@ -105,9 +111,9 @@ class Volumes:
         """The same for a provider."""
         known = ((mount, self._known.get((project, mount.volume))) for mount in wanted)
         return tuple(
-            Mount(name=volume.name, source=str(self.folder(volume)), path=mount.path, read_only=mount.read_only)
+            self._places[volume.provider].mount(volume, mount)
             for mount, volume in known
-            if volume is not None
+            if volume is not None and volume.provider in self._places
         )
 
     # The door
@@ -116,8 +122,8 @@ class Volumes:
         """A new, empty volume of the caller's project."""
         admit(by, Action.VOLUME_CREATE)
         check_volume(name, size_gib)
-        if provider != PROVIDER:
-            raise Invalid.at("/provider", f"volumes are of the provider {PROVIDER}")
+        if provider not in self._places:
+            raise Invalid.at("/provider", f"volumes are of the providers {', '.join(sorted(self._places))}")
         if region != REGION:
             raise Invalid.at("/region", f"the provider {PROVIDER} has the one region {REGION}")
         volume = Volume(
@@ -149,6 +155,9 @@ class Volumes:
         except Unavailable as exc:
             log.error("volume_failed", volume=made.id, name=made.name, error=str(exc))
             return made
+        except Invalid:
+            await self._forget(made)
+            raise
 
     async def get(self, by: Principal, reference: str) -> Volume:
         """The volume of that id, number or name."""
@@ -162,12 +171,17 @@ class Volumes:
         return found[:limit], found[limit - 1].number if len(found) > limit else None
 
     async def resize(self, by: Principal, reference: str, size_gib: float) -> Volume:
-        """Let it hold more, or less: what is in it stays in any case."""
+        """Let it hold more, or, where its provider can, less: what is in it stays in any case."""
         admit(by, Action.VOLUME_UPDATE)
+        found = await self._fleet.store.read(lambda tx: _found(tx, reference, by))
+        check_volume(found.name, size_gib)
+        if size_gib < found.size_gib and not self._place(found).shrinks:
+            raise Invalid.at("/size_gib", f"volumes of {found.provider} grow, and do not shrink")
+        # Before it is recorded: what is larger than it is known to be does no harm.
+        await self._place(found).resize(replace(found, size_gib=size_gib))
 
         def save(tx: Connection) -> Volume:
             before = _found(tx, reference, by)
-            check_volume(before.name, size_gib)
             changed = replace(before, size_gib=size_gib)
             rows.save(tx, changed)
             self._audit(tx, by, Action.VOLUME_UPDATE, before, changed)
@@ -213,31 +227,17 @@ class Volumes:
                 found.add(endpoint.slug)
         return found
 
-    # Folders
+    # What they lie in
 
     async def _make(self, volume: Volume) -> Volume:
-        try:
-            await asyncio.to_thread(lambda: self.folder(volume).mkdir(parents=True, exist_ok=True, mode=0o700))
-        except OSError as exc:
-            # The row stays, and the next look tries again.
-            raise Unavailable(f"the volume's folder cannot be made: {exc}") from exc
+        await self._place(volume).make(volume)
         return await self._become(volume, VolumeState.READY)
 
     async def _remove(self, volume: Volume) -> None:
-        folder = self.folder(volume)
-        aside = folder.with_name(f".{folder.name}")
+        await self._place(volume).remove(volume)
+        await self._forget(volume)
 
-        def remove() -> None:
-            with contextlib.suppress(FileNotFoundError):
-                folder.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
-            if aside.exists():
-                raise Unavailable(f"what is in {aside} cannot be removed; the next look tries again")
-
-        try:
-            await asyncio.to_thread(remove)
-        except OSError as exc:
-            raise Unavailable(f"the volume cannot be removed: {exc}; the next look tries again") from exc
+    async def _forget(self, volume: Volume) -> None:
         await self._fleet.store.write(lambda tx: rows.remove(tx, volume))
         self._known.pop((volume.project, volume.name), None)
         self._uses.pop(volume.id, None)
@@ -255,7 +255,7 @@ class Volumes:
         for volume in tuple(self._known.values()):
             try:
                 await self._look(volume)
-            except (OSError, Unavailable) as exc:
+            except (OSError, Invalid, Unavailable) as exc:
                 log.error("volume_failed", volume=volume.id, name=volume.name, error=str(exc))
 
     async def _look(self, volume: Volume) -> None:
@@ -264,16 +264,15 @@ class Volumes:
             return
         if volume.state is VolumeState.CREATING:
             volume = await self._make(volume)
-        folder = self.folder(volume)
-        there = await asyncio.to_thread(folder.is_dir)
+        found = await self._place(volume).look(volume)
         current = self._known.get((volume.project, volume.name))
         if current is None or current.id != volume.id or current.state is VolumeState.DELETING:
             return
-        volume = await self._become(current, VolumeState.READY if there else VolumeState.LOST)
-        if not there:
+        volume = await self._become(current, VolumeState.READY if found.there else VolumeState.LOST)
+        size = found.bytes
+        if size is None:
             self._uses.pop(volume.id, None)
             return
-        size = await asyncio.to_thread(size_of, folder)
         before, self._uses[volume.id] = self._uses.get(volume.id), VolumeUse(bytes=size, at=self._clock())
         over = size > volume.size_bytes
         if over != (before is not None and before.bytes > volume.size_bytes):

@@ -66,12 +66,15 @@ class VolumeMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """The same for a provider: `source` is the folder on the host."""
+    """The same for a provider: `source` is the folder on the host; of a volume that the provider itself keeps, `held`
+    is the id, and `source` where workers see it.
+    """
 
     name: str
     source: str
     path: str | None
     read_only: bool
+    held: str | None = None
 
 
 def check_volume(name: str, size_gib: float) -> None:

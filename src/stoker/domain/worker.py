@@ -9,6 +9,7 @@ from typing import NewType
 
 from stoker.domain.endpoint import FIRST_PROJECT, EndpointId, ProjectId
 from stoker.domain.hardware import Placement
+from stoker.domain.probe import Probes
 from stoker.domain.secrets import RegistryLogin
 from stoker.domain.volumes import Mount
 
@@ -102,7 +103,11 @@ class WorkerSpec:
     """What a provider is asked to run. `command` has no placeholders left. `gpus` are device ids of the host,
     `virtual_gpus` numbers of cards that are only pretended. `ports` has the worker's own port for each port declared.
     `mounts` are volumes, for providers whose workers do not see the host's folders. `ping_s`: it asks for tasks, and is
-    told right before the start where, and by which credential.
+    told right before the start where, and by which credential. Where workers have a network of their own, `listen` is
+    the port that this one listens on in it. `vcpu` and `ram_gib` are the most that it may take.
+
+    `host` is where it was placed, for providers that have several. `probes`, `drain_s` (the longest that its requests
+    may go on) and `grace_s` (between SIGTERM and SIGKILL) are for those whose hosts may end it by themselves.
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
@@ -124,6 +129,13 @@ class WorkerSpec:
     ports: Mapping[int, int] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     ping_s: int | None = None
+    listen: int | None = None
+    vcpu: float | None = None
+    ram_gib: float | None = None
+    host: str | None = None
+    probes: Probes | None = None
+    drain_s: float | None = None
+    grace_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +149,12 @@ class Exit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What a provider last saw of one worker. `exit` is set once it has ended; it stays listed until it is stopped."""
+    """What a provider last saw of one worker. `exit` is set once it has ended; it stays listed until it is stopped.
+    `leaving`: why one that runs will be ended soon, by somebody else than control.
+    """
 
     id: WorkerId
     running: bool
     address: Address | None = None
     exit: Exit | None = None
+    leaving: str = ""

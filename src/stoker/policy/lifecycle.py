@@ -46,6 +46,10 @@ def advance(
         return replace(worker, state=WorkerState.STOPPED, ended_at=now) if proven else worker
     if absent and worker.acknowledged_at is not None and _after_start(worker, sight):
         return replace(worker, state=WorkerState.FAILED, ended_at=now, reason="vanished from its provider")
+    found = None if sight is None or sight.observed is None else sight.observed.address
+    if found is not None and found != worker.address:
+        # Its provider knows best: an address of its own is known only once it runs.
+        worker = replace(worker, address=found)
     if worker.state is WorkerState.STARTING:
         return _started(worker, start_timeout_s=start_timeout_s, ready=ready, now=now)
     return worker

@@ -6,7 +6,7 @@ Every verb may be repeated after a crash of the caller; none of them waits for a
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -58,6 +58,32 @@ class Measures(Protocol):
         """
 
 
+@runtime_checkable
+class HoldsVolumes(Protocol):
+    """A provider that keeps volumes by itself, and mounts them in workers by their ids."""
+
+    async def make_volume(self, volume: str, *, size_gib: float) -> None:
+        """Have an empty one, or one that is there be at least so large. Raises `Unavailable` when it may be tried
+        again, `Invalid` when it cannot be.
+        """
+
+    async def remove_volume(self, volume: str) -> None:
+        """Have it gone with all that is in it; an unknown one is success. Raises `Unavailable`."""
+
+    async def volumes(self) -> frozenset[str]:
+        """Those that this installation has here. Raises `Unavailable`."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A provider that tells by itself what has happened, so that nobody has to ask as often."""
+
+    def attach(self, *, changed: Callable[[], None], said: Callable[[WorkerId, str], None]) -> None:
+        """From now on: `changed` when `list` may answer differently, `said` with what there is to say of a start that
+        takes its time. Called once, within the running loop; ends with `close`.
+        """
+
+
 class Provider(Protocol):
     """Implementations hold no records of their own: what they started can be found again by `list`."""
 
@@ -65,6 +91,8 @@ class Provider(Protocol):
     pauses: bool
     # Can it run container images? Where it cannot, the settings may say what runs instead.
     images: bool
+    # Have workers a network of their own, so that they listen on all its addresses, at the port that they always use?
+    own_network: bool
 
     async def start(self, spec: WorkerSpec) -> None:
         """Ask for the worker named `spec.id`. Asking again for an id that runs changes nothing; one that was paused
@@ -122,6 +150,9 @@ def load(name: str, options: ProviderOptions) -> Provider:
     try:
         module = importlib.import_module(f"stoker.providers.{name}")
     except ModuleNotFoundError as exc:
-        raise Unsupported(f"the provider {name!r} is not available here: {exc}") from exc
+        if exc.name == f"stoker.providers.{name}":
+            raise Unsupported(f"there is no provider {name!r}") from exc
+        remedy = f"uv pip install 'stoker[{name}]'"
+        raise Unsupported(f"the provider {name!r} needs {exc.name!r}, which is not installed: {remedy}") from exc
     provider: Provider = module.connect(options)
     return provider

@@ -33,16 +33,24 @@ class FakeWorker:
     ends_at: float | None = None
     exit: Exit | None = None
     paused: bool = False
+    leaving: str = ""
     output: list[LogLine] = field(default_factory=list)
     said: int = 0
     _observed: Observed | None = None
 
     def observed(self) -> Observed:
         """As it is listed: the same object as long as nothing changes, since long lists are compared every second."""
-        if self._observed is None or self._observed.exit is not self.exit:
-            address = _address(self.spec)
-            self._observed = Observed(id=self.spec.id, running=self.exit is None, address=address, exit=self.exit)
-        return self._observed
+        known = self._observed
+        if known is None or known.exit is not self.exit or known.leaving is not self.leaving:
+            self._observed = Observed(
+                id=self.spec.id,
+                running=self.exit is None,
+                address=_address(self.spec),
+                exit=self.exit,
+                leaving=self.leaving,
+            )
+            return self._observed
+        return known
 
 
 class FakeProvider:
@@ -54,6 +62,7 @@ class FakeProvider:
     """
 
     pauses = True
+    own_network = False
 
     def __init__(self, *, clock: Callable[[], float] = time.time, offers: tuple[Offer, ...] = DEFAULT_OFFERS) -> None:
         self._clock = clock
@@ -145,6 +154,10 @@ class FakeProvider:
     def crash(self, worker: WorkerId, *, code: int = 1) -> None:
         """The worker ends by itself, with this exit code."""
         self.workers[worker].exit = Exit(code=code, at=self._clock(), reason=f"exited with code {code}")
+
+    def leave(self, worker: WorkerId, why: str) -> None:
+        """Its host says that it will end it."""
+        self.workers[worker].leaving = why
 
     def vanish(self, worker: WorkerId) -> None:
         """The worker is gone without a trace, as with its whole host."""

@@ -27,6 +27,7 @@ from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
 # A shim answers within milliseconds; on a machine that swaps it may take seconds.
 SHIM_WAIT_S = 20.0
 GONE = ".gone"
+OPTIONS = frozenset({"ports", "log_mib", "workers_kept", "region", "virtual_gpus"})
 # What a worker takes over of Stoker's own environment: what programs need to find files, never what Stoker was told.
 PASSED_ON = (
     "PATH",
@@ -56,6 +57,7 @@ class ProcessProvider:
 
     pauses = True
     images = False
+    own_network = False
 
     def __init__(
         self,
@@ -302,6 +304,9 @@ def connect(options: ProviderOptions) -> ProcessProvider:
     (of this machine), `virtual_gpus` (cards to pretend).
     """
     given = options.options
+    unknown = sorted(set(given) - OPTIONS)
+    if unknown:
+        raise Invalid(f"the process provider has no option {unknown[0]!r}; there are {', '.join(sorted(OPTIONS))}")
     region, virtual = given.get("region", DEFAULT_REGION), given.get("virtual_gpus", ())
     ports, log_mib, kept = given.get("ports"), given.get("log_mib", 16.0), given.get("workers_kept", 100)
     if not isinstance(ports, PortRange) or not isinstance(log_mib, float | int) or not isinstance(kept, int):

@@ -1,0 +1,172 @@
+"""Workers as containers: what the daemon is asked to create, and what its answers say of a worker. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from signal import Signals
+from typing import Any
+
+from stoker.domain.errors import Invalid
+from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
+from stoker.providers.docker.options import DockerOptions
+from stoker.providers.environ import environ, listens_at
+
+INSTALLATION = "stoker.installation"
+WORKER = "stoker.worker"
+VOLUME = "stoker.volume"
+ENDPOINT = "stoker.endpoint"
+NAME = "stoker.name"
+LISTEN = "stoker.listen"
+PORT = "stoker.port"
+_GIB = 1024**3
+# Frameworks hand tensors from process to process through it; the daemon's own default of 64 MiB breaks them.
+SHM_BYTES = _GIB
+# A program that a signal has ended exits with this much more than the signal's number.
+_SIGNALLED = 128
+_NEVER = "0001-01-01T00:00:00Z"
+# What has ended, or never began.
+OVER = ("created", "exited", "dead", "removing")
+
+
+def name_of(worker: str, installation: str) -> str:
+    """What the container of a worker is called: one daemon may serve several installations."""
+    return f"stoker-{installation[:12]}-{worker}"
+
+
+def body(spec: WorkerSpec, options: DockerOptions, installation: str) -> dict[str, Any]:
+    """The request that creates the worker's container. Raises `Invalid`."""
+    image = spec.image or options.image
+    if image is None:
+        raise Invalid(
+            "the docker provider runs images: say which in launch.image, or set the provider's option image for all"
+        )
+    listen = listens_at(spec)
+    published = _published(spec, options)
+    return {
+        "Image": image,
+        "Hostname": _hostname(spec.name),
+        # One that comes without an image is a whole program; else it is what the image's own entry point is given.
+        "Entrypoint": [""] if spec.image is None else None,
+        "Cmd": list(spec.command) or None,
+        "User": options.user or "",
+        "Env": [f"{name}={value}" for name, value in environ(spec).items()],
+        "ExposedPorts": {key: {} for key in published},
+        "Labels": {
+            INSTALLATION: installation,
+            WORKER: spec.id,
+            ENDPOINT: spec.endpoint,
+            NAME: spec.name,
+        }
+        | ({} if listen is None else {LISTEN: str(listen)})
+        | ({} if spec.port is None else {PORT: str(spec.port)}),
+        "HostConfig": _host_config(spec, options, published, installation),
+    }
+
+
+def _published(spec: WorkerSpec, options: DockerOptions) -> dict[str, list[dict[str, str]]]:
+    """Ports of the container, and where they stand on the host: pinned, since others change at every start."""
+    if not options.published or spec.port is None:
+        return {}
+    ports = {listens_at(spec) or spec.port: spec.port, **spec.ports}
+    return {f"{inner}/tcp": [{"HostIp": options.publish, "HostPort": str(own)}] for inner, own in ports.items()}
+
+
+def _host_config(
+    spec: WorkerSpec, options: DockerOptions, published: Mapping[str, Any], installation: str
+) -> dict[str, Any]:
+    log_each = max(1, int(options.log_mib * 1024 / 2))
+    config: dict[str, Any] = {
+        "PortBindings": published,
+        "RestartPolicy": {"Name": "no"},
+        "SecurityOpt": ["no-new-privileges"],
+        "CapDrop": ["ALL"],
+        "CapAdd": list(options.capabilities),
+        "PidsLimit": options.pids_max,
+        "Init": options.init,
+        "ShmSize": SHM_BYTES if options.shm_gib is None else int(options.shm_gib * _GIB),
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": f"{log_each}k", "max-file": "2"}},
+        "Mounts": _mounts(spec, options, installation),
+        "ReadonlyRootfs": options.read_only,
+    }
+    if options.read_only:
+        config["Tmpfs"] = {"/tmp": "mode=1777"}
+    if spec.vcpu is not None:
+        config["NanoCpus"] = int(spec.vcpu * 1e9)
+    if spec.ram_gib is not None:
+        # The same for both: no swap, which would make an engine slow instead of ending it.
+        config["Memory"] = config["MemorySwap"] = int(spec.ram_gib * _GIB)
+    if spec.gpus:
+        config["DeviceRequests"] = [{"Driver": "", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
+    if options.network is not None:
+        config["NetworkMode"] = options.network
+    if options.runtime is not None:
+        config["Runtime"] = options.runtime
+    return config
+
+
+def _mounts(spec: WorkerSpec, options: DockerOptions, installation: str) -> list[dict[str, Any]]:
+    wanted = [("bind", each.source, each.path, each.read_only) for each in options.folders]
+    for each in spec.mounts:
+        if each.held is None:
+            wanted.append(("bind", each.source, each.path or each.source, each.read_only))
+        else:
+            wanted.append(("volume", name_of(each.held, installation), each.path or each.source, each.read_only))
+    return [
+        {"Type": kind, "Source": source, "Target": target, "ReadOnly": read_only}
+        for kind, source, target, read_only in wanted
+    ]
+
+
+def _hostname(name: str) -> str:
+    # A label of the Domain Name System has 63 characters at most.
+    return name[-63:].strip("-.") or "worker"
+
+
+def observed(container: Mapping[str, Any], address: Address | None) -> Observed:
+    """A container as the daemon describes it in full."""
+    worker, state = WorkerId(container["Config"]["Labels"][WORKER]), container["State"]
+    if state["Status"] not in OVER:
+        return Observed(id=worker, running=True, address=address)
+    return Observed(id=worker, running=False, exit=_exit(state, container))
+
+
+def _exit(state: Mapping[str, Any], container: Mapping[str, Any]) -> Exit | None:
+    if state["FinishedAt"] == _NEVER:
+        why = state.get("Error") or "its start was broken off"
+        return Exit(code=None, at=seconds(container["Created"]), reason=f"never ran: {why}")
+    code = int(state["ExitCode"])
+    if state.get("OOMKilled") and code:
+        limit = container["HostConfig"].get("Memory")
+        of = f" of {limit / _GIB:g} GiB" if limit else ""
+        return Exit(code=-9, at=seconds(state["FinishedAt"]), reason=f"out of memory: killed at its limit{of}")
+    if state.get("Error"):
+        return Exit(code=code, at=seconds(state["FinishedAt"]), reason=f"exited with code {code}: {state['Error']}")
+    try:
+        signal = Signals(code - _SIGNALLED) if code > _SIGNALLED else None
+    except ValueError:
+        signal = None
+    if signal is None:
+        return Exit(code=code, at=seconds(state["FinishedAt"]), reason=f"exited with code {code}")
+    reason = f"killed by signal {signal.value} ({signal.name})"
+    return Exit(code=-signal.value, at=seconds(state["FinishedAt"]), reason=reason)
+
+
+def address_of(container: Mapping[str, Any], options: DockerOptions) -> Address | None:
+    """Where the worker is reached; `None` while it has no address, or listens nowhere."""
+    labels, networks = container["Labels"], container.get("NetworkSettings", {}).get("Networks") or {}
+    if options.published:
+        return Address(host=options.publish, port=int(labels[PORT])) if PORT in labels else None
+    own = next((each["IPAddress"] for each in networks.values() if each.get("IPAddress")), None)
+    return Address(host=own, port=int(labels[LISTEN])) if own and LISTEN in labels else None
+
+
+def seconds(stamp: str) -> float:
+    """Seconds since the epoch of a time as the daemon writes it, with up to nine digits behind the second.
+
+    >>> seconds("2026-01-01T00:00:00.5Z")
+    1767225600.5
+    """
+    plain, _, rest = stamp.removesuffix("Z").partition(".")
+    digits = rest.partition("+")[0]
+    return datetime.fromisoformat(plain[:19] + "+00:00").timestamp() + (float(f"0.{digits}") if digits else 0.0)
