@@ -49,8 +49,8 @@ from stoker.control.queue_depths import Messages, QueueDepths
 from stoker.control.reconciler import Reconciler
 from stoker.control.reservations import Reservations
 from stoker.control.retention import Retention
-from stoker.control.scaling import Sources
 from stoker.control.sayings import Sayings
+from stoker.control.scaling import Sources
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
