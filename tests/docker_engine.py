@@ -114,6 +114,11 @@ class Engine:
         self.archive = Path(shutil.make_archive(str(self._folder / "image"), "tar", root))
         self.docker("import", str(self.archive), IMAGE)
 
+    def tagged(self, name: str, *, path: str) -> str:
+        """An image like `IMAGE` under another name, whose programs are found in `path`."""
+        self.docker("import", f"--change=ENV PATH={path}", str(self.archive), name)
+        return name
+
     def docker(self, *arguments: str) -> str:
         """What Docker's own command line says."""
         return _run(*self._docker(*arguments))

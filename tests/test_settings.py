@@ -251,7 +251,20 @@ def test_settings_are_shown_without_the_database() -> None:
     assert "pass-word" not in repr(Settings(database="postgresql://u:pass-word@h/d"))
 
 
-@pytest.mark.parametrize("text", ["[]", "docker", "{Docker: {}}", "{docker: 3}", "[../evil]"])
+def test_a_providers_own_prices_count_before_those_of_all(tmp_path: Path) -> None:
+    given = {"STOKER_PROVIDERS": "{process: {}, box: {type: docker, prices: {h100: 3}}}", "STOKER_PRICES": "{cpu: 1}"}
+    settings = read(given, data_dir=tmp_path)
+    assert settings.prices_of("box") == Prices(gpus={"h100": 3.0})
+    assert settings.prices_of("process") == Prices(cpu=1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "docker", "{Docker: {}}", "{docker: 3}", "[../evil]", "{box: {type: ../evil}}"),
+        *("{box: {type: process}}", "{docker: {prices: {h100: -1}}}"),
+    ],
+)
 def test_providers_are_names_with_options(tmp_path: Path, text: str) -> None:
     with pytest.raises(Invalid, match="providers"):
         read({"STOKER_PROVIDERS": text}, data_dir=tmp_path)

@@ -77,6 +77,7 @@ from stoker.roles import REFUSED, Lifeline, Order, hold
 from stoker.serving import Front
 from stoker.settings import Settings
 from stoker.settings import read as read_settings
+from stoker.settings_hardware import OF_ALL_KINDS, kind_of
 from stoker.store import installation
 from stoker.store import keys as key_rows
 from stoker.store.base import Store
@@ -204,7 +205,8 @@ class Stoker:
             said=self.sayings.say,
         )
         managed = {
-            name: Managed(name, p, callbacks, clock=clock, prices=settings.prices) for name, p in providers.items()
+            name: Managed(name, p, callbacks, clock=clock, prices=settings.prices_of(name))
+            for name, p in providers.items()
         }
         self.providers = Providers(managed)
         self.books = Books(
@@ -498,12 +500,13 @@ def _providers(settings: Settings) -> dict[str, Provider]:
         "region": settings.region,
     }
     local = {**common, "ports": settings.worker_ports, "virtual_gpus": settings.virtual_gpus}
-    return {
-        name: providers_base.load(
-            name, ProviderOptions(settings.data_dir, {**(local if name == "process" else common), **options})
-        )
-        for name, options in settings.providers.items()
-    }
+    found = {}
+    for name, given in settings.providers.items():
+        kind = kind_of(name, given)
+        own = {option: value for option, value in given.items() if option not in OF_ALL_KINDS}
+        options = {**(local if kind == "process" else common), **own}
+        found[name] = providers_base.load(kind, ProviderOptions(settings.data_dir, options, name))
+    return found
 
 
 def _fetcher(settings: Settings, session: GuardedSession) -> Fetcher:

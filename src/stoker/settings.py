@@ -49,7 +49,8 @@ class Settings:
     `models_cache_gib` bounds what is kept of fetched models (none: the disk does); `downloads_at_once` are fetched side
     by side, together at `download_mib_per_s` at most; `hf_endpoint` is the hub, or a mirror of it, which in a private
     network needs `allow_private_urls`. Volumes are folders in `volumes_dir` (none: in the data folder).
-    `providers` are where workers run, each with its options: `process`, `docker`, `kubernetes`.
+    `providers` are where workers run, each with its options: `process`, `docker`, `kubernetes`, or any name with one
+    of these as its `type`; `prices` among the options are that provider's.
     `region` is this machine's, one of `regions`, which have numbers; `zone` is how Stoker calls itself where clients of
     Exoscale ask for zones; `virtual_gpus` are pretended cards, `images` what runs instead of container images.
     An idle worker that has been ready for `eviction_residence_s` makes room for endpoints where requests wait (none:
@@ -120,6 +121,11 @@ class Settings:
     def volumes_folder(self) -> Path:
         """What volumes are folders of."""
         return self.data_dir / "volumes" if self.volumes_dir is None else Path(self.volumes_dir)
+
+    def prices_of(self, provider: str) -> Prices | None:
+        """What an hour on a provider's hosts costs, unless these say it themselves."""
+        own = self.providers.get(provider, {}).get("prices")
+        return self.prices if own is None else hardware.prices(own)
 
     @property
     def url(self) -> str:

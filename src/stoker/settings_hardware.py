@@ -176,8 +176,17 @@ def _number(name: str, value: object) -> float:
     return float(value)
 
 
+# Options that every provider has, which are not its own.
+OF_ALL_KINDS = ("type", "prices")
+
+
+def kind_of(name: str, options: Mapping[str, object]) -> str:
+    """What kind of provider that is: several of one kind have names of their own."""
+    return str(options.get("type", name))
+
+
 def providers(value: object) -> Mapping[str, Mapping[str, object]]:
-    """A list of names, or a mapping of names to options. What options there are, each provider knows."""
+    """A list of names, or a mapping of names to options. What options there are beside those of all, each knows."""
     if isinstance(value, list | tuple):
         value = dict.fromkeys(value)
     if not isinstance(value, Mapping):
@@ -189,6 +198,11 @@ def providers(value: object) -> Mapping[str, Mapping[str, object]]:
         if not isinstance(options, Mapping | None):
             raise TypeError(f"expected the options of {name} as a mapping")
         found[name] = {str(key): option for key, option in (options or {}).items()}
+        kind = kind_of(name, found[name])
+        if not _PROVIDER.fullmatch(kind) or (kind == "process" and name != "process"):
+            raise ValueError(f"{name} cannot be a {kind[:64]!r}: the one process provider is called process")
+        if "prices" in found[name]:
+            prices(found[name]["prices"])
     if not found:
         raise ValueError("expected one provider at least")
     return found

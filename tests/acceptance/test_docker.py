@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
+import stoker
 from acceptance.installation import Installation, until
 from docker_engine import IMAGE, Engine
 
@@ -71,5 +74,33 @@ def test_a_worker_that_ends_badly_says_so(installation: Installation, docker: En
         return "exited with code 7" in text and "no such weights" in text
 
     until(told, what="reason with its last words")
+    installation.interrupt()
+    assert docker.names() == []
+
+
+def test_a_model_runs_in_the_image_of_its_engine_and_answers(installation: Installation, docker: Engine) -> None:
+    # The image has a name for Python alone: Stoker, llama.cpp and what both need are this machine's own.
+    image = docker.tagged("stoker-tests-engine:latest", path=f"{Path(sys.executable).parent}:/bin")
+    root = Path(stoker.__file__).parents[2]
+    homes = {"/usr", "/lib", "/lib64", sys.prefix, sys.base_prefix, str(root)}
+    folders = [f"{home}:{home}" for home in sorted(homes) if Path(home).is_dir()]
+    provided(installation, docker, engine_images={"llamacpp": image}, folders=folders)
+    installation.up()
+    deploy(
+        installation,
+        launch={"model": "smollm2", "parameters": ["--max-model-len", "256"]},
+        pools=[{"provider": "docker", "bounds": {"min": 0, "max": 1}, "hardware": {"ram_gib": 2}}],
+    )
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+    sent = json.dumps(body).encode()
+    with installation.request("POST", "/v1/chat/completions", body=sent, timeout_s=120) as response:
+        answer = response.read()
+    assert response.status == 200, (answer, installation.log.read_text()[-3000:])
+    assert json.loads(answer)["choices"][0]["message"]["content"]
+    [name] = docker.names()
+    found = docker.inspect(name)
+    assert found["Config"]["Image"] == image
+    [weights] = [mount for mount in found["Mounts"] if mount["Destination"].endswith(".gguf")]
+    assert not weights["RW"], "weights of this host are seen as they lie, and not changed"
     installation.interrupt()
     assert docker.names() == []

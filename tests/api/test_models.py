@@ -24,7 +24,8 @@ async def add(api: Api, name: str = "tiny", **more: Any) -> Any:
 
 async def deploy(api: Api, model: str = "tiny", name: str = "e", *, low: int = 0, **more: Any) -> Any:
     pools = [{"provider": "fake", "bounds": {"min": low, "max": 2}}]
-    answer = await api.call("POST", "/endpoints", {"name": name, "launch": {"model": model}, "pools": pools, **more})
+    spec = {"name": name, "launch": {"model": model}, "pools": pools, **more}
+    answer = await api.call("POST", "/endpoints", spec)
     assert answer.status == 201, answer.body
     return answer.json["endpoint"]
 
@@ -184,6 +185,25 @@ def test_the_operation_fails_with_the_model() -> None:
         await asyncio.sleep(5)
         [event] = [e for e in (await get(api, "/endpoints/e/events"))["items"] if e["kind"] == "create_failure"]
         assert "check the name" in event["message"]
+
+    run(body)
+
+
+def test_a_model_that_turns_out_too_large_for_its_cards_starts_no_worker_and_says_the_numbers() -> None:
+    lack = "the weights take 100.0 GiB, and cannot fit a card with 80 GiB"
+
+    async def body(api: Api) -> None:
+        await add(api)
+        pools = [{"provider": "fake", "hardware": {"gpu_count": 1}, "bounds": {"min": 1, "max": 1}}]
+        await deploy(api, pools=pools)
+        await asyncio.sleep(110)
+        shown = await get(api, "/endpoints/e")
+        assert lack in shown["state_reason"], shown
+        assert api.world.provider.workers == {}
+        refused = await api.call("POST", "/endpoints", {"name": "f", "launch": {"model": "tiny"}, "pools": pools})
+        assert refused.status == 422, refused.body
+        assert lack in refused.body.decode()
+        assert "/pools/0/hardware/vram_gib_min" in refused.body.decode()
 
     run(body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from stoker.domain.endpoint import EndpointSpec, Launch, LaunchSpec, PoolSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest, Placement
 from stoker.domain.images import ImageRule
+from stoker.domain.models import WeightsKey
+from stoker.domain.weights import WeightsSize
+from stoker.engines.base import ModelFile
 
 EMPTY = launches.Shelf(named={})
 
@@ -34,7 +38,10 @@ def test_a_model_is_resolved_by_an_engine_and_answers_to_the_endpoints_names(tmp
     weights = tmp_path / "tiny.gguf"
     weights.touch()
     launch = launches.resolve(
-        wanted(LaunchSpec(model="tiny")), "my-chat", shelf=launches.Shelf(named={"tiny": str(weights)})
+        wanted(LaunchSpec(model="tiny")),
+        "my-chat",
+        shelf=launches.Shelf(named={"tiny": str(weights)}),
+        grounds={"default": launches.Ground(images=())},
     )["default"]
     assert launch.engine == "llamacpp"
     assert {"tiny", "My Chat", "my-chat"} <= set(launch.models)
@@ -154,3 +161,65 @@ def test_weights_that_need_a_card_get_vllm_on_real_ones_and_are_refused_on_virtu
     assert instead(LaunchSpec(model="org/m"), tmp_path, gpus=1, cards="real").engine == "vllm"
     with pytest.raises(Invalid, match="GPUs are virtual"):
         instead(LaunchSpec(model="org/m"), tmp_path, gpus=1, cards="virtual")
+
+
+def test_weights_that_cannot_fit_the_cards_are_refused_with_the_numbers() -> None:
+    spec = wanted(LaunchSpec(model="smollm2"), gpus=1)
+    small = launches.Ground(images=(), cards="real", card_gib=0.05)
+    with pytest.raises(Invalid, match=r"the weights take 0\.1 GiB, and cannot fit a card with 0\.05 GiB") as caught:
+        launches.resolve(spec, "s", shelf=EMPTY, grounds={"default": small})
+    assert [problem.pointer for problem in caught.value.problems] == ["/pools/0/hardware/vram_gib_min"]
+    found = launches.resolve(spec, "s", shelf=EMPTY, grounds={"default": replace(small, card_gib=8)})["default"]
+    assert found.video_memory is not None
+    assert found.video_memory.card_gib == 8
+    virtual = replace(small, cards="virtual")
+    assert launches.resolve(spec, "s", shelf=EMPTY, grounds={"default": virtual})["default"].video_memory is None
+
+
+def test_weights_of_the_catalogue_are_refused_when_their_size_is_known() -> None:
+    spec = wanted(LaunchSpec(model="big", engine="vllm", parameters=("--gpu-memory-utilization=0.5",)), gpus=2)
+    ground = {"default": launches.Ground(images=(), cards="real", card_gib=24)}
+    file = ModelFile("big", path="{weights}", is_gguf=False)
+    for size, fits in ((None, True), (WeightsSize(total=24 * 2**30), True), (WeightsSize(total=25 * 2**30), False)):
+        shelf = launches.Shelf(named={}, found=launches.Found(file=file, key=WeightsKey("k"), size=size))
+        if fits:
+            assert launches.resolve(spec, "s", shelf=shelf, grounds=ground)["default"].weights == "k"
+            continue
+        with pytest.raises(Invalid, match=r"25\.0 GiB, and cannot fit 2 cards with 24 GiB.*vram_gib_min 25 each"):
+            launches.resolve(spec, "s", shelf=shelf, grounds=ground)
+
+
+IN_IMAGES = launches.Ground(image_of={"llamacpp": "registry.local/llama:{version}"}.get, provider="docker")
+
+
+@pytest.mark.parametrize(("version", "image"), [(None, "v0.12.0"), ("0.15.1", "v0.15.1")])
+def test_where_images_run_an_engine_runs_in_the_one_of_its_version(version: str | None, image: str) -> None:
+    spec = wanted(LaunchSpec(model="org/m", engine="vllm", engine_version=version))
+    found = launches.resolve(spec, "s", shelf=EMPTY, grounds={"default": IN_IMAGES})["default"]
+    assert (found.image, found.base, found.files) == (None, f"vllm/vllm-openai:{image}", ())
+    named = replace(IN_IMAGES, image_of=lambda engine: "my/vllm")
+    assert launches.resolve(spec, "s", shelf=EMPTY, grounds={"default": named})["default"].base == "my/vllm"
+
+
+def test_where_images_run_a_file_of_this_host_is_to_be_seen_in_them(tmp_path: Path) -> None:
+    for name in ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf"):
+        (tmp_path / name).touch()
+    found = launches.resolve(
+        wanted(LaunchSpec(model=str(tmp_path / "m-00001-of-00002.gguf"))),
+        "s",
+        shelf=EMPTY,
+        grounds={"default": IN_IMAGES},
+    )["default"]
+    assert found.files == (str(tmp_path),), "all parts of it"
+    assert found.base == "registry.local/llama:latest"
+    assert "{python}" in found.command
+
+
+def test_an_engine_without_an_image_is_refused_where_images_run() -> None:
+    with pytest.raises(Invalid, match="the docker provider runs images, and nobody publishes one for llamacpp"):
+        launches.resolve(
+            wanted(LaunchSpec(model="smollm2")),
+            "s",
+            shelf=EMPTY,
+            grounds={"default": launches.Ground(provider="docker")},
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from stoker.domain.endpoint import Launch, LaunchSpec
@@ -25,10 +23,10 @@ def _launch(
     return ENGINE.launch(spec, MODEL, hardware, names=("My Chat", "my-chat"), slots=slots)
 
 
-def test_the_command_starts_stokers_own_server_with_this_python() -> None:
+def test_the_command_starts_stokers_own_server() -> None:
     launch = _launch()
     assert launch.command == (
-        *(sys.executable, "-m", "stoker.engines.llamacpp_server", "--model", "/models/smol.gguf"),
+        *("{python}", "-m", "stoker.engines.llamacpp_server", "--model", "/models/smol.gguf"),
         *("--host", "{host}", "--port", "{port}", "--alias=smollm2", "--alias=My Chat", "--alias=my-chat"),
         *("--slots", "4", "--ctx-size-per-slot", "2048", "--n-gpu-layers=0"),
     )
@@ -147,3 +145,12 @@ def test_stokers_own_flags_are_not_offered() -> None:
     assert {parameter.name for parameter in ENGINE.parameters(None)}.isdisjoint({"host", "port", "model", "alias"})
     with pytest.raises(Invalid, match="one version"):
         ENGINE.parameters("1")
+
+
+def test_all_layers_go_to_the_cards_unless_it_is_said_how_many() -> None:
+    hardware = HardwareRequest(gpu_count=2)
+    found = ENGINE.video_memory(LaunchSpec(model="smollm2"), hardware, card_gib=24)
+    assert found is not None
+    assert (found.cards, found.card_gib, found.share, found.halves) == (2, 24, 1.0, False)
+    split = LaunchSpec(model="smollm2", parameters=("-ngl", "10"))
+    assert ENGINE.video_memory(split, hardware, card_gib=24) is None

@@ -48,7 +48,8 @@ def _command(port: int) -> list[str]:
         names=("My Chat", "my-chat"),
         slots=2,
     )
-    return [argument.replace("{host}", "127.0.0.1").replace("{port}", str(port)) for argument in launch.command]
+    fill = {"{python}": sys.executable, "{host}": "127.0.0.1", "{port}": str(port)}
+    return [fill.get(argument, argument) for argument in launch.command]
 
 
 @contextmanager

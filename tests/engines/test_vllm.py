@@ -7,6 +7,7 @@ import pytest
 from stoker.domain.endpoint import Launch, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.weights import VideoMemory
 from stoker.engines.base import ModelFile
 from stoker.engines.vllm import ENGINE, OWNED, SLOTS, VERSIONS
 
@@ -141,3 +142,35 @@ def test_sleep_mode_lets_cold_workers_give_back_their_memory() -> None:
     for parameters in ((), ("--no-enable-sleep-mode",)):
         plain = _launch(*parameters)
         assert (plain.sleep, "VLLM_SERVER_DEV_MODE" in plain.env) == (None, False)
+
+
+def _memory(*parameters: str, gpus: int = 1) -> VideoMemory | None:
+    return ENGINE.video_memory(
+        LaunchSpec(model="org/m", parameters=parameters), HardwareRequest(gpu_count=gpus), card_gib=80
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "gpus", "cards", "share", "halves"),
+    [
+        ((), 1, 1, 0.9, True),
+        ((), 4, 4, 0.9, True),
+        (("--gpu-memory-utilization", "0.5"), 1, 1, 0.5, True),
+        (("--tensor-parallel-size", "2", "--data-parallel-size", "2"), 4, 2, 0.9, True),
+        (("--data-parallel-size", "4"), 4, 1, 0.9, True),
+        (("--pipeline-parallel-size=2", "-tp=2"), 4, 4, 0.9, True),
+        (("--dtype", "float32"), 1, 1, 0.9, False),
+    ],
+)
+def test_one_copy_of_the_weights_has_its_share_of_the_cards_it_is_split_over(
+    parameters: tuple[str, ...], gpus: int, cards: int, share: float, halves: bool
+) -> None:
+    found = _memory(*parameters, gpus=gpus)
+    assert found == VideoMemory(cards=cards, card_gib=80, share=share, halves=halves)
+
+
+@pytest.mark.parametrize(
+    "parameter", ["--quantization=bitsandbytes", "--cpu-offload-gb=20", "--load-format=dummy", "--nnodes=2"]
+)
+def test_where_weights_shrink_or_lie_elsewhere_nothing_is_said_of_their_memory(parameter: str) -> None:
+    assert _memory(parameter) is None

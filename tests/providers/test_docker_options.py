@@ -118,3 +118,17 @@ def test_progress_counts_the_bytes_of_all_layers() -> None:
     assert str(progress) == "25% of 4 MiB"
     progress.take({"status": "Download complete", "id": "b", "progressDetail": {}})
     assert str(progress) == "50% of 4 MiB"
+
+
+def test_several_daemons_keep_their_files_apart(tmp_path: Path) -> None:
+    for name in ("left", "right"):
+        load("docker", ProviderOptions(tmp_path, {"host": "unix:///nowhere"}, name))
+    assert {path.name for path in tmp_path.iterdir()} == {"left", "right"}
+
+
+def test_an_engine_runs_in_its_own_image_else_in_that_of_all(tmp_path: Path) -> None:
+    images = {"vllm": "my/vllm:{version}"}
+    provider = load("docker", ProviderOptions(tmp_path, {"image": "all", "engine_images": images}))
+    assert (provider.image_of("vllm"), provider.image_of("llamacpp")) == ("my/vllm:{version}", "all")
+    with pytest.raises(Invalid, match="engine_images"):
+        load("docker", ProviderOptions(tmp_path, {"engine_images": ["x"]}))

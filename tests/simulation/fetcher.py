@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stoker.domain.models import FetchFailed, Weights, WeightsKey
+from stoker.domain.weights import WeightsSize
 from stoker.models.fetcher import MakeRoom, Progress
 
 GIB = 2**30
@@ -52,6 +53,9 @@ class FakeFetcher:
     async def present(self, weights: Weights) -> Path | None:
         done = self.here.get(weights.key, 0) >= self.size
         return Path(f"/models/{weights.key}/model.gguf") if done else None
+
+    async def measure(self, path: Path) -> WeightsSize | None:
+        return WeightsSize(total=self.size)
 
     async def sizes(self) -> dict[WeightsKey, int]:
         return dict(self.here)

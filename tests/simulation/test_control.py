@@ -11,7 +11,16 @@ import pytest
 from simulation import virtual
 from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
-from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Rollout, ScaleBounds, ScalingPolicy, Strategy
+from stoker.domain.endpoint import (
+    Endpoint,
+    Phase,
+    PlacementStrategy,
+    PoolSpec,
+    Rollout,
+    ScaleBounds,
+    ScalingPolicy,
+    Strategy,
+)
 from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
 from stoker.domain.operation import OperationState
@@ -482,6 +491,26 @@ def test_hardware_that_no_host_has_is_refused_and_nothing_is_recorded() -> None:
                 await w.create(spec(hardware=HardwareRequest(gpu_count=8)))
             assert caught.value.problems[0].pointer == "/pools/0/hardware"
             assert w.stoker.fleet.endpoints() == ()
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "hosts"),
+    [(PlacementStrategy.PACK, ["a", "a", "a", "a"]), (PlacementStrategy.SPREAD, ["a", "a", "b", "c"])],
+)
+def test_workers_of_a_pool_fill_one_host_after_the_other_or_are_spread_over_all(
+    strategy: PlacementStrategy, hosts: list[str]
+) -> None:
+    machines = tuple(Offer(host=name, vcpu=8, ram_gib=16, ports=PortRange(20_000, 20_100)) for name in "abc")
+
+    async def main() -> None:
+        async with world(FakeProvider(clock=virtual.wall, offers=machines)) as w:
+            wanted = spec("e", low=4, hardware=HardwareRequest(vcpu=1))
+            pools = tuple(replace(pool, placement=strategy) for pool in wanted.pools)
+            endpoint = await w.create(replace(wanted, pools=pools))
+            await asyncio.sleep(10)
+            assert sorted(worker.placement.host for worker in w.workers(endpoint.id) if worker.placement) == hosts
 
     virtual.run(main())
 

@@ -29,7 +29,9 @@ def deploy(
     workers_min: Annotated[int, typer.Option("--min", min=0, help="Workers kept even without requests.")] = 0,
     workers_max: Annotated[int, typer.Option("--max", min=0, help="Most workers.")] = 1,
     engine: Annotated[str | None, typer.Option(help="vllm or llamacpp; default: what fits.")] = None,
-    engine_version: Annotated[str | None, typer.Option(help="The version its parameters are checked for.")] = None,
+    engine_version: Annotated[
+        str | None, typer.Option(help="Its version: of its parameters and, in containers, of its image.")
+    ] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter of the engine, as in max-model-len=4096. Repeatable.")
     ] = None,

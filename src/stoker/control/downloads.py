@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -20,6 +21,7 @@ from stoker.domain.endpoint import Endpoint, EndpointId, Phase, ProjectId
 from stoker.domain.errors import Conflict, StokerError, Unavailable
 from stoker.domain.models import FetchFailed, Hold, Model, Weights, WeightsKey, WeightsState
 from stoker.domain.operation import Level
+from stoker.domain.weights import WeightsSize
 from stoker.models.cache import gib
 from stoker.models.fetcher import Fetcher, Progress
 from stoker.policy import weights as policy
@@ -86,6 +88,8 @@ class Downloads:
         self._rates: dict[WeightsKey, float | None] = {}
         self._shown: dict[WeightsKey, int | None] = {}
         self._sizes: dict[WeightsKey, int] = {}
+        # Of weights that are here.
+        self._sizes_loaded: dict[WeightsKey, WeightsSize] = {}
         self._making_room = asyncio.Lock()
         self.loop = Loop("downloads", self.step, period_s=PERIOD_S)
 
@@ -105,6 +109,13 @@ class Downloads:
         for weights in found:
             if weights.state is WeightsState.READY and await self._fetcher.present(weights) is None:
                 await self._put(replace(weights, state=WeightsState.ABSENT, path=None, done_bytes=0))
+            elif weights.path is not None:
+                await self._measure(weights.key, weights.path)
+
+    async def _measure(self, key: WeightsKey, path: str) -> None:
+        found = await self._fetcher.measure(Path(path))
+        if found is not None:
+            self._sizes_loaded[key] = found
 
     def models_changed(self, models: Iterable[Model]) -> None:
         """All models of all projects, as they are now."""
@@ -134,7 +145,15 @@ class Downloads:
             found = policy.hold_of(self.weights(key), name, rate_bytes_per_s=self._rates.get(key), now=now)
             if found is not None:
                 return found
+        for launch in endpoint.launches.values():
+            size = None if launch.weights is None else self._sizes_loaded.get(WeightsKey(launch.weights))
+            if size is not None and launch.video_memory is not None and (lack := launch.video_memory.lack(size)):
+                return Hold(lack, failed=True)
         return None
+
+    def size(self, key: WeightsKey) -> WeightsSize | None:
+        """How large weights are that are here; `None` where that is not known."""
+        return self._sizes_loaded.get(key)
 
     def path(self, key: WeightsKey) -> str | None:
         """Where READY weights lie."""
@@ -177,6 +196,7 @@ class Downloads:
     async def forget(self, key: WeightsKey) -> None:
         """Give up and remove them. The caller has removed the row."""
         self._weights.pop(key, None)
+        self._sizes_loaded.pop(key, None)
         await self._cancel(key)
         await self._fetcher.remove(key)
         self._fetched_before.discard(key)
@@ -291,6 +311,7 @@ class Downloads:
             self._running.pop(key, None)
             if (known := self._weights.get(key)) is None:
                 return
+            await self._measure(key, str(path))
             size = progress.done_bytes
             done = replace(known, path=str(path), done_bytes=size, total_bytes=size, error="", failures=0, asked=False)
             await self._put(replace(done, state=WeightsState.READY, retry_at=None, used_at=self._clock()))

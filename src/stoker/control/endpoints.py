@@ -41,6 +41,7 @@ from stoker.domain.operation import Operation, OperationId, OperationKind, Opera
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
 from stoker.link.server import LinkServer
+from stoker.policy.cards import card_gib
 from stoker.policy.revisions import revise
 from stoker.store import endpoints as rows
 from stoker.store import installation, revisions
@@ -384,7 +385,10 @@ class Endpoints:
             managed = self._providers.get(pool.provider)
             grounds[pool.name] = launches.Ground(
                 images=None if managed.provider.images else self._images,
+                image_of=managed.provider.image_of,
                 cards=managed.cards_for(pool.hardware),
+                card_gib=card_gib(pool.hardware, managed.offers),
+                provider=pool.provider,
             )
         return await asyncio.to_thread(launches.resolve, spec, slug, shelf=shelf, grounds=grounds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from stoker.domain.endpoint import PoolSpec
 from stoker.domain.hardware import Placement
@@ -55,8 +56,21 @@ class Facts:
         return "" if sight is None or sight.observed is None else sight.observed.leaving
 
 
-# (worker, its pool, workers to leave out of the account) -> a placement, reserved, or why there is none.
-Place = Callable[[WorkerId, PoolSpec, frozenset[WorkerId]], Placement | Unplaceable]
+class Place(Protocol):
+    """(worker, its pool) -> a placement, reserved, or why there is none. `without` are workers to leave out of the
+    account; hosts with large numbers in `avoid` come last.
+    """
+
+    def __call__(
+        self,
+        worker: WorkerId,
+        pool: PoolSpec,
+        *,
+        without: frozenset[WorkerId] = ...,
+        avoid: Mapping[str, int] | None = ...,
+    ) -> Placement | Unplaceable: ...
+
+
 # (cold worker) -> its whole placement again, reserved, or why it cannot have it.
 Regain = Callable[[Worker], Placement | Unplaceable]
 # (pool) -> idle workers of other endpoints whose end makes room for one of it; empty where that helps nothing, or where

@@ -7,7 +7,7 @@ Loaded once at the start. There is one control, so memory is as good as the stor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -175,12 +175,20 @@ class Fleet:
         return held
 
     def place(
-        self, provider: str, request: HardwareRequest, offers: Sequence[Offer], *, ports: int
+        self,
+        provider: str,
+        request: HardwareRequest,
+        offers: Sequence[Offer],
+        *,
+        ports: int,
+        avoid: Mapping[str, int] | None = None,
     ) -> Placement | Unplaceable:
-        """Where a worker goes beside all the others. Ports count as taken until their worker is forgotten."""
+        """Where a worker goes beside all the others, rather not to hosts with large numbers in `avoid`. Ports count as
+        taken until their worker is forgotten.
+        """
         if provider not in self._places:
             self._places[provider] = Places(lambda machine: self._held_at(provider, machine))
-        return self._places[provider].place(request, offers, ports)
+        return self._places[provider].place(request, offers, ports, avoid=avoid)
 
     def _held_at(self, provider: str, machine: str) -> list[Placement]:
         there = self._at.get((provider, machine), {}).values()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from stoker.control import substitutes
 from stoker.domain.endpoint import EndpointSpec, Launch, LaunchSpec, PoolSpec
@@ -12,9 +13,11 @@ from stoker.domain.hardware import HardwareRequest
 from stoker.domain.images import ImageRule
 from stoker.domain.models import WeightsKey
 from stoker.domain.probe import Probe
+from stoker.domain.weights import VideoMemory, WeightsSize
 from stoker.engines import base as engines
 from stoker.engines import catalogue
 from stoker.engines.base import ModelFile
+from stoker.models import headers
 from stoker.policy.images import rule_for
 
 # An unknown program may not take two requests at once; whoever knows better says `slots`.
@@ -23,12 +26,25 @@ UNKNOWN_SLOTS = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What a pool's workers stand on. `images` says what runs instead of images, `None` where images run; `cards` is
-    real or virtual, `None` without any.
+    """What a pool's workers stand on. `images` says what runs instead of images, `None` where images run, and then
+    `image_of` which image an engine runs in, if the provider's options say so; `cards` is real or virtual, `None`
+    without any; `card_gib` the memory of each card that was asked for, as far as that is known.
     """
 
     images: Sequence[ImageRule] | None = None
+    image_of: Callable[[str], str | None] = lambda engine: None
     cards: str | None = None
+    card_gib: float | None = None
+    provider: str = "process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A model of the catalogue. `size` is that of its weights, once they are here."""
+
+    file: ModelFile
+    key: WeightsKey
+    size: WeightsSize | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +52,7 @@ class Shelf:
     """Where models are found: those of the settings by name, and the one of the catalogue that the spec names."""
 
     named: Mapping[str, str]
-    found: tuple[ModelFile, WeightsKey] | None = None
+    found: Found | None = None
 
 
 def resolve(
@@ -61,7 +77,8 @@ def _resolve(spec: EndpointSpec, pool: PoolSpec, slug: str, shelf: Shelf, ground
     if wanted.model is None:
         launch = _plain(wanted, slots=spec.slots)
     else:
-        launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), shelf, ground, slots=spec.slots)
+        where = f"/pools/{spec.pools.index(pool)}/hardware"
+        launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), shelf, ground, where, slots=spec.slots)
     notes = (*notes, *launch.notes)
     ping_s = spec.queue.ping_s if spec.queue.pull else None
     return replace(
@@ -75,12 +92,13 @@ def _served(
     names: tuple[str, ...],
     shelf: Shelf,
     ground: Ground,
+    pointer: str,
     *,
     slots: int | None,
 ) -> Launch:
     assert wanted.model is not None
     try:
-        model = shelf.found[0] if shelf.found else catalogue.resolve(wanted.model, shelf.named, engine=wanted.engine)
+        model = shelf.found.file if shelf.found else catalogue.resolve(wanted.model, shelf.named, engine=wanted.engine)
     except OSError as exc:
         raise Invalid.at("/launch/model", f"cannot look for the model: {exc.strerror}") from exc
     virtual = ground.cards == "virtual"
@@ -89,9 +107,48 @@ def _served(
         # The machine has neither these cards nor the processors that are pretended beside them.
         hardware = HardwareRequest()
     launch = engine.launch(wanted, model, hardware, names=names, slots=slots)
+    if hardware.gpu_count and ground.card_gib is not None:
+        memory = engine.video_memory(wanted, hardware, card_gib=ground.card_gib)
+        _check_fits(memory, model, shelf, pointer)
+        launch = replace(launch, video_memory=memory)
+    if ground.images is None:
+        launch = replace(launch, base=_base(engine, wanted, ground), files=_files(model))
     notes = (*launch.notes, "the GPUs are virtual: the model runs without any") if virtual else launch.notes
-    weights = shelf.found[1] if shelf.found else launch.weights
+    weights = shelf.found.key if shelf.found else launch.weights
     return replace(launch, cards=ground.cards, weights=weights, notes=notes)
+
+
+def _base(engine: engines.Engine, wanted: LaunchSpec, ground: Ground) -> str:
+    """The image that the engine's command runs in: as the provider's options say, else that of the engine's makers."""
+    image = ground.image_of(engine.name) or engine.image
+    if image is None:
+        raise Invalid.at(
+            "/launch/engine",
+            f"the {ground.provider} provider runs images, and nobody publishes one for {engine.name}: name one that "
+            "has it in the provider's options, under engine_images",
+        )
+    return image.replace("{version}", wanted.engine_version or engine.version or "latest")
+
+
+def _files(model: ModelFile) -> tuple[str, ...]:
+    """What a container needs to see of this host: the file, or the folder with all its parts."""
+    if model.path is None or not model.path.startswith("/"):
+        return ()
+    path = Path(model.path)
+    return (str(path.parent if headers.is_part(path) else path),)
+
+
+def _check_fits(memory: VideoMemory | None, model: ModelFile, shelf: Shelf, pointer: str) -> None:
+    """Refuse weights that are too large for the cards, where their size is known already."""
+    if memory is None:
+        return
+    if shelf.found is not None:
+        size = shelf.found.size
+    else:
+        size = None if model.path is None else headers.size_of(Path(model.path))
+    lack = None if size is None else memory.lack(size)
+    if lack is not None:
+        raise Invalid.at(f"{pointer}/vram_gib_min", lack)
 
 
 def _plain(wanted: LaunchSpec, *, slots: int | None) -> Launch:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from stoker.control import audit
 from stoker.control.downloads import Downloads
+from stoker.control.launches import Found
 from stoker.domain.access import Principal
 from stoker.domain.addresses import UrlRules
 from stoker.domain.authorisation import Action, admit
@@ -124,7 +125,7 @@ class Models:
             used_by=tuple(e.slug for e in self._downloads.used_by(model.key) if e.project == model.project),
         )
 
-    async def find(self, spec: EndpointSpec, *, project: ProjectId) -> tuple[ModelFile, WeightsKey] | None:
+    async def find(self, spec: EndpointSpec, *, project: ProjectId) -> Found | None:
         """The project's model that the spec names, as engines take it; `None` when it names none of the project's."""
         name = spec.launch.model
         if name is None:
@@ -134,7 +135,7 @@ class Models:
         if found is None or weights is None:
             return None
         file = ModelFile(found.name, aliases=found.aliases, path=PLACE, is_gguf=weights.gguf)
-        return file, found.key
+        return Found(file=file, key=found.key, size=self._downloads.size(found.key))
 
     # Changing
 

@@ -7,13 +7,13 @@ effects. Nothing here awaits, so that all facts of a pass are of one moment.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from stoker.control.facts import Facts, Ground
 from stoker.control.fleet import Change, EventDraft
 from stoker.control.telling import told
-from stoker.domain.endpoint import Endpoint, Override, Phase, PoolSpec, Strategy
+from stoker.domain.endpoint import Endpoint, Override, Phase, PlacementStrategy, PoolSpec, Strategy
 from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, Operation, OperationState
 from stoker.domain.worker import ACTIVE, Address, Worker, WorkerId, WorkerState
@@ -314,14 +314,14 @@ class Pass:
         if not old or leaving or pool is None:
             return False
         # The id names no worker, so the reservation made by this question is dropped by the same commit as all others.
-        return isinstance(self._ground.place(blocked[0].id, pool, old), Placement)
+        return isinstance(self._ground.place(blocked[0].id, pool, without=old), Placement)
 
     def _place_pending(self) -> None:
         pending = [w for w in self._workers.values() if w.state is WorkerState.PENDING]
         for worker in (*pending, *self._new.values()):
             reasons: list[str] = []
             for pool in self._pools_for(worker):
-                found = self._ground.place(worker.id, pool, frozenset())
+                found = self._ground.place(worker.id, pool, avoid=self._avoided(pool))
                 if isinstance(found, Placement):
                     self._placed(worker, pool, found)
                     break
@@ -332,6 +332,13 @@ class Pass:
                 if worker.reason != reason:
                     self._set(replace(worker, reason=reason))
                     self._event("worker_pending", f"no room: {reason}", worker=worker.id, level=Level.WARNING)
+
+    def _avoided(self, pool: PoolSpec) -> Mapping[str, int] | None:
+        """Where workers of a pool are that is to be spread, and how many."""
+        if pool.placement is not PlacementStrategy.SPREAD:
+            return None
+        here = (w for w in (*self._workers.values(), *self._new.values()) if w.pool == pool.name and not w.gone)
+        return Counter(w.placement.host for w in here if w.placement is not None)
 
     def _pools_for(self, worker: Worker) -> list[PoolSpec]:
         active = [w for w in (*self._workers.values(), *self._new.values()) if w.state in ACTIVE]

@@ -5,7 +5,7 @@ Kept by `stoker.control.fleet`, which says of every change which machine it was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stoker.domain.hardware import HardwareRequest, Offer, Placement
@@ -37,15 +37,17 @@ class Places:
         for kind in self._kinds.values():
             kind.stale.add(machine)
 
-    def place(self, request: HardwareRequest, offers: Sequence[Offer], ports: int) -> Placement | Unplaceable:
-        """As `policy.placement.place` beside all that is held."""
+    def place(
+        self, request: HardwareRequest, offers: Sequence[Offer], ports: int, *, avoid: Mapping[str, int] | None = None
+    ) -> Placement | Unplaceable:
+        """As `policy.placement.place` beside all that is held; `avoid` as in `choose`."""
         kind = self._kind(request, offers, ports)
         for machine in kind.stale:
             held = tuple(self._held(machine)) if machine in kind.by_machine else ()
             for offer in kind.by_machine.get(machine, ()):
                 kind.judged[offer.host] = judge(request, room_of(offer, held), ports)
         kind.stale.clear()
-        return choose(request, kind.judged.values(), offers, ports)
+        return choose(request, kind.judged.values(), offers, ports, avoid=avoid)
 
     def _kind(self, request: HardwareRequest, offers: Sequence[Offer], ports: int) -> _Kind:
         # Pools with real and with virtual cards see other hosts.

@@ -7,7 +7,7 @@ endpoint one after the other; a wake during a pass makes another pass after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -271,14 +271,20 @@ class Reconciler:
         return self._providers.get(worker.provider).observer.sight(worker.id)
 
     def _place(
-        self, endpoint: Endpoint, worker: WorkerId, pool: PoolSpec, without: frozenset[WorkerId]
+        self,
+        endpoint: Endpoint,
+        worker: WorkerId,
+        pool: PoolSpec,
+        *,
+        without: frozenset[WorkerId] = frozenset(),
+        avoid: Mapping[str, int] | None = None,
     ) -> Placement | Unplaceable:
         launch = endpoint.launches[pool.name]
         offers = self._providers.get(pool.provider).offers_for(launch)
         if without:
             held = self._fleet.placements(pool.provider, now=self._clock(), without=without)
             return place(pool.hardware, offers, held, ports=launch.ports_wanted)
-        found = self._fleet.place(pool.provider, pool.hardware, offers, ports=launch.ports_wanted)
+        found = self._fleet.place(pool.provider, pool.hardware, offers, ports=launch.ports_wanted, avoid=avoid)
         if isinstance(found, Placement):
             self._fleet.reserve(worker, pool.provider, found)
         return found

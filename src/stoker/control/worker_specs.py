@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from stoker.control.managed import Managed
 from stoker.control.provisions import Provision
 from stoker.domain.endpoint import Endpoint, Launch, SecretRef
 from stoker.domain.probe import Probes
+from stoker.domain.volumes import Mount
 from stoker.domain.worker import Worker, WorkerSpec
 
 # Where programs that are told their port listen, in a network of their own.
@@ -28,6 +31,8 @@ def worker_spec(
     listen = (launch.port or port or OWN_PORT) if inside else port
     host = "0.0.0.0" if inside else "127.0.0.1"
     fill = {"{host}": host, "{port}": str(listen or ""), "{model}": launch.models[0] if launch.models else ""}
+    # In an image it has whatever name it has everywhere.
+    fill["{python}"] = "python3" if managed.provider.images else sys.executable
     fill |= provision.fill
     plain = {variable: value for variable, value in launch.env.items() if isinstance(value, str)}
     secrets = {variable: value.secret for variable, value in launch.env.items() if isinstance(value, SecretRef)}
@@ -44,7 +49,8 @@ def worker_spec(
         command=tuple(_filled(argument, fill) for argument in launch.command),
         image=launch.image,
         env={**plain, **provision.env},
-        mounts=provision.mounts,
+        base=launch.base,
+        mounts=(*provision.mounts, *_seen(launch)),
         project=endpoint.project,
         secrets=secrets,
         credential=launch.credential,
@@ -61,6 +67,11 @@ def worker_spec(
         drain_s=endpoint.spec.rollout.drain_timeout_s,
         grace_s=endpoint.spec.rollout.grace_s,
     )
+
+
+def _seen(launch: Launch) -> tuple[Mount, ...]:
+    """What the host has of a model that nobody needs to fetch."""
+    return tuple(Mount(name="model", source=path, path=path, read_only=True) for path in launch.files)
 
 
 def _filled(argument: str, values: dict[str, str]) -> str:

@@ -22,6 +22,7 @@ from stoker.domain.scaling import WORKERS_MAX as WORKERS_MAX
 from stoker.domain.scaling import Cpu, GpuMemory, GpuUtilization, Memory
 from stoker.domain.scaling import ScalingPolicy as ScalingPolicy
 from stoker.domain.volumes import VolumeMount, check_mounts
+from stoker.domain.weights import VideoMemory
 
 EndpointId = NewType("EndpointId", str)
 ProjectId = NewType("ProjectId", int)
@@ -151,7 +152,8 @@ class Launch:
     in `command`; `volumes` are at `{volume:NAME}`. `slots` is how many requests one worker takes at once. `sleep` is
     how its engine keeps a worker cold. `notes` says what was asked for and not applied. `lists_models`: its workers
     tell at /v1/models what they serve, and are ready only when the first model is there. `ping_s`: its workers are sent
-    nothing; they ask for tasks, and say so often that they are there.
+    nothing; they ask for tasks, and say so often that they are there. `base` is the image that an engine's command runs
+    in where workers are containers, `files` what it reads of the host then, `video_memory` what it has for weights.
     """
 
     engine: str | None
@@ -171,6 +173,9 @@ class Launch:
     ports: tuple[int, ...] = ()
     cards: str | None = None
     ping_s: int | None = None
+    base: str | None = None
+    files: tuple[str, ...] = ()
+    video_memory: VideoMemory | None = None
 
     @property
     def ports_wanted(self) -> int:
@@ -201,6 +206,15 @@ class ScaleBounds:
             raise Invalid.at("/cold", f"cold must be between 0 and max ({self.max})")
 
 
+class PlacementStrategy(StrEnum):
+    """Which of several hosts with room takes the next worker of a pool. PACK: the cheapest, then the fullest. SPREAD:
+    the one with fewest workers of the pool, then as PACK.
+    """
+
+    PACK = "pack"
+    SPREAD = "spread"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSpec:
     """One homogeneous group of workers. Of an endpoint's pools the first that has room takes the next worker."""
@@ -209,6 +223,7 @@ class PoolSpec:
     provider: str = "process"
     hardware: HardwareRequest = field(default_factory=HardwareRequest)
     bounds: ScaleBounds = field(default_factory=ScaleBounds)
+    placement: PlacementStrategy = PlacementStrategy.PACK
 
     def __post_init__(self) -> None:
         if not _POOL_NAME.match(self.name):

@@ -104,7 +104,8 @@ class WorkerSpec:
     `virtual_gpus` numbers of cards that are only pretended. `ports` has the worker's own port for each port declared.
     `mounts` are volumes, for providers whose workers do not see the host's folders. `ping_s`: it asks for tasks, and is
     told right before the start where, and by which credential. Where workers have a network of their own, `listen` is
-    the port that this one listens on in it. `vcpu` and `ram_gib` are the most that it may take.
+    the port that this one listens on in it. `vcpu` and `ram_gib` are the most that it may take. Without an `image`, its
+    command is a whole program and runs in the image `base` (`None`: in the provider's own).
 
     `host` is where it was placed, for providers that have several. `probes`, `drain_s` (the longest that its requests
     may go on) and `grace_s` (between SIGTERM and SIGKILL) are for those whose hosts may end it by themselves.
@@ -129,6 +130,7 @@ class WorkerSpec:
     ports: Mapping[int, int] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     ping_s: int | None = None
+    base: str | None = None
     listen: int | None = None
     vcpu: float | None = None
     ram_gib: float | None = None

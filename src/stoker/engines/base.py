@@ -17,6 +17,7 @@ from stoker import engines
 from stoker.domain.endpoint import Launch, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.weights import VideoMemory
 
 ENTRY_POINTS = "stoker.engines"
 
@@ -71,10 +72,14 @@ class Metric:
 
 class Engine(Protocol):
     """A program that serves models. `metrics`: what its page at /metrics says, in words that are the same for all
-    engines (see `stoker.domain.measurements.EngineMetrics`); empty when it has none.
+    engines (see `stoker.domain.measurements.EngineMetrics`); empty when it has none. `image`: the one that its makers
+    publish, with `{version}` for its version (`None`: there is none); `version` is the default one (`None`: there is
+    but one).
     """
 
     name: str
+    image: str | None
+    version: str | None
     metrics: Mapping[str, Metric]
 
     def launch(
@@ -90,6 +95,11 @@ class Engine(Protocol):
 
         Raises `Invalid` at `/launch/parameters/{i}` for a parameter the engine does not know, with the nearest one it
         does.
+        """
+
+    def video_memory(self, spec: LaunchSpec, hardware: HardwareRequest, *, card_gib: float) -> VideoMemory | None:
+        """What a worker on cards of `card_gib` has for one copy of the weights; `None` where that cannot be said, or
+        they need not all lie on cards. Raises as `launch` does.
         """
 
     def parameters(self, version: str | None) -> tuple[Parameter, ...]:

@@ -6,16 +6,16 @@ spec runs on a GPU machine and on a laptop. Called by control when an endpoint i
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 
 from stoker.domain.endpoint import Launch, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe
+from stoker.domain.weights import VideoMemory
 from stoker.engines import vllm
 from stoker.engines.base import Metric, ModelFile, Parameter
-from stoker.engines.parameters import Given, check, pointer, whole
+from stoker.engines.parameters import Given, check, last, pointer, whole
 
 SERVER = "stoker.engines.llamacpp_server"
 # Four slots share a CPU well: about a quarter more tokens a second than one, at little memory.
@@ -105,6 +105,9 @@ class LlamaCpp:
     """Launches Stoker's llama.cpp server with the Python that runs Stoker."""
 
     name = "llamacpp"
+    # Stoker's own server is in no image but Stoker's.
+    image = None
+    version = None
     metrics: Mapping[str, Metric] = {
         "running": Metric(("llamacpp:requests_processing",)),
         "waiting": Metric(("llamacpp:requests_deferred",)),
@@ -134,7 +137,7 @@ class LlamaCpp:
         return Launch(
             engine=self.name,
             command=(
-                *(sys.executable, "-m", SERVER, "--model", model.path, "--host", "{host}", "--port", "{port}"),
+                *("{python}", "-m", SERVER, "--model", model.path, "--host", "{host}", "--port", "{port}"),
                 *(f"--alias={name}" for name in served),
                 *("--slots", str(count), "--ctx-size-per-slot", str(context)),
                 *_hardware_arguments(values, hardware),
@@ -148,6 +151,15 @@ class LlamaCpp:
             slots=count,
             notes=tuple(notes),
         )
+
+    def video_memory(self, spec: LaunchSpec, hardware: HardwareRequest, *, card_gib: float) -> VideoMemory | None:
+        """See `Engine.video_memory`. Whoever says `--n-gpu-layers` may leave the rest to the CPU."""
+        tables = (TABLE, vllm.table(spec.engine_version or vllm.DEFAULT_VERSION))
+        given = check(spec.parameters, tables, engine="llama.cpp", owned=OWNED, scaled=vllm.SCALED)
+        if last(given, "n-gpu-layers") is not None:
+            return None
+        few = "say with --n-gpu-layers how many layers go there"
+        return VideoMemory(cards=hardware.gpu_count, card_gib=card_gib, otherwise=few)
 
     def parameters(self, version: str | None) -> tuple[Parameter, ...]:
         """See `Engine.parameters`. There is one version: the llama.cpp inside the installed `xllamacpp`."""

@@ -15,6 +15,7 @@ from stoker.domain.endpoint import Launch, LaunchSpec, Sleep
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.probe import Probe
+from stoker.domain.weights import VideoMemory
 from stoker.engines.base import Metric, ModelFile, Parameter
 from stoker.engines.parameters import Given, check, last, pointer, whole
 
@@ -47,6 +48,10 @@ SLEEP_ENV = {"VLLM_SERVER_DEV_MODE": "1"}
 # Whole numbers that vLLM also takes as 4k, 4K, 1M.
 SCALED = frozenset({"max-model-len", "max-num-batched-tokens", "kv-cache-memory-bytes"})
 _PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+# What makes the weights smaller than they are kept, or keeps some of them elsewhere.
+_SMALLER = ("quantization", "load-format", "cpu-offload-gb", "hf-overrides", "model-loader-extra-config")
+# The default of --gpu-memory-utilization.
+SHARE = 0.9
 _SEVERAL_HOSTS = ("nnodes", "data-parallel-size-local", "data-parallel-address", "data-parallel-rank")
 
 
@@ -78,6 +83,8 @@ class Vllm:
     """Launches `vllm serve`."""
 
     name = "vllm"
+    image = "vllm/vllm-openai:v{version}"
+    version = DEFAULT_VERSION
     metrics: Mapping[str, Metric] = {
         "running": Metric(("vllm:num_requests_running",)),
         "waiting": Metric(("vllm:num_requests_waiting",)),
@@ -127,6 +134,23 @@ class Vllm:
             slots=slots or _count(given, "max-num-seqs", SLOTS) * ranks,
             sleep=SLEEP if sleeps else None,
             notes=tuple(notes),
+        )
+
+    def video_memory(self, spec: LaunchSpec, hardware: HardwareRequest, *, card_gib: float) -> VideoMemory | None:
+        """See `Engine.video_memory`. Weights are split over the cards of a tensor- and pipeline-parallel group."""
+        version = spec.engine_version or DEFAULT_VERSION
+        given = check(spec.parameters, (table(version),), engine=f"vLLM {version}", owned=OWNED, scaled=SCALED)
+        if any(last(given, name) for name in (*_SEVERAL_HOSTS, *_SMALLER)):
+            return None
+        said = any(last(given, name) for name in _PARALLEL)
+        split = _count(given, _PARALLEL[0]) * _count(given, _PARALLEL[1])
+        share = last(given, "gpu-memory-utilization")
+        dtype = last(given, "dtype")
+        return VideoMemory(
+            cards=split if said else hardware.gpu_count,
+            card_gib=card_gib,
+            share=SHARE if share is None else min(1.0, float(share.value)),
+            halves=dtype is None or dtype.value not in ("float", "float32"),
         )
 
     def parameters(self, version: str | None) -> tuple[Parameter, ...]:

@@ -14,6 +14,8 @@ from typing import Protocol
 from stoker.domain.addresses import UrlRefused
 from stoker.domain.errors import Unavailable
 from stoker.domain.models import FetchFailed, Weights, WeightsKey
+from stoker.domain.weights import WeightsSize
+from stoker.models import headers
 from stoker.models.cache import Cache, check_sum, located, size_of
 from stoker.models.listing import listing
 from stoker.models.transfer import Meter, Pace, Session, transfer
@@ -39,6 +41,9 @@ class Fetcher(Protocol):
 
     async def present(self, weights: Weights) -> Path | None:
         """Where complete weights lie now, or `None`."""
+
+    async def measure(self, path: Path) -> WeightsSize | None:
+        """How much memory the weights there take; `None` where that is not known."""
 
     async def sizes(self) -> dict[WeightsKey, int]:
         """The bytes of what is kept, by key."""
@@ -120,6 +125,9 @@ class HostFetcher:
                 return None
 
         return await asyncio.to_thread(look)
+
+    async def measure(self, path: Path) -> WeightsSize | None:
+        return await asyncio.to_thread(headers.size_of, path)
 
     async def sizes(self) -> dict[WeightsKey, int]:
         return await asyncio.to_thread(self._cache.sizes)

@@ -7,7 +7,7 @@ The order of offers and placements is no matter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -154,11 +154,20 @@ def judge(request: HardwareRequest, room: Room, ports: int) -> Judged:
 
 
 def choose(
-    request: HardwareRequest, judged: Iterable[Judged], offers: Sequence[Offer], ports: int
+    request: HardwareRequest,
+    judged: Iterable[Judged],
+    offers: Sequence[Offer],
+    ports: int,
+    *,
+    avoid: Mapping[str, int] | None = None,
 ) -> Placement | Unplaceable:
-    """What `place` answers, of all its hosts as they were judged."""
+    """What `place` answers, of all its hosts as they were judged. Hosts in `avoid` come after all others, those with
+    the largest numbers last.
+    """
     judged = tuple(judged)
-    best = min((each for each in judged if each.kind is not None), key=lambda each: each.rank, default=None)
+    avoid = avoid or {}
+    fit = (each for each in judged if each.kind is not None)
+    best = min(fit, key=lambda each: (avoid.get(each.room.offer.host, 0), each.rank), default=None)
     if best is not None and best.kind is not None:
         return _placement(request, best.room, best.kind, ports)
     lacks = sorted(((each.room.offer.host, each.lacks) for each in judged), key=_distance)

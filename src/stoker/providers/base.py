@@ -94,6 +94,11 @@ class Provider(Protocol):
     # Have workers a network of their own, so that they listen on all its addresses, at the port that they always use?
     own_network: bool
 
+    def image_of(self, engine: str) -> str | None:
+        """The image that the options say this engine's workers run in, in which `{version}` stands for the engine's;
+        `None` where they say none, or where images are not run.
+        """
+
     async def start(self, spec: WorkerSpec) -> None:
         """Ask for the worker named `spec.id`. Asking again for an id that runs changes nothing; one that was paused
         goes on.
@@ -139,14 +144,17 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProviderOptions:
-    """What every provider is connected with: a folder of its own, and its part of the settings."""
+    """What every provider is connected with: the data folder, its part of the settings, and its name, where several
+    of a kind have names of their own.
+    """
 
     data_dir: Path
     options: Mapping[str, object]
+    name: str | None = None
 
 
 def load(name: str, options: ProviderOptions) -> Provider:
-    """The provider of that name. Raises `Unsupported` when there is none or its library is not installed."""
+    """The provider of that kind. Raises `Unsupported` when there is none or its library is not installed."""
     try:
         module = importlib.import_module(f"stoker.providers.{name}")
     except ModuleNotFoundError as exc:

@@ -78,6 +78,9 @@ class FakeProvider:
         self.execute_code = 0
         self.images = True
 
+    def image_of(self, engine: str) -> str | None:
+        return f"fake/{engine}"
+
     async def start(self, spec: WorkerSpec) -> None:
         if self.start_error is not None:
             raise self.start_error

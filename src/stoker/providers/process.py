@@ -89,6 +89,9 @@ class ProcessProvider:
             raise Invalid(f"{worker!r} cannot be a worker's id")
         return self._folder / worker
 
+    def image_of(self, engine: str) -> str | None:
+        return None
+
     # Starting
 
     async def start(self, spec: WorkerSpec) -> None:

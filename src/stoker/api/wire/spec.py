@@ -21,6 +21,7 @@ from stoker.domain.endpoint import (
     Access,
     EndpointSpec,
     LaunchSpec,
+    PlacementStrategy,
     PoolSpec,
     Rollout,
     ScaleBounds,
@@ -91,12 +92,13 @@ class Bounds(In):
 
 
 class Pool(In):
-    """One homogeneous group of workers."""
+    """One homogeneous group of workers. `placement` says which of several hosts takes the next one."""
 
     name: str = Field(default="default", min_length=1, max_length=63)
     provider: str = Field(default="process", max_length=64)
     hardware: Hardware = Hardware()
     bounds: Bounds = Bounds()
+    placement: PlacementStrategy = PlacementStrategy.PACK
 
     def to_domain(self, pointer: str) -> PoolSpec:
         with below(f"{pointer}/hardware"):
@@ -104,7 +106,13 @@ class Pool(In):
         with below(f"{pointer}/bounds"):
             bounds = ScaleBounds(**self.bounds.model_dump())
         with below(pointer):
-            return PoolSpec(name=self.name, provider=self.provider, hardware=hardware, bounds=bounds)
+            return PoolSpec(
+                name=self.name,
+                provider=self.provider,
+                hardware=hardware,
+                bounds=bounds,
+                placement=self.placement,
+            )
 
 
 class SecretRefIn(In):
@@ -335,6 +343,7 @@ class SpecIn(In):
                     provider=pool.provider,
                     hardware=Hardware(**fields_of(pool.hardware)),
                     bounds=Bounds(**fields_of(pool.bounds)),
+                    placement=pool.placement,
                 )
                 for pool in spec.pools
             ),

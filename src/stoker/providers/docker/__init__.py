@@ -89,6 +89,9 @@ class DockerProvider:
         except Invalid as exc:
             raise Unavailable(str(exc)) from exc
 
+    def image_of(self, engine: str) -> str | None:
+        return self._options.engine_images.get(engine, self._options.image)
+
     # Starting
 
     async def start(self, spec: WorkerSpec) -> None:
@@ -320,6 +323,6 @@ async def _unless(status: int, call: Coroutine[Any, Any, Any]) -> Any:
 def connect(options: ProviderOptions) -> DockerProvider:
     """Options: those of `stoker.providers.docker.options`. Raises `Invalid` naming one that cannot be."""
     given = parse(options.options)
-    folder = options.data_dir / "docker"
+    folder = options.data_dir / (options.name or "docker")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return DockerProvider(folder, given, installation=given.installation or keeping.mark(folder / "installation"))

@@ -36,7 +36,7 @@ def name_of(worker: str, installation: str) -> str:
 
 def body(spec: WorkerSpec, options: DockerOptions, installation: str) -> dict[str, Any]:
     """The request that creates the worker's container. Raises `Invalid`."""
-    image = spec.image or options.image
+    image = spec.image or spec.base or options.image
     if image is None:
         raise Invalid(
             "the docker provider runs images: say which in launch.image, or set the provider's option image for all"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,8 +40,9 @@ class DockerOptions:
     """`host` is the daemon's address: unix://, tcp:// (with TLS by the three PEM files) or ssh://. Workers' ports are
     published at `publish`, an address of its host, out of `ports`; with `reach` = `container`, workers are reached at
     their own addresses instead. `network` and `runtime` are names that the daemon knows. `image` is what commands run
-    in that come without an image. `user`, `read_only` (its file system, all but /tmp), `capabilities` (that it keeps),
-    `pids_max`, `shm_gib` and `init` hold for each worker. `gpus` says how many cards of which family a remote host has.
+    in that come without an image, `engine_images` what engines do, by their names (`{version}` is the engine's).
+    `user`, `read_only` (its file system, all but /tmp), `capabilities` (that it keeps), `pids_max`, `shm_gib` and
+    `init` hold for each worker. `gpus` says how many cards of which family a remote host has.
     `installation` marks what belongs to this Stoker (none: a mark kept in the data folder).
     """
 
@@ -55,6 +56,7 @@ class DockerOptions:
     network: str | None = None
     runtime: str | None = None
     image: str | None = None
+    engine_images: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
     read_only: bool = False
     capabilities: tuple[str, ...] = ()
@@ -107,6 +109,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError("expected text")
     return value
+
+
+def _images(value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError("expected an image for each engine, as in {vllm: 'vllm/vllm-openai:v{version}'}")
+    return {_text(name): _text(image) for name, image in value.items()}
 
 
 def _host(value: object) -> str:
@@ -186,6 +194,7 @@ _PARSERS: Mapping[str, Any] = {
     "network": _text,
     "runtime": _text,
     "image": _text,
+    "engine_images": _images,
     "user": _text,
     "read_only": _switch,
     "capabilities": _capabilities,

@@ -87,6 +87,9 @@ class KubernetesProvider:
         except Invalid as exc:
             raise Unavailable(str(exc)) from exc
 
+    def image_of(self, engine: str) -> str | None:
+        return self._options.engine_images.get(engine, self._options.image)
+
     # Starting
 
     async def start(self, spec: WorkerSpec) -> None:
@@ -390,7 +393,7 @@ class KubernetesProvider:
 def connect(options: ProviderOptions) -> KubernetesProvider:
     """Options: those of `stoker.providers.kubernetes.options`. Raises `Invalid` naming one that cannot be."""
     given = parse(options.options)
-    folder = options.data_dir / "kubernetes"
+    folder = options.data_dir / (options.name or "kubernetes")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     mark = given.installation or keeping.mark(folder / "installation")
     return KubernetesProvider(folder, given, installation=mark)

@@ -59,7 +59,8 @@ class StatedNodes:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesOptions:
     """`kubeconfig` and `context` say which cluster (neither: the one that this runs in). Workers' pods are in
-    `namespace` (none: that of the configuration). `image` is what commands run in that come without an image.
+    `namespace` (none: that of the configuration). `image` is what commands run in that come without an image,
+    `engine_images` what engines do, by their names (`{version}` is the engine's).
 
     Workers are reached at their pods' addresses; with `reach` = `node`, at `ports` of their nodes instead. `pin` holds
     a worker to the node that it was placed on; else the scheduler may take another of the same kind. `nodes` describes
@@ -82,6 +83,7 @@ class KubernetesOptions:
     context: str | None = None
     namespace: str | None = None
     image: str | None = None
+    engine_images: Mapping[str, str] = field(default_factory=dict)
     reach: str = "pod"
     ports: PortRange = HOST_PORTS
     pin: bool = False
@@ -253,6 +255,12 @@ def _gpus(value: object) -> Mapping[str, int]:
     return found
 
 
+def _images(value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError("expected an image for each engine, as in {vllm: 'vllm/vllm-openai:v{version}'}")
+    return {_text(name): _text(image) for name, image in value.items()}
+
+
 def _whole(low: int, high: int) -> Any:
     def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -276,6 +284,7 @@ _PARSERS: Mapping[str, Any] = {
     "context": _text,
     "namespace": _name,
     "image": _text,
+    "engine_images": _images,
     "reach": _reach,
     "ports": _ports,
     "pin": _switch,

@@ -81,7 +81,7 @@ def selector(installation: str) -> str:
 
 def pod(spec: WorkerSpec, options: KubernetesOptions, installation: str, host: Host | None) -> dict[str, Any]:
     """The pod of this worker. `host` is where it was placed. Raises `Invalid`."""
-    image = spec.image or options.image
+    image = spec.image or spec.base or options.image
     if image is None:
         raise Invalid(
             "the kubernetes provider runs images: say which in launch.image, or set the provider's option image for all"
