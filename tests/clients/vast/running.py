@@ -40,6 +40,19 @@ def _home(folder: Path) -> dict[str, str]:
     return {**keep, **paths, "HOME": str(folder), "VASTAI_NO_UPDATE_CHECK": "1"}
 
 
+def close(driver: subprocess.Popen[str]) -> None:
+    """End a driver: by itself when it has nothing more to read, else by force."""
+    # Leaving closes its pipes.
+    with driver:
+        assert driver.stdin is not None
+        driver.stdin.close()
+        try:
+            driver.wait(10)
+        except subprocess.TimeoutExpired:
+            # In the midst of a call that does not return.
+            driver.kill()
+
+
 class Client:
     """Both SDKs in their own environment. `driven` has the methods that were called."""
 
@@ -72,11 +85,7 @@ class Client:
         return self("serverless", method, *arguments, **named)
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+        close(self._process)
 
 
 class Stoker(Installation):
@@ -154,8 +163,4 @@ class Cli:
         return ended.stdout.strip()
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+        close(self._process)

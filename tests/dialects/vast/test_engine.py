@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from dialects.vast.client import ENDPOINTS, Cloud, play, told
 from stoker.domain.access import Scope
+from stoker.domain.worker import WorkerState
 
 
 async def loaded(cloud: Cloud, name: str = "demo", *, count: int = 1, **more: Any) -> tuple[int, int, list[int]]:
@@ -148,6 +149,29 @@ def test_a_worker_that_reports_an_error_is_replaced() -> None:
                 break
         else:
             raise AssertionError(found)
+
+    play(main)
+
+
+def test_a_worker_that_cannot_come_up_says_so_and_is_not_waited_for() -> None:
+    async def main(cloud: Cloud) -> None:
+        # What it says it listens on is taken: it lives on, and would never be ready.
+        cloud.api.world.load_s = 10_000
+        id = await cloud.endpoint(max_workers=1)
+        await cloud.group(id)
+        stoker = cloud.api.world.stoker
+        endpoint = stoker.fleet.endpoints()[0].id
+        for _ in range(60):
+            if stoker.fleet.live(endpoint):
+                break
+            await asyncio.sleep(1)
+        [live] = stoker.fleet.live(endpoint)
+        await cloud.report(live.number, loadtime=0.0, max_perf=0.0, error_msg="address already in use")
+        await asyncio.sleep(1)
+        ended = stoker.fleet.worker(live.id)
+        assert ended is None or (ended.state is not WorkerState.STARTING and "address already in use" in ended.reason)
+        [failures] = stoker.fleet.endpoints()[0].failures.values()
+        assert (failures.count, failures.last_reason) == (1, "address already in use")
 
     play(main)
 
