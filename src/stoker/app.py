@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ from stoker.control.endpoints import Endpoints, Limits
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.keyring import Keyring
 from stoker.control.keys import Keys
+from stoker.control.load import Load
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
 from stoker.control.managed import Callbacks, Managed, Providers
@@ -54,6 +55,7 @@ from stoker.control.scaling import Sources
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
+from stoker.control.signing import Signing
 from stoker.control.sqs import SqsQueues
 from stoker.control.table import Publisher
 from stoker.control.templates import Templates
@@ -63,6 +65,8 @@ from stoker.control.volumes import Volumes
 from stoker.domain.access import Scope
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Unsupported
+from stoker.domain.task import QueueDemand
+from stoker.domain.worker import WorkerSpec
 from stoker.link.server import LinkServer
 from stoker.models.cache import Cache
 from stoker.models.fetcher import Fetcher, HostFetcher
@@ -85,13 +89,15 @@ from stoker.store.opening import open_store
 from stoker.store.retention import Kept
 from stoker.telemetry.logs import log_to_stderr
 from stoker.telemetry.traffic import TrafficMeter
-from stoker.web import Services
+from stoker.web import Services, Start
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 LOOK_PERIOD_S = 1.0
+# Whether workers have fallen silent, who report every few seconds.
+SILENCE_PERIOD_S = 15.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
 USES_PERIOD_S = 60.0
@@ -135,11 +141,12 @@ class Stoker:
             shown=lambda tickets: self.reservations.used(tickets),
             hold=lambda endpoint: self.provisions.hold(endpoint),
             sources=Sources(
-                tasks=lambda endpoint, now: self.queue.demand(endpoint, now),
+                tasks=self._demand,
                 measured=lambda worker: self.books.measuring.of(worker),
                 custom=lambda worker, now: self.books.custom.of(worker, now=now),
                 learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
                 depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
+                announced=lambda endpoint: self.load.readings(endpoint),
             ),
             taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )
@@ -201,7 +208,7 @@ class Stoker:
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
             refused=lambda worker, why: self.reconciler.start_refused(worker, why),
-            complete=partial(completed, self.vault, settings.url),
+            complete=self._complete,
             said=self.sayings.say,
         )
         managed = {
@@ -235,6 +242,16 @@ class Stoker:
         self.prober.attach(self.reconciler)
         self.gateway.attach(self.link, self.publisher, self.reconciler)
         self.reservations = Reservations(self.fleet, self.link, self.gateway, clock=clock, new_id=new_id)
+        self.load = Load(
+            self.fleet,
+            self.reservations,
+            self.reconciler,
+            changed=self.gateway.demand_changed,
+            machines=self.providers.machines,
+            proves=self.vault.is_of_worker,
+            clock=clock,
+        )
+        self.signing = Signing(settings.paths.signing_key)
         self.models = Models(
             store,
             self.downloads,
@@ -268,6 +285,8 @@ class Stoker:
             models=self.models,
             volumes=self.volumes,
             reservations=self.reservations,
+            load=self.load,
+            signing=self.signing,
             tasks=self.queue.tasks,
             pulls=self.queue.pulls,
             templates=Templates(store, clock=clock, new_id=new_id),
@@ -317,6 +336,7 @@ class Stoker:
             Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
             Loop("queue depths", self.depths.step, period_s=DEPTHS_PERIOD_S),
             Loop("forget reservations", self.reservations.sweep, period_s=LOOK_PERIOD_S),
+            Loop("forget announcements", self.load.sweep, period_s=SILENCE_PERIOD_S),
             Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
             Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
             Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
@@ -334,6 +354,22 @@ class Stoker:
         self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
+
+    def _demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
+        """What could go now and what runs, beside requests at the gateway: tasks, and requests that are announced."""
+        tasks, known = self.queue.demand(endpoint, now), self.fleet.endpoint(endpoint)
+        held_up = 0 if known is None else self.load.held_up(known, faces.trial_of(self._dialects, known))
+        return replace(tasks, queued=tasks.queued + held_up, ready=tasks.ready + held_up) if held_up else tasks
+
+    async def _complete(self, spec: WorkerSpec) -> WorkerSpec:
+        """What a worker is started with beside what is recorded: secrets, and what dialects hand to it."""
+        spec = await completed(self.vault, self.settings.url, spec)
+        endpoint, worker = self.fleet.endpoint(spec.endpoint), self.fleet.worker(spec.id)
+        if endpoint is None or worker is None:
+            return spec
+        token = self.vault.worker_token(spec.id)
+        given = await faces.environ_of(self._dialects, Start(endpoint, worker, self.settings.url, spec.port, token))
+        return replace(spec, env={**given, **spec.env})
 
     def _slots(self, endpoint: EndpointId) -> int:
         """How many requests its workers take at once, as the gateway knows them."""

@@ -22,9 +22,10 @@ from stoker import dialects
 from stoker.api import face as native
 from stoker.api import methods
 from stoker.domain.endpoint import Endpoint
+from stoker.domain.load import Trial
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
-from stoker.web import Dialect, Services, WebhookForm
+from stoker.web import Dialect, Services, Start, WebhookForm
 
 
 def found() -> tuple[Dialect, ...]:
@@ -48,6 +49,19 @@ def addresses_of(
 def forms_of(spoken: Sequence[Dialect]) -> dict[str, WebhookForm]:
     """How those of them that tell of tasks in their own words do that."""
     return {dialect.name: dialect.webhooks for dialect in spoken if dialect.webhooks is not None}
+
+
+async def environ_of(spoken: Sequence[Dialect], start: Start) -> dict[str, str]:
+    """What all of them hand to a worker that is started."""
+    found: dict[str, str] = {}
+    for dialect in spoken:
+        found |= await dialect.environ(start)
+    return found
+
+
+def trial_of(spoken: Sequence[Dialect], endpoint: Endpoint) -> Trial | None:
+    """What an endpoint's workers are to measure first, in one of them."""
+    return next((trial for dialect in spoken if (trial := dialect.trial(endpoint)) is not None), None)
 
 
 class LazyFace:

@@ -46,7 +46,12 @@ class Paths:
     @property
     def key_files(self) -> tuple[Path, ...]:
         """The files without which the records are of no use, or of less: a backup has them too."""
-        return (self.admin_key, self.master_key)
+        return (self.admin_key, self.master_key, self.signing_key)
+
+    @property
+    def signing_key(self) -> Path:
+        """What the installation signs with, once it has."""
+        return self.data_dir / "signing-key"
 
     @property
     def address(self) -> Path:

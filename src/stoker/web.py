@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -19,6 +19,7 @@ from stoker.control.credentials import Credentials
 from stoker.control.endpoints import Endpoints
 from stoker.control.keys import Keys
 from stoker.control.learning import Learning
+from stoker.control.load import Load
 from stoker.control.logs import Logs
 from stoker.control.master_key import MasterKey
 from stoker.control.models import Models, Pruned
@@ -26,6 +27,7 @@ from stoker.control.once import Answer, Once, Ticket
 from stoker.control.projects import Projects
 from stoker.control.reservations import Reservations
 from stoker.control.secrets import Secrets
+from stoker.control.signing import Signing
 from stoker.control.templates import Templates
 from stoker.control.usage import Usage
 from stoker.control.vault import MasterKeyState
@@ -33,6 +35,7 @@ from stoker.control.views import Views
 from stoker.control.volumes import Volumes
 from stoker.domain.access import Principal
 from stoker.domain.endpoint import Endpoint
+from stoker.domain.load import Trial
 from stoker.domain.routing import InferenceAddress
 from stoker.domain.worker import Worker
 from stoker.queue.drafts import Submitted
@@ -50,6 +53,7 @@ __all__ = [
     "MasterKeyState",
     "Pruned",
     "Services",
+    "Start",
     "Submitted",
     "Ticket",
     "WebhookForm",
@@ -81,6 +85,8 @@ class Services:
     templates: Templates
     volumes: Volumes
     reservations: Reservations
+    load: Load
+    signing: Signing
     tasks: Tasks
     pulls: Pulls
     views: Views
@@ -97,6 +103,27 @@ def _none(_endpoint: Endpoint, _workers: Sequence[Worker]) -> Sequence[Inference
     return ()
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is known when a worker is started: the address that Stoker hands out, the port that the worker is to listen
+    on (`None`: its provider will say), and the token that it shows to be known by.
+    """
+
+    endpoint: Endpoint
+    worker: Worker
+    url: str
+    port: int | None
+    token: str
+
+
+def _no_trial(_endpoint: Endpoint) -> Trial | None:
+    return None
+
+
+async def _nothing(_start: Start) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """What a folder of `stoker/dialects/` offers as `DIALECT` in its `__init__`, which imports nothing heavy.
@@ -104,7 +131,8 @@ class Dialect:
     Its face is below `/{name}`, and at the root of `hosts`, that cloud's own API hosts. `face` is `module:function`,
     imported at the first request; the function makes an application of `Services`. `addresses` are the inference
     addresses that an endpoint with these workers has in this dialect: requests for them never pass control. `webhooks`
-    is how the ends of tasks are told whose draft says `webhook_form=name`.
+    is how the ends of tasks are told whose draft says `webhook_form=name`. `environ` is what workers find in their
+    environment, beside what their owner says; `trial` what they are to measure first.
     """
 
     name: str
@@ -112,6 +140,8 @@ class Dialect:
     hosts: tuple[str, ...] = ()
     addresses: Callable[[Endpoint, Sequence[Worker]], Sequence[InferenceAddress]] = _none
     webhooks: WebhookForm | None = None
+    environ: Callable[[Start], Awaitable[Mapping[str, str]]] = _nothing
+    trial: Callable[[Endpoint], Trial | None] = _no_trial
 
 
 def services_of(request: Request) -> Services:

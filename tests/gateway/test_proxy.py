@@ -341,6 +341,44 @@ def test_a_key_counts_where_the_address_says_and_nowhere_else(
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("target", "seen"),
+    [
+        ("/x/chat/completions?a=1", "/v1/chat/completions?a=1"),
+        ("/x/v1/chat/completions", "/v1/chat/completions"),
+        ("/x/v1", "/v1"),
+        ("/x/v1?a", "/v1?a"),
+        ("/x/v10", "/v1/v10"),
+        ("/x", "/v1"),
+        ("/x?a", "/v1?a"),
+    ],
+)
+def test_a_base_path_is_put_before_what_is_not_below_it(tmp_path: Path, target: str, seen: str) -> None:
+    async def main() -> None:
+        rows = (AddressEntry("/x", base="/v1"),)
+        async with worker() as w, site(tmp_path, endpoint(w.entry(), addresses=rows)) as s:
+            assert (await s.ask("GET", target)).status == 200
+            assert w.asked[0].target == seen
+
+    run(main)
+
+
+def test_an_open_address_needs_no_key_and_what_lies_below_it_does(tmp_path: Path) -> None:
+    async def main() -> None:
+        rows = (AddressEntry("/w"), AddressEntry("/w/end", base="/end", open=True))
+        async with worker() as w, site(tmp_path, endpoint(w.entry(), addresses=rows)) as s:
+            client = await s.connect()
+            for target, status in (("/w/end?x=", 200), ("/w/end/../run", 401), ("/w/end/", 401), ("/w/run", 401)):
+                await client.write(
+                    f"POST {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \r\nContent-Length: 0\r\n\r\n".encode()
+                )
+                assert (await client.reply()).status == status, target
+            client.close()
+            assert [asked.target for asked in w.asked] == ["/end?x="]
+
+    run(main)
+
+
 def test_a_key_expires_without_being_told(tmp_path: Path) -> None:
     async def main() -> None:
         now = time.time()

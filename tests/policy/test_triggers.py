@@ -43,6 +43,12 @@ def rate(per_s: float, window_s: float = 60.0) -> dict[str, dict[float, Reading]
     return {"arrivals": {window_s: Reading(per_s, 0.2)}}
 
 
+def said(per_s: float, *, perf: float, waiting: float = 0.0) -> dict[str, Any]:
+    """What requests and workers said of the load."""
+    found = {"announced_per_s": per_s, "announced_waiting": waiting, "announced_perf": perf}
+    return {name: Reading(value, 0.0) for name, value in found.items()}
+
+
 def using(*cpus: float | None, age_s: float = 1.0) -> tuple[WorkerSignals, ...]:
     return tuple(
         WorkerSignals(number=n, cpu=None if cpu is None else Reading(cpu, age_s)) for n, cpu in enumerate(cpus)
@@ -91,6 +97,8 @@ DEEP = WorkerSignals(number=1, custom={DEPTH: Reading(25.0, 1.0)})
         ),
         pytest.param(QUEUE, known(messages={QUEUE: Reading(35.0, 20.0)}), 4, id="messages in a queue"),
         pytest.param(QUEUE, known(messages={QUEUE: Reading(1.0, 1.0)}), 1, id="few of them for who is there"),
+        pytest.param(Load(unit=LoadUnit.ANNOUNCED), known(**said(900, perf=500)), 2, id="announced load"),
+        pytest.param(Load(unit=LoadUnit.ANNOUNCED), known(**said(0, waiting=3_000, perf=100)), 3, id="announced queue"),
         pytest.param(Cpu(threshold=50), known(workers=using(0.9, 0.9)), 4, id="twice as much as wanted"),
         pytest.param(Cpu(threshold=80), known(workers=using(0.75, 0.85)), 2, id="within the tolerance"),
         pytest.param(Cpu(threshold=80), known(workers=using(0.1, 0.1, 0.1)), 1, id="much less than wanted"),

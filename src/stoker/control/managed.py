@@ -10,11 +10,12 @@ import structlog
 from stoker.control.actions import Actions
 from stoker.control.loop import Loop
 from stoker.control.observer import Observer, Snapshot
-from stoker.domain.endpoint import Launch
+from stoker.domain.endpoint import Endpoint, Launch
 from stoker.domain.errors import Invalid, Unavailable, Unsupported
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, Prices
 from stoker.domain.worker import Worker, WorkerId, WorkerSpec
 from stoker.policy.accounting import hardware_name, price_of
+from stoker.policy.placement import impossible
 from stoker.providers.base import Provider, Tells
 
 log = structlog.get_logger(__name__)
@@ -149,6 +150,17 @@ class Providers:
         managed, placement = self._managed.get(worker.provider), worker.placement
         offer = None if managed is None or placement is None else managed.offer(placement.host)
         return hardware_name(placement, offer), price_of(placement, offer)
+
+    def machines(self, endpoint: Endpoint) -> int:
+        """How many there are that could have a worker of this endpoint when they are empty."""
+        found = {
+            offer.machine
+            for pool in endpoint.spec.pools
+            if pool.provider in self._managed
+            for offer in self._managed[pool.provider].offers
+            if impossible(pool.hardware, (offer,), ports=1 + len(endpoint.spec.launch.ports)) is None
+        }
+        return len(found)
 
     def __contains__(self, name: str) -> bool:
         return name in self._managed

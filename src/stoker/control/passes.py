@@ -144,6 +144,8 @@ class Pass:
         )
         if after.state is WorkerState.FAILED and after.id in facts.tails and facts.tails[after.id]:
             after = replace(after, reason=f"{after.reason}; its last output:\n{facts.tails[after.id]}")
+        if after.state is WorkerState.STARTING and worker.id in facts.unhealthy:
+            after = replace(after, state=WorkerState.STOPPING, reason=facts.unhealthy[worker.id])
         if after.state is WorkerState.READY and worker.id in facts.unhealthy:
             after = self._draining(after, f"unhealthy: {facts.unhealthy[worker.id]}")
         if after.state is WorkerState.READY and (leaving := facts.leaving(worker.id)):

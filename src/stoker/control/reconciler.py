@@ -108,7 +108,7 @@ class Reconciler:
             self.wake(known.endpoint)
 
     def worker_unhealthy(self, worker: WorkerId, why: str) -> None:
-        """Its probes fail, or it refuses the gateway's connections."""
+        """Its probes fail, it refuses the gateway's connections, or it says so itself, which it may while it starts."""
         known = self._fleet.worker(worker)
         if known is not None and not known.gone:
             self._unhealthy[worker] = why

@@ -59,10 +59,17 @@ class Reservations:
         self._number = 0
 
     async def create(
-        self, by: Principal, endpoint: Endpoint, *, cost: float = 1.0, expires_s: float = EXPIRES_S
+        self,
+        by: Principal,
+        endpoint: Endpoint,
+        *,
+        cost: float = 1.0,
+        expires_s: float = EXPIRES_S,
+        among: Callable[[Worker], bool] | None = None,
     ) -> Reservation:
         """A ticket for the least loaded worker. Raises `Unavailable` where none is ready, which wakes the endpoint as a
-        waiting request does, `Saturated` beyond the bounds, `Conflict` for an endpoint that is not to run.
+        waiting request does, `Saturated` beyond the bounds, `Conflict` for an endpoint that is not to run. With `among`
+        it is one of these, and without any nothing is woken: whoever asks so counts who waits.
         """
         self._admit(by, Action.RESERVATION_CREATE, endpoint)
         check_ticket(cost, expires_s)
@@ -71,9 +78,10 @@ class Reservations:
         kept = self._kept(endpoint.id)
         if len(kept) >= PER_ENDPOINT_MAX or len(self._endpoints) >= TOTAL_MAX:
             raise Saturated("too many reservations hold; use those there are, release some or wait until they expire")
-        worker = self._chosen(endpoint.id, kept, cost)
+        worker = self._chosen(endpoint.id, kept, cost, among)
         if worker is None:
-            self._demand.woken(Wake(endpoint.id, 1))
+            if among is None:
+                self._demand.woken(Wake(endpoint.id, 1))
             raise Unavailable("no worker is ready; one is being woken: ask again in a moment")
         made = self._made(by, endpoint, worker, cost, expires_s)
         seq = self._link.put_reservation(
@@ -131,11 +139,18 @@ class Reservations:
         found = self._fleet.worker(worker)
         return found is not None and found.state is WorkerState.READY
 
-    def _chosen(self, endpoint: EndpointId, kept: dict[ReservationId, Reservation], cost: float) -> Worker | None:
+    def _chosen(
+        self,
+        endpoint: EndpointId,
+        kept: dict[ReservationId, Reservation],
+        cost: float,
+        among: Callable[[Worker], bool] | None,
+    ) -> Worker | None:
         reserved: dict[WorkerId, float] = {}
         for ticket in kept.values():
             reserved[ticket.worker] = reserved.get(ticket.worker, 0.0) + ticket.load
-        return choose(self._fleet.live(endpoint), loads=self._demand.loads(endpoint), reserved=reserved, cost=cost)
+        able = [worker for worker in self._fleet.live(endpoint) if among is None or among(worker)]
+        return choose(able, loads=self._demand.loads(endpoint), reserved=reserved, cost=cost)
 
     def _made(self, by: Principal, endpoint: Endpoint, worker: Worker, cost: float, expires_s: float) -> Reservation:
         now = self._clock()

@@ -42,6 +42,8 @@ class Sources:
     # Names of `Signals` of what was learned of the endpoint's launches.
     learned: Callable[[Endpoint, float], Mapping[str, Reading]]
     depths: Callable[[Endpoint, float], Depths]
+    # The same of what requests and workers said of its load.
+    announced: Callable[[Endpoint], Mapping[str, Reading]]
 
 
 class Scaling:
@@ -140,12 +142,15 @@ class Scaling:
             busy_at = max(signals.busy_at, depths.busy_at or signals.busy_at)
             signals = replace(signals, messages=depths.messages, busy_at=busy_at)
         if everything or any(isinstance(trigger, Load) for trigger in policy.triggers):
-            learned = self._sources.learned(endpoint, now)
+            learned = {**self._sources.learned(endpoint, now), **self._sources.announced(endpoint)}
             signals = replace(
                 signals,
                 start_s=learned.get("start_s"),
                 requests_per_s=learned.get("requests_per_s"),
                 tokens_per_s=learned.get("tokens_per_s"),
+                announced_per_s=learned.get("announced_per_s"),
+                announced_waiting=learned.get("announced_waiting"),
+                announced_perf=learned.get("announced_perf"),
             )
         if everything or any(isinstance(trigger, _OF_WORKERS) for trigger in policy.triggers):
             signals = replace(signals, workers=self._workers(endpoint, now))

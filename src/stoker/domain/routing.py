@@ -15,15 +15,19 @@ KEY_PLACES = ("bearer", "header:x-api-key")
 class InferenceAddress:
     """An address of an endpoint: requests for `host` (empty: any) whose path is `prefix` or lies below it.
 
-    With `strip` the worker sees the rest of the path. `worker` pins the address to one worker, by id. `keys` says where
-    a key may stand, in the order of looking: `bearer`, `header:NAME`, `scheme:WORD` (of Authorization), `query:NAME`.
+    With `strip` the worker sees the rest of the path; `base` (`/v1`) is put before a rest that is not below it.
+    `worker` pins the address to one worker, by id. `keys` says where a key may stand, in the order of looking:
+    `bearer`, `header:NAME`, `scheme:WORD` (of Authorization), `query:NAME`. `open`: exactly this path needs no key,
+    since the worker itself knows who may ask it there.
     """
 
     prefix: str
     host: str = ""
     strip: bool = True
+    base: str = ""
     worker: str | None = None
     keys: tuple[str, ...] = KEY_PLACES
+    open: bool = False
 
 
 class Balance(StrEnum):

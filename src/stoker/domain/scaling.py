@@ -86,16 +86,20 @@ class QueueLength(Trigger, frozen=True, kw_only=True, tag="queue_length"):
 
 
 class LoadUnit(StrEnum):
-    """What load and performance are counted in: requests, or tokens of answers."""
+    """What load and performance are counted in: requests, tokens of answers, or the costs that requests were announced
+    with, which workers report their perf in.
+    """
 
     REQUESTS = "requests"
     TOKENS = "tokens"
+    ANNOUNCED = "announced"
 
 
 class Load(Trigger, frozen=True, kw_only=True, tag="load"):
     """Load is `unit` per second, on the average of `window_s`. Workers for max(`min_load`, load) / `target_util`, each
-    worth `perf` per second; without `perf`, what was measured of full workers. `cold_mult` times the load, and
-    `cold_workers` at least, are kept ready or cold.
+    worth `perf` per second; without `perf`, what was measured of full workers. `cold_mult` times the load, capacity for
+    `min_cold_load` and `cold_workers` at least are kept ready or cold. Announced load is that of the last minute, and
+    what of it waits is worked off within `target_queue_s`.
     """
 
     unit: LoadUnit = LoadUnit.REQUESTS
@@ -103,7 +107,9 @@ class Load(Trigger, frozen=True, kw_only=True, tag="load"):
     min_load: float = 0.0
     target_util: float = 0.9
     cold_mult: float = 1.0
+    min_cold_load: float = 0.0
     cold_workers: int = 0
+    target_queue_s: float = 10.0
     window_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -112,6 +118,8 @@ class Load(Trigger, frozen=True, kw_only=True, tag="load"):
         within("/min_load", self.min_load, 0, 1e9)
         within("/target_util", self.target_util, 0.01, 1)
         within("/cold_mult", self.cold_mult, 1, 100)
+        within("/min_cold_load", self.min_cold_load, 0, 1e9)
+        within("/target_queue_s", self.target_queue_s, 0.1, 3_600)
         within("/cold_workers", self.cold_workers, 0, WORKERS_MAX)
         within("/window_s", self.window_s, 1, WINDOW_S_MAX)
 

@@ -238,15 +238,10 @@ class Gateway:
         admission = self.admissions[address.endpoint]
         caller = Caller(request, self.table, self.wall, address.keys)
         verdict = caller.may_call(admission.entry)
-        if verdict is not Verdict.ALLOWED:
+        if verdict is not Verdict.ALLOWED and not address.is_open(request.target.partition(b"?")[0]):
             client.answer(_no_key(openai=False) if verdict is Verdict.UNKNOWN else _forbidden(openai=False))
             return
-        target = caller.target
-        if address.strip_chars:
-            target = target[address.strip_chars :]
-            if not target.startswith(b"/"):
-                target = b"/" + target
-        way = self._way(client, request, caller, admission, target)
+        way = self._way(client, request, caller, admission, address.below(caller.target))
         way.pin = address.pin
         way.sandboxed = not address.hosted
         self._go(client, request, way)

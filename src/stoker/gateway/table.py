@@ -24,7 +24,7 @@ _LASTING_REFUSALS = frozenset({"stopped", "deleting"})
 class Address:
     """One row: where an inference address leads. `strip_chars` of the path are not for the worker to see."""
 
-    __slots__ = ("endpoint", "hosted", "keys", "pin", "strip_chars")
+    __slots__ = ("_base", "_open", "endpoint", "hosted", "keys", "pin", "strip_chars")
 
     def __init__(self, endpoint: str, entry: AddressEntry) -> None:
         self.endpoint = endpoint
@@ -32,6 +32,23 @@ class Address:
         self.pin = entry.worker
         self.keys = entry.keys
         self.strip_chars = len(_prefix(entry)) if entry.strip else 0
+        self._base = entry.base.rstrip("/").encode("utf-8")
+        self._open = _prefix(entry) if entry.open else None
+
+    def is_open(self, path: bytes) -> bool:
+        """May anybody ask for this path (raw, without query)?"""
+        return path == self._open
+
+    def below(self, target: bytes) -> bytes:
+        """What of this target (with its query) the worker sees."""
+        rest = target[self.strip_chars :]
+        if not rest.startswith(b"/"):
+            rest = b"/" + rest
+        base = self._base
+        if base and not (rest.startswith(base) and rest[len(base) : len(base) + 1] in (b"", b"/", b"?")):
+            path, mark, query = rest.partition(b"?")
+            rest = base + (b"" if path == b"/" else path) + mark + query
+        return rest
 
 
 def _prefix(entry: AddressEntry) -> bytes:

@@ -53,8 +53,10 @@ class AddressEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     prefix: str
     host: str = ""
     strip: bool = True
+    base: str = ""
     worker: str | None = None
     keys: tuple[str, ...] = KEY_PLACES
+    open: bool = False
 
 
 class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -62,7 +62,8 @@ class Signals:
     `service_s` is what a request takes, `prompt_tokens` and `completion_tokens` what one has on the average;
     `tasks_queued` (all that wait), `oldest_task_s` and `tasks_per_s` are the queue's. `start_s` is what a start is
     expected to take; `requests_per_s` and `tokens_per_s` what one full worker sustains. `messages`: those in queues
-    elsewhere.
+    elsewhere. `announced_per_s` is the load that was announced in the last minute, `announced_waiting` what of it has
+    no worker yet, `announced_perf` what a worker says it does in a second.
     """
 
     in_flight: int
@@ -83,6 +84,9 @@ class Signals:
     start_s: Reading | None = None
     requests_per_s: Reading | None = None
     tokens_per_s: Reading | None = None
+    announced_per_s: Reading | None = None
+    announced_waiting: Reading | None = None
+    announced_perf: Reading | None = None
     workers: tuple[WorkerSignals, ...] = ()
     messages: Mapping[SqsQueue, Reading] = field(default_factory=dict)
 
@@ -115,6 +119,9 @@ class Signals:
                 "start_s",
                 "requests_per_s",
                 "tokens_per_s",
+                "announced_per_s",
+                "announced_waiting",
+                "announced_perf",
             )
             if (reading := getattr(self, name)) is not None
         }

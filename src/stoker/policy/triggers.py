@@ -143,6 +143,8 @@ def _queue_length(trigger: QueueLength, evidence: Evidence) -> Demand:
 
 @demand.register
 def _load(trigger: Load, evidence: Evidence) -> Demand:
+    if trigger.unit is LoadUnit.ANNOUNCED:
+        return _announced(trigger, evidence)
     load, unit = _arrivals(evidence, trigger.window_s), trigger.unit.value
     if load is None or evidence.signals is None:
         return _unknown(trigger, _why_no_rate(evidence), trigger.perf)
@@ -156,12 +158,31 @@ def _load(trigger: Load, evidence: Evidence) -> Demand:
     perf = trigger.perf if trigger.perf is not None else fresh(learned, age_s_max=_LEARNED_S_MAX)
     if not perf:
         return _unknown(trigger, "no worker has been full so far; say `perf`")
+    return _loaded(trigger, load, perf, unit, queued=0.0)
+
+
+def _announced(trigger: Load, evidence: Evidence) -> Demand:
+    signals = evidence.signals
+    load = None if signals is None else signals.announced_per_s
+    if signals is None or load is None:
+        return _unknown(trigger, _why_no_rate(evidence), trigger.perf)
+    perf = trigger.perf if trigger.perf is not None else fresh(signals.announced_perf)
+    if not perf:
+        return _unknown(trigger, "no worker has said what it can do; say `perf`")
+    return _loaded(trigger, load, perf, "announced", queued=fresh(signals.announced_waiting) or 0.0)
+
+
+def _loaded(trigger: Load, load: Reading, perf: float, unit: str, *, queued: float) -> Demand:
+    """Workers for this load, and for what is queued to be done in time."""
     wanted = max(trigger.min_load, load.value)
-    workers = _needed(wanted / trigger.target_util, perf)
-    held = max(trigger.cold_workers, _needed(trigger.cold_mult * wanted, perf) if trigger.cold_mult > 1 else 0)
+    late = queued / trigger.target_queue_s
+    workers = _needed(max(wanted / trigger.target_util, late), perf)
+    spare = max(trigger.cold_mult * wanted if trigger.cold_mult > 1 else 0.0, trigger.min_cold_load)
     text = f"a load of {wanted:.4g} {unit} a second, {trigger.target_util * perf:.4g} for each worker"
+    if late > wanted / trigger.target_util:
+        text = f"a load of {queued:.4g} waits, to be done in {trigger.target_queue_s:g} s"
     asked = _asks(trigger, workers, wanted, trigger.target_util * perf, load.age_s, text)
-    return replace(asked, held=held)
+    return replace(asked, held=max(trigger.cold_workers, _needed(spare, perf)))
 
 
 @demand.register

@@ -53,7 +53,9 @@ class LoadIn(In):
     min_load: Number = Field(default=0.0, description="load to be ready for in any case")
     target_util: Number = Field(default=0.9, description="the share of their performance that workers should use")
     cold_mult: Number = Field(default=1.0, description="ready and cold workers together are for so many times the load")
+    min_cold_load: Number = Field(default=0.0, description="load that ready and cold workers together are for at least")
     cold_workers: Whole = Field(default=0, description="ready and cold workers together, at least")
+    target_queue_s: Number = Field(default=10.0, description="announced load that waits is to be done within so long")
     window_s: Number = Field(default=60.0, description="on the average of so long")
 
 
