@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException, IncompleteRead
+from pathlib import Path
 
 import pytest
 
@@ -119,10 +120,14 @@ def test_a_killed_supervisor_leaves_workers_that_the_next_one_takes_over(install
     installation.create(low=2)
     until(lambda: len(installation.ready_workers()) == 2, what="workers")
     workers = installation.worker_pids()
+    roles = [installation.role(module) for module in ("stoker.app", "stoker.gateway.main")]
     assert installation.process is not None
     installation.process.kill()
     installation.process.wait()
-    installation.up()
+    installation.start()
+    # The old ones answer for a moment more, on a socket of their own.
+    until(lambda: not any(Path(f"/proc/{role}").exists() for role in roles), what="the end of the old roles")
+    until(installation.ready, what="the next Stoker", within_s=30)
     until(lambda: len(installation.ready_workers()) == 2, what="the workers again")
     time.sleep(0.5)
     assert installation.worker_pids() == workers, "no orphan, no double"
