@@ -7,6 +7,7 @@ Losing control or a gateway costs a task none of its attempts. Nothing here know
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -19,6 +20,7 @@ from stoker.domain.endpoint import EndpointId, Phase
 from stoker.domain.errors import Unavailable
 from stoker.domain.task import Task, TaskState
 from stoker.policy.retries import Verdict
+from stoker.queue.ahead import Ahead, Turn
 from stoker.queue.attempts import Attempts, GatewayGone, Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.conclusions import Conclusions
@@ -90,6 +92,9 @@ class Dispatcher:
         self._running: dict[int, _Running] = {}
         # What is known of free slots: `None` is not known, as after a second without a word.
         self._free: dict[EndpointId, int] = {}
+        # How often that was said, so that what was known before a refusal is told from what was learnt after it.
+        self._said: Counter[EndpointId] = Counter()
+        self._ahead: Ahead[_Running] = Ahead()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refreshed_at = 0.0
         self._oldest_looked_at = 0.0
@@ -128,7 +133,8 @@ class Dispatcher:
 
     def freed(self, endpoint: EndpointId, slots: int) -> None:
         """The gateway has so many slots free for this endpoint."""
-        self._free[endpoint] = slots
+        self._said[endpoint] += 1
+        self._free[endpoint] = self._ahead.take(endpoint, slots)
         self.loop.wake()
 
     def added(self, endpoint: EndpointId) -> None:
@@ -143,6 +149,7 @@ class Dispatcher:
         if running is None:
             return self._pulls.cancel(number)
         running.cancelling = True
+        self._ahead.drop(running, running.task.endpoint)
         self._spawn(self._abort(running.task))
         return True
 
@@ -164,6 +171,12 @@ class Dispatcher:
             # What a gateway said may have been lost, or be about workers that are gone.
             self._free.clear()
             self._refreshed_at = now
+            self._ahead.drop_old(now)
+            for endpoint in [each for each in self._said if self._fleet.endpoint(each) is None]:
+                del self._said[endpoint]
+            for endpoint in self._ahead.endpoints():
+                if endpoint in self._backlog.paused:
+                    self._ahead.drop_all(endpoint)
             waiting = self._backlog.endpoints()
             if waiting and now - self._oldest_looked_at >= OLDEST_PERIOD_S:
                 self._oldest_looked_at = now
@@ -181,16 +194,18 @@ class Dispatcher:
             return
         free = self._free.get(endpoint)
         if free is None:
-            free = self._free[endpoint] = self._slots(endpoint) - self._backlog.running(endpoint)
-        limit = min(free, self._backlog.ready(endpoint, now), RUNNING_MAX - len(self._running), LEASES_MAX)
+            begun = self._backlog.running(endpoint) - self._ahead.waiting(endpoint)
+            free = self._free[endpoint] = self._ahead.take(endpoint, self._slots(endpoint) - begun)
+        limit = max(0, free) + self._ahead.wanted(endpoint, now)
+        limit = min(limit, self._backlog.ready(endpoint, now), RUNNING_MAX - len(self._running), LEASES_MAX)
         if limit <= 0:
             return
-        self._free[endpoint] = free - limit
         wanted = Lease(endpoint, now, limit, holders[0], now + LEASE_S)
         leased = await self._store.write(lambda tx: rows.lease(tx, wanted))
         self._backlog.started(endpoint, [task.number for task in leased])
         for task in leased:
             self._begin(task, began=False)
+        self._free[endpoint] = self._ahead.take(endpoint, self._free.get(endpoint, 0))
 
     def _adopt(self, task: Task) -> None:
         self._backlog.adopted(task.endpoint)
@@ -199,7 +214,8 @@ class Dispatcher:
     def _begin(self, task: Task, *, began: bool) -> None:
         running = _Running(task, self._clock(), task.cancelling)
         self._running[task.number] = running
-        self._spawn(self._run(running, began=began))
+        turn = None if began else self._ahead.wait(task.endpoint, running, running.began_at)
+        self._spawn(self._run(running, turn))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         spawned = asyncio.create_task(work)
@@ -225,16 +241,18 @@ class Dispatcher:
 
     # One attempt
 
-    async def _run(self, running: _Running, *, began: bool) -> None:
+    async def _run(self, running: _Running, turn: Turn[_Running] | None) -> None:
+        """`turn` is what it waits for before it begins; `None`: it has begun."""
         task = running.task
         queued_again: Verdict | None = None
         try:
-            sight = await self._attempted(running, began=began)
+            sight = await self._attempted(running, began=True) if turn is None else await self._in_turn(running, turn)
             if sight.seen is Seen.REFUSED:
                 log.debug("task_not_taken", task=task.number, reason=sight.reason)
                 await self._give_back(running, begun=sight.kept)
                 queued_again = Verdict(state=TaskState.QUEUED)
             else:
+                self._ahead.ended(task.endpoint, self._clock())
                 queued_again = await self._conclusions.record(
                     running.task, sight, began_at=running.began_at, cancelling=running.cancelling
                 )
@@ -254,9 +272,27 @@ class Dispatcher:
         elif running.cancelling:
             await self._ends.end(task, TaskState.CANCELLED, "cancelled")
 
+    async def _in_turn(self, running: _Running, turn: Turn[_Running]) -> Sight:
+        """What it came to, once there was a slot."""
+        while await turn.came:
+            endpoint = running.task.endpoint
+            running.began_at, said = self._clock(), self._said[endpoint]
+            sight = await self._attempted(running, began=False)
+            if sight.seen is not Seen.REFUSED:
+                return sight
+            if said == self._said[endpoint]:
+                # Somebody else has the slot, and none has come free since.
+                self._free[endpoint] = 0
+            free = self._free.get(endpoint, 0)
+            if sight.kept or running.cancelling or not (free or self._ahead.waiting(endpoint)):
+                return sight
+            # There is another slot, or, as others wait here as well, will be one soon.
+            turn = self._ahead.wait(endpoint, running, turn.since, first=True)
+            self._free[endpoint] = self._ahead.take(endpoint, free)
+        return Sight(seen=Seen.REFUSED, reason="no slot came free", kept=False)
+
     async def _give_back(self, running: _Running, *, begun: bool) -> None:
         task = running.task
-        self._free[task.endpoint] = 0
         assert task.lease is not None
         given = [(int(task.number), task.lease)]
         await self._store.write(lambda tx: rows.give_back(tx, given, begun=begun))
