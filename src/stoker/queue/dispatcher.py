@@ -113,7 +113,8 @@ class Dispatcher:
         """Read what waits, and go on with what runs."""
         now = self._clock()
         queued, later = await self._store.read(lambda tx: rows.backlogs(tx, now=now))
-        self._backlog.load(queued, later, await self._store.read(rows.paused))
+        paused, kept = await self._store.read(lambda tx: (rows.paused(tx), rows.kept(tx)))
+        self._backlog.load(queued, later, paused, kept)
         for task in await self._store.read(rows.cancelled_meanwhile):
             await self._ends.end(task, TaskState.CANCELLED, "cancelled")
         for task in await self._store.read(rows.running):

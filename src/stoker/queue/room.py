@@ -11,7 +11,7 @@ from stoker.control.loop import Loop
 from stoker.control.vault import Vault
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.task import Delivery, QueueDemand, Task
+from stoker.domain.task import Delivery, QueueDemand, QueueTotals, Task
 from stoker.domain.worker import WorkerId
 from stoker.net import GuardedSession
 from stoker.queue.attempts import Attempts, Output
@@ -59,6 +59,7 @@ class Queue:
         those of webhooks beside Stoker's own, by name; the rest is as in `Dispatcher` and `Pulls`.
         """
         store, spool = fleet.store, Spool(folder)
+        self._clock = clock
         self.backlog = Backlog()
         self._session = GuardedSession(rules)
 
@@ -128,6 +129,10 @@ class Queue:
     def demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What scaling is told of the endpoint's queue."""
         return self.backlog.demand(endpoint, now)
+
+    def totals(self, endpoint: EndpointId) -> QueueTotals:
+        """What metrics tell of it now."""
+        return self.backlog.totals(endpoint, self._clock())
 
     async def close(self) -> None:
         """Stop; attempts go on at their gateways."""

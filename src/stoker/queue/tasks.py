@@ -184,7 +184,6 @@ class Tasks:
         """The endpoint's queue as it stands."""
         endpoint = self._endpoint(by, reference, Action.TASK_READ)
         now = self._clock()
-        counts = await self._store.read(lambda tx: rows.counts(tx, endpoint.id))
         oldest = await self._store.read(lambda tx: rows.oldest_queued(tx, endpoint.id))
         demand = self._backlog.demand(endpoint.id, now)
         return QueueView(
@@ -194,10 +193,14 @@ class Tasks:
             arrivals_per_s=demand.arrivals_per_s,
             oldest_age_s=None if oldest is None else max(0.0, now - oldest),
             paused=endpoint.id in self._backlog.paused,
-            # Those that are not final are counted in memory: a million that wait are not looked at.
+            # Counted in memory: a million of them are not looked at.
             counts={
                 name: count
-                for name, count in (("queued", demand.queued), ("running", demand.running), *counts.items())
+                for name, count in (
+                    ("queued", demand.queued),
+                    ("running", demand.running),
+                    *((state.value, count) for state, count in self._backlog.kept(endpoint.id).items()),
+                )
                 if count
             },
         )
