@@ -78,6 +78,27 @@ def test_a_file_goes_as_it_is_and_a_request_is_what_was_said(stoker: Command, fa
     assert (wrong.code, "no header" in wrong.err) == (2, True)
 
 
+def test_the_key_of_a_webhook_comes_from_a_file_and_never_from_the_command_line(
+    stoker: Command, fake: FakeStoker, tmp_path: Path
+) -> None:
+    fake.on("POST", "/endpoints/chat/tasks", (202, task(created=True)))
+    fake.on("POST", "/endpoints/chat/tasks:raw", (202, task(created=True)))
+    file = tmp_path / "key"
+    file.write_text("whsec_abc\n")
+    told = ("--webhook", "https://a.example", "--webhook-key-file", str(file))
+    stoker("task", "submit", "chat", "--input", "1", *told)
+    assert fake.of("POST")[0].body["webhook"] == {"url": "https://a.example", "key": "whsec_abc"}
+    picture = tmp_path / "picture.json"
+    picture.write_text("1")
+    stoker("task", "submit", "chat", "--file", str(picture), *told)
+    assert fake.of("POST")[1].headers["x-stoker-webhook-key"] == "whsec_abc"
+    assert "webhook_key" not in fake.of("POST")[1].query
+    both = stoker("task", "submit", "chat", "--webhook", "https://a.example", "--webhook-key-file", "-")
+    assert (both.code, "stdin" in both.err) == (2, True)
+    file.write_text("two\nlines\n")
+    assert stoker("task", "submit", "chat", "--input", "1", *told).code == 2
+
+
 def test_waiting_prints_the_result_or_says_what_went_wrong(stoker: Command, fake: FakeStoker) -> None:
     fake.on("POST", "/endpoints/chat/tasks", (202, task(created=True)))
     fake.on("GET", "/endpoints/chat/tasks/t1/wait", DONE)
