@@ -42,9 +42,17 @@ class Conclusions:
         self._recorder = Recorder(store)
 
     async def record(
-        self, task: Task, sight: Sight, *, began_at: float, cancelling: bool, lost: str = _WITH_GATEWAY
+        self,
+        task: Task,
+        sight: Sight,
+        *,
+        began_at: float,
+        cancelling: bool,
+        told: bool = False,
+        lost: str = _WITH_GATEWAY,
     ) -> Verdict | None:
-        """The verdict, when it is that the task is queued again. `lost` says how, of what is UNKNOWN.
+        """The verdict, when it is that the task is queued again. `told`: its worker knows that it is cancelled. `lost`
+        says how, of what is UNKNOWN.
 
         Raises what the store raises: then nothing is recorded.
         """
@@ -63,6 +71,7 @@ class Conclusions:
                 reason=sight.reason,
                 attempts=attempts,
                 cancelling=cancelling,
+                told=told,
                 now=now,
                 chance=self._chance(),
                 retry_after_s=sight.retry_after_s,

@@ -7,9 +7,10 @@ Losing control or a gateway costs a task none of its attempts. Nothing here know
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
@@ -19,10 +20,12 @@ from stoker.control.loop import Loop
 from stoker.domain.endpoint import EndpointId, Phase
 from stoker.domain.errors import Unavailable
 from stoker.domain.task import Task, TaskState
+from stoker.domain.worker import WorkerId
 from stoker.policy.retries import Verdict
 from stoker.queue.ahead import Ahead, Turn
 from stoker.queue.attempts import Attempts, GatewayGone, Seen, Sight
 from stoker.queue.backlog import Backlog
+from stoker.queue.cancelling import Tell
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
 from stoker.queue.polls import is_pulled
@@ -53,6 +56,10 @@ class _Running:
     task: Task
     began_at: float
     cancelling: bool
+    # Its worker knows that it is to stop, and has until then.
+    told: bool = False
+    patient_until: float = 0.0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Dispatcher:
@@ -68,6 +75,7 @@ class Dispatcher:
         ends: Ends,
         conclusions: Conclusions,
         pulls: Pulls,
+        tell: Tell,
         *,
         gateways: Callable[[], tuple[str, ...]],
         slots: Callable[[EndpointId], int],
@@ -89,6 +97,7 @@ class Dispatcher:
         self._clock = clock
         self._conclusions = conclusions
         self._pulls = pulls
+        self._tell = tell
         self._running: dict[int, _Running] = {}
         # What is known of free slots: `None` is not known, as after a second without a word.
         self._free: dict[EndpointId, int] = {}
@@ -129,6 +138,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._attempts.close()
+        await self._tell.close()
 
     # What others say
 
@@ -149,10 +159,31 @@ class Dispatcher:
         running = self._running.get(number)
         if running is None:
             return self._pulls.cancel(number)
+        if running.cancelling and self._clock() < running.patient_until:
+            return True
         running.cancelling = True
         self._ahead.drop(running, running.task.endpoint)
-        self._spawn(self._abort(running.task))
+        self._spawn(self._stop(running))
         return True
+
+    async def _stop(self, running: _Running) -> None:
+        """Tell the worker, wait as long as it may take, then abort the request."""
+        task = running.task
+        endpoint = self._fleet.endpoint(task.endpoint)
+        worker = None if task.worker is None else self._fleet.worker(WorkerId(task.worker))
+        if endpoint is not None and worker is not None and worker.address is not None:
+            queue = endpoint.spec.queue
+            if queue.cancel_path is not None:
+                running.told, running.patient_until = True, self._clock() + queue.cancel_grace_s
+                if await self._tell(worker.address, queue.cancel_path, task):
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(max(0.0, running.patient_until - self._clock())):
+                            await running.over.wait()
+                else:
+                    running.told = False
+                running.patient_until = 0.0
+        if not running.over.is_set():
+            await self._abort(task)
 
     async def _abort(self, task: Task) -> None:
         assert task.holder is not None
@@ -255,7 +286,11 @@ class Dispatcher:
             else:
                 self._ahead.ended(task.endpoint, self._clock())
                 queued_again = await self._conclusions.record(
-                    running.task, sight, began_at=running.began_at, cancelling=running.cancelling
+                    running.task,
+                    sight,
+                    began_at=running.began_at,
+                    cancelling=running.cancelling,
+                    told=running.told,
                 )
             if sight.kept and sight.seen is not Seen.UNKNOWN:
                 await self._acknowledge(task)
@@ -263,6 +298,7 @@ class Dispatcher:
             # Its lease runs out, and it is taken up again.
             log.error("task_failed_here", task=task.number, error=str(exc), exc_info=True)
         finally:
+            running.over.set()
             del self._running[task.number]
             self._backlog.stopped(task.endpoint)
             if queued_again is not None:
@@ -327,7 +363,7 @@ class Dispatcher:
                     if running.cancelling:
                         await self._attempts.abort(task.holder, task.lease)
                 else:
-                    if running.cancelling:
+                    if running.cancelling and self._clock() >= running.patient_until:
                         await self._attempts.abort(task.holder, task.lease)
                     sight = await self._attempts.look(task.holder, task.lease, wait_s=WAIT_S)
             except GatewayGone:

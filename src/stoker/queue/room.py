@@ -16,6 +16,7 @@ from stoker.domain.worker import WorkerId
 from stoker.net import GuardedSession
 from stoker.queue.attempts import Attempts, Output
 from stoker.queue.backlog import Backlog
+from stoker.queue.cancelling import HttpTell
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
@@ -99,6 +100,7 @@ class Queue:
             ends,
             conclusions,
             self.pulls,
+            HttpTell(),
             gateways=gateways,
             slots=slots,
             changed=changed,
