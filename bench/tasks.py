@@ -15,7 +15,13 @@ import msgspec
 from data_plane.processes import describe_machine
 from task_queue import kills, latency, million, rates
 
-PARTS = {"rates": rates.run, "latency": latency.run, "million": million.run, "kills": kills.run}
+PARTS = {
+    "rates": rates.run,
+    "latency": latency.run,
+    "million-sqlite": million.run_sqlite,
+    "million-postgres": million.run_postgres,
+    "kills": kills.run,
+}
 
 
 def main() -> int:

@@ -36,33 +36,42 @@ MEMORY_MIB_BAR = 32.0
 INPUT = Body(size=8, inline=b'{"n":10}')
 
 
-def run(*, quick: bool) -> Part:
+def run_sqlite(*, quick: bool) -> Part:
+    """On SQLite."""
+    return _run("SQLite", quick=quick)
+
+
+def run_postgres(*, quick: bool) -> Part:
+    """On PostgreSQL."""
+    return _run("PostgreSQL", quick=quick)
+
+
+def _run(store: str, *, quick: bool) -> Part:
     """Empty, then full, through the API; then leases alone on the same database."""
-    part = Part("million", "1,000,000 queued tasks beside an empty queue")
-    for store in ("SQLite", "PostgreSQL"):
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-million-")))
-            server = stack.enter_context(postgres.server(durable=True)) if store == "PostgreSQL" else None
-            with stoker(folder, server) as one:
-                sys.stderr.write(f"{store}\n")
-                empty, full = _both(one, 20_000 if quick else COUNT)
-                data, url = one.installation.folder, one.installation.environ.get("STOKER_DATABASE")
-                endpoint = one.call("GET", "/endpoints/e")["id"]
-                # Nobody else may write.
-                one.installation.interrupt()
-            other = None if server is None else server.database()
-            empty["lease ms"], full["lease ms"] = asyncio.run(_leases(data, url, other, EndpointId(endpoint)))
-        part.rows += [Row(f"{store}, empty", empty), Row(f"{store}, full", full)]
-        _hold(part, store, empty, full)
+    count = 20_000 if quick else COUNT
+    part = Part("million", f"{count:,} queued tasks on {store} beside an empty queue")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-million-")))
+        server = stack.enter_context(postgres.server(durable=True)) if store == "PostgreSQL" else None
+        with stoker(folder, server) as one:
+            empty, full = _both(one, count)
+            data, url = one.installation.folder, one.installation.environ.get("STOKER_DATABASE")
+            endpoint = one.call("GET", "/endpoints/e")["id"]
+            # Nobody else may write.
+            one.installation.interrupt()
+        other = None if server is None else server.database()
+        empty["lease ms"], full["lease ms"] = asyncio.run(_leases(data, url, other, EndpointId(endpoint)))
+    part.rows += [Row("empty", empty), Row("full", full)]
+    _hold(part, empty, full)
     return part
 
 
-def _hold(part: Part, store: str, empty: dict[str, float], full: dict[str, float]) -> None:
-    part.bar(f"{store}, time to submit times empty", empty["submit/s"] / full["submit/s"], TIMES_BAR)
-    part.bar(f"{store}, time to run times empty", empty["run/s"] / full["run/s"], TIMES_BAR)
-    part.bar(f"{store}, time to lease {LEASE_AT_ONCE} times empty", full["lease ms"] / empty["lease ms"], TIMES_BAR)
-    part.bar(f"{store}, slowest kind of page, ms", full["page ms"], PAGE_MS_BAR)
-    part.bar(f"{store}, memory of control, MiB more", full["MiB"] - empty["MiB"], MEMORY_MIB_BAR)
+def _hold(part: Part, empty: dict[str, float], full: dict[str, float]) -> None:
+    part.bar("time to submit times empty", empty["submit/s"] / full["submit/s"], TIMES_BAR)
+    part.bar("time to run times empty", empty["run/s"] / full["run/s"], TIMES_BAR)
+    part.bar(f"time to lease {LEASE_AT_ONCE} times empty", full["lease ms"] / empty["lease ms"], TIMES_BAR)
+    part.bar("slowest kind of page, ms", full["page ms"], PAGE_MS_BAR)
+    part.bar("memory of control, MiB more", full["MiB"] - empty["MiB"], MEMORY_MIB_BAR)
 
 
 def _both(one: Stoker, count: int) -> tuple[dict[str, float], dict[str, float]]:
