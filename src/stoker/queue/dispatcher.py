@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -220,24 +220,44 @@ class Dispatcher:
         await asyncio.gather(*(self._lease(endpoint) for endpoint in self._backlog.endpoints()))
 
     async def _lease(self, endpoint: EndpointId) -> None:
+        now = self._clock()
+        wanted = self._wanted(endpoint, self._backlog.ready(endpoint, now), ahead=self._ahead.wanted(endpoint, now))
+        if wanted is not None:
+            leased = await self._store.write(lambda tx: rows.lease(tx, wanted))
+            self._leased(endpoint, leased)
+
+    def _wanted(self, endpoint: EndpointId, ready: int, *, ahead: int = 0) -> Lease | None:
         now, holders = self._clock(), self._gateways()
         known = self._fleet.endpoint(endpoint)
         if known is None or known.phase is not Phase.ACTIVE or known.spec.queue.pull or not holders:
-            return
+            return None
         free = self._free.get(endpoint)
         if free is None:
             begun = self._backlog.running(endpoint) - self._ahead.waiting(endpoint)
             free = self._free[endpoint] = self._ahead.take(endpoint, self._slots(endpoint) - begun)
-        limit = max(0, free) + self._ahead.wanted(endpoint, now)
-        limit = min(limit, self._backlog.ready(endpoint, now), RUNNING_MAX - len(self._running), LEASES_MAX)
-        if limit <= 0:
-            return
-        wanted = Lease(endpoint, now, limit, holders[0], now + LEASE_S)
-        leased = await self._store.write(lambda tx: rows.lease(tx, wanted))
+        limit = min(max(0, free) + ahead, ready, RUNNING_MAX - len(self._running), LEASES_MAX)
+        return Lease(endpoint, now, limit, holders[0], now + LEASE_S) if limit > 0 else None
+
+    def _leased(self, endpoint: EndpointId, leased: Sequence[Task]) -> None:
         self._backlog.started(endpoint, [task.number for task in leased])
         for task in leased:
             self._begin(task, began=False)
         self._free[endpoint] = self._ahead.take(endpoint, self._free.get(endpoint, 0))
+
+    def claim(self, endpoint: EndpointId, count: int) -> Lease | None:
+        """What the transaction that adds so many tasks leases, as slots are free. Call `claimed` after it, always."""
+        if endpoint in self._backlog.paused or self._backlog.ready(endpoint, self._clock()):
+            return None
+        wanted = self._wanted(endpoint, count)
+        if wanted is not None:
+            self._free[endpoint] -= wanted.limit
+        return wanted
+
+    def claimed(self, endpoint: EndpointId, wanted: Lease | None, leased: Sequence[Task]) -> None:
+        """What came of a claim: these were leased."""
+        if wanted is not None:
+            self._free[endpoint] = self._free.get(endpoint, 0) + wanted.limit
+            self._leased(endpoint, leased)
 
     def _adopt(self, task: Task) -> None:
         self._backlog.adopted(task.endpoint)
@@ -330,8 +350,7 @@ class Dispatcher:
 
     async def _give_back(self, running: _Running, *, begun: bool) -> None:
         task = running.task
-        assert task.lease is not None
-        given = [(int(task.number), task.lease)]
+        given = [(int(task.number), task.lease or "")]
         await self._store.write(lambda tx: rows.give_back(tx, given, begun=begun))
 
     async def _acknowledge(self, task: Task) -> None:

@@ -103,16 +103,28 @@ class Tasks:
         made = [self._drafts.made(endpoint, draft, at(drafts, index, "")) for index, draft in enumerate(drafts)]
         kept = [replace(task, input=await self._spool.keep(task.input.inline or b"")) for task in made]
         files = {task.input.file for task in kept if task.input.file is not None}
+        claim = self._dispatcher.claim(endpoint.id, len(kept))
+        leased: list[Task] = []
+
+        def add(tx: Connection) -> list[Submitted]:
+            added = self._drafts.add(tx, endpoint, drafts, kept)
+            if claim is not None and any(each.created for each in added):
+                leased.extend(rows.lease(tx, claim))
+            return added
+
         try:
-            result = await self._store.write(lambda tx: self._drafts.add(tx, endpoint, drafts, kept))
+            result = await self._store.write(add)
         except BaseException:
+            self._dispatcher.claimed(endpoint.id, claim, ())
             await self._spool.remove(files)
             raise
-        await self._spool.remove(files - {each.task.input.file for each in result if each.created})
         created = sum(each.created for each in result)
         if created:
             self._backlog.added(endpoint.id, created, self._clock())
+        self._dispatcher.claimed(endpoint.id, claim, leased)
+        if created:
             self._dispatcher.added(endpoint.id)
+        await self._spool.remove(files - {each.task.input.file for each in result if each.created})
         return result
 
     def retries(self, by: Principal, reference: str) -> RetryPolicy:
