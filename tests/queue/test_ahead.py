@@ -42,6 +42,17 @@ def test_how_many_are_wanted_follows_the_pace(per_s: float, least: int, most: in
     assert ahead.wanted(E, now) == 0
 
 
+def test_it_goes_further_ahead_where_leasing_is_slow_but_not_without_end() -> None:
+    ahead: Ahead[int] = Ahead()
+    for n in range(200):
+        ahead.ended(E, n / 200)
+    usual = ahead.wanted(E, 1.0)
+    for took_s, least, most in ((0.01, usual, usual), (0.1, 2.5 * usual, 4.5 * usual), (9.0, 7 * usual, 11 * usual)):
+        for _ in range(20):
+            ahead.leased(took_s)
+        assert least <= ahead.wanted(E, 1.0) <= most
+
+
 @given(st.lists(st.floats(0.0, 10.0), max_size=300))
 def test_no_more_is_wanted_than_the_pace_of_the_last_moments_allows(gaps: list[float]) -> None:
     ahead: Ahead[int] = Ahead()

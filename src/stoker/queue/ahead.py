@@ -14,9 +14,11 @@ from typing import Final, Generic, TypeVar
 
 from stoker.domain.endpoint import EndpointId
 
-# So far ahead: several flushes of a slow disk, and too little for anybody to notice who comes first.
+# So far ahead at least: too little for anybody to notice who comes first. Where a lease takes longer than half of it,
+# as on a disk that is slow or busy, twice as long as a lease takes, up to a bound.
 AHEAD_S: Final = 0.05
-AHEAD_MAX: Final = 128
+AHEAD_S_MAX: Final = 0.5
+AHEAD_MAX: Final = 256
 # What does not get a slot for so long goes back to the store.
 PATIENCE_S: Final = 1.0
 # Over which the pace is taken.
@@ -48,6 +50,7 @@ class Ahead(Generic[T]):
     """See the module. Times are seconds of one clock."""
 
     def __init__(self) -> None:
+        self._lease_s = 0.0
         self._paces: dict[EndpointId, _Pace] = {}
         self._turns: dict[EndpointId, deque[Turn[T]]] = {}
 
@@ -57,10 +60,15 @@ class Ahead(Generic[T]):
         pace.ends = pace.seen(now) * _PACE_S + 1.0
         pace.at = now
 
+    def leased(self, took_s: float) -> None:
+        """A lease took so long."""
+        self._lease_s += 0.3 * (took_s - self._lease_s)
+
     def wanted(self, endpoint: EndpointId, now: float) -> int:
         """How many to lease beyond the free slots: none while at least half of what may wait does."""
         pace = self._paces.get(endpoint)
-        most = 0 if pace is None else min(AHEAD_MAX, int(pace.seen(now) * AHEAD_S))
+        ahead_s = min(AHEAD_S_MAX, max(AHEAD_S, 2.0 * self._lease_s))
+        most = 0 if pace is None else min(AHEAD_MAX, int(pace.seen(now) * ahead_s))
         waiting = self.waiting(endpoint)
         return most - waiting if waiting * 2 < most else 0
 

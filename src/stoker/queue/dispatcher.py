@@ -224,6 +224,7 @@ class Dispatcher:
         wanted = self._wanted(endpoint, self._backlog.ready(endpoint, now), ahead=self._ahead.wanted(endpoint, now))
         if wanted is not None:
             leased = await self._store.write(lambda tx: rows.lease(tx, wanted))
+            self._ahead.leased(self._clock() - now)
             self._leased(endpoint, leased)
 
     def _wanted(self, endpoint: EndpointId, ready: int, *, ahead: int = 0) -> Lease | None:
