@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import psutil
 from data_plane.processes import Failed
@@ -18,6 +19,7 @@ from data_plane.report import Part, Row
 from task_queue.systems import SUBMIT_AT_ONCE, Stoker, stoker
 
 import postgres
+from acceptance.installation import until
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.task import Body
 from stoker.store import tasks as rows
@@ -27,7 +29,10 @@ from stoker.store.opening import open_store
 
 COUNT = 1_000_000
 RUN = 2_000
+SUBMITS = 9
+RUNS = 3
 LEASES = 15
+FILL_AT_ONCE = 5_000
 LEASE_AT_ONCE = 100
 PAGES = 9
 TIMES_BAR = 2.0
@@ -47,23 +52,70 @@ def run_postgres(*, quick: bool) -> Part:
 
 
 def _run(store: str, *, quick: bool) -> Part:
-    """Empty, then full, through the API; then leases alone on the same database."""
+    """Two installations, one of them with many queued tasks; all in turns, since a machine is not always the same.
+    Leases alone are measured last, without control.
+    """
     count = 20_000 if quick else COUNT
     part = Part("million", f"{count:,} queued tasks on {store} beside an empty queue")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-million-")))
-        server = stack.enter_context(postgres.server(durable=True)) if store == "PostgreSQL" else None
-        with stoker(folder, server) as one:
-            empty, full = _both(one, count)
-            data, url = one.installation.folder, one.installation.environ.get("STOKER_DATABASE")
-            endpoint = one.call("GET", "/endpoints/e")["id"]
-            # Nobody else may write.
-            one.installation.interrupt()
-        other = None if server is None else server.database()
-        empty["lease ms"], full["lease ms"] = asyncio.run(_leases(data, url, other, EndpointId(endpoint)))
-    part.rows += [Row("empty", empty), Row("full", full)]
-    _hold(part, empty, full)
+        with contextlib.ExitStack() as running:
+            both = [_started(stack, running, folder / name, store) for name in ("empty", "full")]
+            places = [_Place.of(one) for one in both]
+            asyncio.run(_fill(places[1], both[1], count))
+            both[1].installation.up()
+            until(both[1].installation.ready_workers, what="the worker", within_s=60)
+            for one in both:
+                one.connect_anew()
+            found = _asked(both)
+            for one in both:
+                one.installation.interrupt(signal.SIGTERM)
+            for each, ms in zip(found, asyncio.run(_leases(places)), strict=True):
+                each["lease ms"] = ms
+    part.rows += [Row("empty", found[0]), Row("full", found[1])]
+    _hold(part, *found)
     return part
+
+
+def _started(stack: contextlib.ExitStack, running: contextlib.ExitStack, folder: Path, store: str) -> Stoker:
+    folder.mkdir()
+    server = stack.enter_context(postgres.server(durable=True)) if store == "PostgreSQL" else None
+    one = running.enter_context(stoker(folder, server))
+    one.run(RUN)
+    one.call("POST", "/endpoints/e/queue:pause")
+    return one
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an installation's store is, and its endpoint."""
+
+    data: Path
+    url: str | None
+    endpoint: EndpointId
+
+    @classmethod
+    def of(cls, one: Stoker) -> Self:
+        endpoint = EndpointId(one.call("GET", "/endpoints/e")["id"])
+        return cls(one.installation.folder, one.installation.environ.get("STOKER_DATABASE"), endpoint)
+
+    async def opened(self) -> Store:
+        return await open_store(self.url, file=self.data / "stoker.db", data_dir=self.data)
+
+
+async def _fill(place: _Place, one: Stoker, count: int) -> None:
+    """Tasks like one that was submitted, straight into the store while nobody else writes."""
+    one.submit(1)
+    one.installation.interrupt(signal.SIGTERM)
+    store = await place.opened()
+    try:
+        [like] = await store.read(lambda tx: rows.queued_of(tx, place.endpoint, limit=1))
+        like = replace(like, input=INPUT)
+        for start in range(0, count, FILL_AT_ONCE):
+            some = [replace(like, id=f"{like.id}-{n}") for n in range(start, start + FILL_AT_ONCE)]
+            await store.write(lambda tx, s=some: rows.add(tx, s))  # type: ignore[misc]
+    finally:
+        await store.close()
 
 
 def _hold(part: Part, empty: dict[str, float], full: dict[str, float]) -> None:
@@ -74,32 +126,31 @@ def _hold(part: Part, empty: dict[str, float], full: dict[str, float]) -> None:
     part.bar("memory of control, MiB more", full["MiB"] - empty["MiB"], MEMORY_MIB_BAR)
 
 
-def _both(one: Stoker, count: int) -> tuple[dict[str, float], dict[str, float]]:
-    one.run(RUN)
-    empty = {"run/s": _median(3, lambda: RUN / one.run(RUN).wall_s)}
-    one.call("POST", "/endpoints/e/queue:pause")
-    empty |= _asked(one)
-    began = time.perf_counter()
-    while (queued := one.call("GET", "/endpoints/e/queue")["queued"]) < count:
-        one.submit(min(50 * SUBMIT_AT_ONCE, count - queued))
-    sys.stderr.write(f"{count} submitted in {time.perf_counter() - began:.0f} s\n")
-    full = _asked(one)
-    full["run/s"] = _median(3, lambda: _resumed(one))
-    return empty, full
-
-
-def _asked(one: Stoker) -> dict[str, float]:
-    """With the queue paused: submitting, pages, memory."""
-    queued = one.call("GET", "/endpoints/e/queue")["queued"]
-    found = {"submit/s": 1 / _median(9, lambda: _timed(lambda: one.submit(SUBMIT_AT_ONCE)) / SUBMIT_AT_ONCE)}
-    first = one.call("GET", "/endpoints/e/tasks?limit=1")["items"][0]["number"]
-    queries = [f"limit=100&cursor={first + offset}" for offset in (0, queued // 2, max(0, queued - 200))]
-    queries += ["limit=100&state=queued", "limit=100&state=failed"]
-    pages = [_median(PAGES, lambda q=q: _timed(lambda: one.call("GET", f"/endpoints/e/tasks?{q}"))) for q in queries]  # type: ignore[misc]
-    found["page ms"] = 1e3 * max(pages)
-    found["queue ms"] = 1e3 * _median(PAGES, lambda: _timed(lambda: one.call("GET", "/endpoints/e/queue")))
-    found["MiB"] = psutil.Process(one.installation.role("stoker.app")).memory_info().rss / 2**20
+def _asked(both: list[Stoker]) -> list[dict[str, float]]:
+    """Submitting, pages and memory while the queues are paused; running while they are not, some at a time."""
+    submits = _in_turns(both, SUBMITS, lambda one: _timed(lambda: one.submit(SUBMIT_AT_ONCE)))
+    found = [{"submit/s": SUBMIT_AT_ONCE / took} for took in submits]
+    # The beginning, the middle, what is near the end, and of a state.
+    for part_of, more in ((0.0, ""), (0.5, ""), (0.99, ""), (0.0, "&state=queued"), (0.0, "&state=failed")):
+        took = _in_turns(both, PAGES, lambda one, p=part_of, m=more: _page_s(one, p, m))  # type: ignore[misc]
+        for each, page_s in zip(found, took, strict=True):
+            each["page ms"] = max(each.get("page ms", 0.0), 1e3 * page_s)
+    queue = _in_turns(both, PAGES, lambda one: _timed(lambda: one.call("GET", "/endpoints/e/queue")))
+    runs = _in_turns(both, RUNS, lambda one: 1 / _resumed(one))
+    for each, queue_s, run_s, one in zip(found, queue, runs, both, strict=True):
+        each["queue ms"], each["run/s"] = 1e3 * queue_s, 1 / run_s
+        each["MiB"] = psutil.Process(one.installation.role("stoker.app")).memory_info().rss / 2**20
     return found
+
+
+def _page_s(one: Stoker, part_of: float, more: str) -> float:
+    place = int(one.call("GET", "/endpoints/e/queue")["queued"] * part_of)
+    return _timed(lambda: one.call("GET", f"/endpoints/e/tasks?limit=100&cursor={place}{more}"))
+
+
+def _in_turns(both: list[Stoker], times: int, measure: Callable[[Stoker], float]) -> list[float]:
+    took = [[measure(one) for one in both] for _ in range(times)]
+    return [statistics.median(each) for each in zip(*took, strict=True)]
 
 
 def _resumed(one: Stoker) -> float:
@@ -114,39 +165,31 @@ def _resumed(one: Stoker) -> float:
     return (now - done) / took
 
 
-async def _leases(data: Path, url: str | None, other: str | None, endpoint: EndpointId) -> tuple[float, float]:
-    """Milliseconds for one lease from the full queue, and from one of another database with few tasks."""
-    store = await open_store(url, file=data / "stoker.db", data_dir=data)
+async def _leases(places: list[_Place]) -> list[float]:
+    """Milliseconds for a lease of some, from each of the stores."""
+    stores = [await place.opened() for place in places]
+    took: list[list[float]] = [[] for _ in places]
     try:
-        some = await store.read(lambda tx: rows.queued_of(tx, endpoint, limit=LEASES * LEASE_AT_ONCE))
-        full = await _lease_ms(store, endpoint)
+        for _ in range(LEASES):
+            for place, store, each in zip(places, stores, took, strict=True):
+                each.append(await _lease_ms(store, place.endpoint))
     finally:
-        await store.close()
-    store = await open_store(other, file=data / "other.db", data_dir=data)
-    try:
-        await store.write(lambda tx: rows.add(tx, [replace(task, input=INPUT) for task in some]))
-        return await _lease_ms(store, endpoint), full
-    finally:
-        await store.close()
+        for store in stores:
+            await store.close()
+    return [statistics.median(each) for each in took]
 
 
 async def _lease_ms(store: Store, endpoint: EndpointId) -> float:
-    took = []
-    for _ in range(LEASES):
-        wanted = Lease(endpoint, time.time(), LEASE_AT_ONCE, "bench", time.time() + 60.0)
-        began = time.perf_counter()
-        leased = await store.write(lambda tx, w=wanted: rows.lease(tx, w))  # type: ignore[misc]
-        took.append(time.perf_counter() - began)
-        if len(leased) != LEASE_AT_ONCE:
-            raise Failed(f"{len(leased)} tasks were leased instead of {LEASE_AT_ONCE}")
-    return 1e3 * statistics.median(took)
+    wanted = Lease(endpoint, time.time(), LEASE_AT_ONCE, "bench", time.time() + 60.0)
+    began = time.perf_counter()
+    leased = await store.write(lambda tx: rows.lease(tx, wanted))
+    took = time.perf_counter() - began
+    if len(leased) != LEASE_AT_ONCE:
+        raise Failed(f"{len(leased)} tasks were leased instead of {LEASE_AT_ONCE}")
+    return 1e3 * took
 
 
 def _timed(does: Callable[[], object]) -> float:
     began = time.perf_counter()
     does()
     return time.perf_counter() - began
-
-
-def _median(times: int, measure: Callable[[], float]) -> float:
-    return statistics.median(measure() for _ in range(times))

@@ -104,6 +104,10 @@ class Stoker:
             raise Failed(f"{method} {path}: {answer.status} {said[:300]!r}")
         return json.loads(said) if said else None
 
+    def connect_anew(self) -> None:
+        """The connection of before may have been idle for too long, or to a gateway that is gone."""
+        self._client = None
+
     def submit(self, count: int) -> None:
         """So many tasks, in batches."""
         for start in range(0, count, SUBMIT_AT_ONCE):
@@ -118,8 +122,7 @@ class Stoker:
 
     def run(self, count: int) -> Took:
         """See `System`."""
-        # The one of before may have been idle for too long.
-        self._client = None
+        self.connect_anew()
         port, pids, done = self.worker_port, self.pids(), self.succeeded()
         asked(port, "/reset")
         cpu = self._cpu(pids)
