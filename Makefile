@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 # Two workers: what a small CI machine has; the process tests mind their neighbours' load.
 JOBS ?= 2
 
-.PHONY: demo test check format docs bench lock clean
+.PHONY: demo test check format docs bench bench-tasks lock clean
 
 demo: .venv/.demo
 	$(BIN)/stoker demo
@@ -31,6 +31,10 @@ docs: .venv/.test
 # All that bench/gateway.py measures, beside its peers: some ten minutes of a quiet machine. `PARTS=unary` for one part.
 bench: .venv/.test .venv-bench/.done
 	$(BIN)/python bench/gateway.py $(PARTS)
+
+# Queue mode beside its peers and its bars: an hour or two, most of it killing. `PARTS="rates latency"` for some parts.
+bench-tasks: .venv/.test .venv-bench/.done
+	$(BIN)/python bench/tasks.py $(if $(PARTS),--parts $(PARTS))
 
 .venv-bench/.done: requirements/bench.txt .venv/.test
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv --without-pip .venv-bench

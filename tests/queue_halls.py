@@ -21,6 +21,7 @@ from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import Endpoint, ProjectId
 from stoker.domain.queueing import Mode, QueueSpec, RetryPolicy
 from stoker.domain.task import Body, Task, TaskDraft, TaskState
+from stoker.domain.worker import Address
 from stoker.queue.attempts import GatewayGone, Output, Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.conclusions import Conclusions
@@ -64,9 +65,16 @@ class FakeGateways:
         self.busy = 0
         self.peak: dict[int, int] = {}
         self.freed: Callable[[], None] = lambda: None
+        self.tell = FakeTell()
+        self.worker = "w"
 
     def running(self) -> list[str]:
         return [lease for lease in self.attempts if self._sight(lease).seen is Seen.RUNNING]
+
+    def finish(self, sight: Sight) -> None:
+        """All that runs ends now, with this."""
+        self.script = lambda _: sight
+        self.attempts = {lease: (holder, task, wall()) for lease, (holder, task, _) in self.attempts.items()}
 
     def kill(self, name: str) -> None:
         """It dies, and what it had with it."""
@@ -83,7 +91,7 @@ class FakeGateways:
             return Sight(seen=Seen.UNKNOWN)
         if lease in self.aborted:
             return Sight(seen=Seen.FAILED, reason="aborted")
-        return self.script(held[1]) if wall() >= held[2] else Sight(seen=Seen.RUNNING, worker="w")
+        return self.script(held[1]) if wall() >= held[2] else Sight(seen=Seen.RUNNING, worker=self.worker)
 
     async def begin(self, holder: str, task: Task, body: bytes) -> Sight:
         self._check(holder)
@@ -96,7 +104,7 @@ class FakeGateways:
             assert task.number not in [each.number for each in other], "a task runs twice at the same time"
             self.attempts[task.lease] = (holder, task, wall() + self.takes_s)
             self.begun.append(task)
-        return Sight(seen=Seen.RUNNING, worker="w")
+        return Sight(seen=Seen.RUNNING, worker=self.worker)
 
     async def look(self, holder: str, lease: str, *, wait_s: float) -> Sight:
         for _ in range(int(wait_s / 0.25)):
@@ -122,6 +130,21 @@ class FakeGateways:
         self.attempts.pop(lease, None)
         self.acknowledged.append(lease)
         self.freed()
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeTell:
+    """Workers that are told of a cancellation; `listens` is what they say to it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Address, str, str]] = []
+        self.listens = True
+
+    async def __call__(self, address: Address, path: str, task: Task) -> bool:
+        self.told.append((address, path, task.id))
+        return self.listens
 
     async def close(self) -> None:
         pass
@@ -170,6 +193,7 @@ class Hall:
             self.ends,
             conclusions,
             self.pulls,
+            gateways.tell,
             gateways=lambda: gateways.names,
             slots=lambda _: gateways.slots,
             changed=self.changed.append,

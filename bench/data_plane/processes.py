@@ -104,6 +104,11 @@ def cpu_s(pid: int) -> float:
     return sum(_cpu_s(member) for member in _family(pid))
 
 
+def own_cpu_s(pid: int) -> float:
+    """The same of the process alone."""
+    return _cpu_s(psutil.Process(pid))
+
+
 def _cpu_s(member: psutil.Process) -> float:
     nanoseconds = 0
     try:

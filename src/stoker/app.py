@@ -437,6 +437,7 @@ class Stoker:
             self.gateway.metrics,
             self.keys,
             endpoints=self.fleet.endpoints,
+            queue=self.queue.totals,
             gateways=lambda: self.link.gateways,
             anybody=self.settings.metrics_open,
         )

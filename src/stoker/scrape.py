@@ -12,8 +12,10 @@ from starlette.routing import Route
 
 from stoker.control.keys import Keys
 from stoker.domain.authorisation import Action, permits, visible
-from stoker.domain.endpoint import Endpoint
+from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.errors import Unauthenticated
+from stoker.domain.queueing import Mode
+from stoker.domain.task import QueueTotals
 from stoker.telemetry.metrics import Metrics
 from stoker.web import bearer_or_api_key
 
@@ -23,6 +25,7 @@ def route(
     keys: Keys,
     *,
     endpoints: Callable[[], Iterable[Endpoint]],
+    queue: Callable[[EndpointId], QueueTotals],
     gateways: Callable[[], int],
     anybody: bool,
 ) -> Route:
@@ -39,7 +42,9 @@ def route(
             if not permits(principal, Action.ENDPOINT_LIST):
                 raise HTTPException(403, "this key may not read")
             seen = [e for e in seen if visible(principal, Action.ENDPOINT_LIST, project=e.project, endpoint=e.id)]
-        text = metrics.page({endpoint.id: endpoint.slug for endpoint in seen}, gateways=gateways())
+        names: dict[str, str] = {endpoint.id: endpoint.slug for endpoint in seen}
+        queues = {endpoint.slug: queue(endpoint.id) for endpoint in seen if endpoint.spec.mode is not Mode.HTTP}
+        text = metrics.page(names, queues, gateways=gateways())
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def answer(request: Request) -> Response:

@@ -54,8 +54,13 @@ def test_inputs_are_bounded_and_large_ones_lie_in_files(tmp_path: Path) -> None:
         assert [*(tmp_path / "tasks").iterdir()] == [file], "what was not needed is gone"
         too_large = await api.call("POST", "/endpoints/e/tasks:raw", body=b"x" * (INPUT_BYTES_MAX + 1), headers=content)
         assert too_large.status == 413
-        wrong = await api.call("POST", "/endpoints/e/tasks", {"input": "x" * (INPUT_BYTES_MAX + 1)})
-        assert wrong.status in (413, 422)
+        # Both a little above the bound, and so far that the rest of the document is not read.
+        for beyond in (1, 300_000):
+            wrong = await api.call("POST", "/endpoints/e/tasks", {"input": "x" * (INPUT_BYTES_MAX + beyond)})
+            assert (wrong.status, [each["pointer"] for each in wrong.json["errors"]]) == (413, ["/input"])
+        many = {"tasks": [{"input": 1}, {"input": "x" * INPUT_BYTES_MAX}]}
+        wrong = await api.call("POST", "/endpoints/e/tasks:batch", many)
+        assert (wrong.status, [each["pointer"] for each in wrong.json["errors"]]) == (413, ["/tasks/1/input"])
         assert (await api.call("GET", "/endpoints/e/queue")).json["queued"] == 1
 
     run(body, data_dir=tmp_path)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cli.fake_stoker import CREATED, Command, FakeStoker, page
+import pytest
+
+from acceptance.installation import until
+from cli.fake_stoker import CREATED, Asked, Command, FakeStoker, page
 
 
 def task(**more: Any) -> dict[str, Any]:
@@ -78,6 +83,27 @@ def test_a_file_goes_as_it_is_and_a_request_is_what_was_said(stoker: Command, fa
     assert (wrong.code, "no header" in wrong.err) == (2, True)
 
 
+def test_the_key_of_a_webhook_comes_from_a_file_and_never_from_the_command_line(
+    stoker: Command, fake: FakeStoker, tmp_path: Path
+) -> None:
+    fake.on("POST", "/endpoints/chat/tasks", (202, task(created=True)))
+    fake.on("POST", "/endpoints/chat/tasks:raw", (202, task(created=True)))
+    file = tmp_path / "key"
+    file.write_text("whsec_abc\n")
+    told = ("--webhook", "https://a.example", "--webhook-key-file", str(file))
+    stoker("task", "submit", "chat", "--input", "1", *told)
+    assert fake.of("POST")[0].body["webhook"] == {"url": "https://a.example", "key": "whsec_abc"}
+    picture = tmp_path / "picture.json"
+    picture.write_text("1")
+    stoker("task", "submit", "chat", "--file", str(picture), *told)
+    assert fake.of("POST")[1].headers["x-stoker-webhook-key"] == "whsec_abc"
+    assert "webhook_key" not in fake.of("POST")[1].query
+    both = stoker("task", "submit", "chat", "--webhook", "https://a.example", "--webhook-key-file", "-")
+    assert (both.code, "stdin" in both.err) == (2, True)
+    file.write_text("two\nlines\n")
+    assert stoker("task", "submit", "chat", "--input", "1", *told).code == 2
+
+
 def test_waiting_prints_the_result_or_says_what_went_wrong(stoker: Command, fake: FakeStoker) -> None:
     fake.on("POST", "/endpoints/chat/tasks", (202, task(created=True)))
     fake.on("GET", "/endpoints/chat/tasks/t1/wait", DONE)
@@ -106,6 +132,50 @@ def test_a_batch_is_a_document_for_each_line(stoker: Command, fake: FakeStoker, 
     file.write_text("[]\n")
     wrong = stoker("task", "submit", "chat", "--batch", str(file))
     assert (wrong.code, "line 1" in wrong.err) == (2, True)
+
+
+class Terminal(io.StringIO):
+    """Standard error that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shows(terminal: Terminal, text: str, answer: Any) -> Callable[[Asked], Any]:
+    """Answers once the person can read that."""
+
+    def answered(_: Asked) -> Any:
+        until(lambda: text in terminal.getvalue(), what=text)
+        return answer
+
+    return answered
+
+
+def test_a_person_sees_how_far_it_is(
+    stoker: Command, fake: FakeStoker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    file = tmp_path / "batch.jsonl"
+    file.write_text('{"input": 1}\n{"input": 2}\n')
+    fake.on("POST", "/endpoints/chat/tasks:batch", (202, {"items": [task(), task(id="t2")]}))
+    fake.on("GET", "/endpoints/chat/tasks/t1/wait", shows(terminal, f"submitted [{'#' * 20}] 2 of 2", DONE))
+    half = f"ended [{'#' * 10}{'.' * 10}] 1 of 2"
+    fake.on("GET", "/endpoints/chat/tasks/t2/wait", shows(terminal, half, {**DONE, "id": "t2"}))
+    assert stoker("task", "submit", "chat", "--batch", str(file), "--wait").code == 0
+    answers = [task(state="running"), DONE]
+    fake.on("GET", "/endpoints/chat/tasks/t1", task())
+    fake.on(
+        "GET",
+        "/endpoints/chat/tasks/t1/wait",
+        lambda asked: (
+            answers.pop(0) if len(answers) > 1 else shows(terminal, "running, attempt 1 of 3", answers[0])(asked)
+        ),
+    )
+    fake.on("GET", "/endpoints/chat/tasks/t1/result", {"a": 1})
+    assert stoker("task", "wait", "chat", "t1").code == 0
 
 
 def test_tasks_are_listed_shown_cancelled_and_made_anew(stoker: Command, fake: FakeStoker) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.task import QueueDemand
+from stoker.domain.task import QueueDemand, TaskState
 from stoker.queue.backlog import RATE_S, Backlog
 
 E = EndpointId("e")
@@ -52,3 +52,17 @@ def test_the_rate_of_arrivals_is_that_of_the_last_minute_and_its_memory_is_bound
     perhaps = sum(count for at, count in arrivals if now - at <= RATE_S + 1)
     assert surely - 1e-6 <= counted <= perhaps + 1e-6
     assert backlog.demand(E, now + 10 * RATE_S).arrivals_per_s == 0
+
+
+def test_what_has_ended_is_counted_over_restarts_as_long_as_it_is_kept() -> None:
+    backlog = Backlog()
+    backlog.load({}, (), set(), {("e", TaskState.SUCCEEDED): 7})
+    backlog.added(E, 2, 0.0)
+    backlog.final(E, TaskState.SUCCEEDED)
+    backlog.final(E, TaskState.EXPIRED)
+    assert backlog.kept(E) == {TaskState.SUCCEEDED: 8, TaskState.EXPIRED: 1}
+    totals = backlog.totals(E, 0.0)
+    assert (totals.arrived, totals.ended[TaskState.SUCCEEDED], totals.ended[TaskState.FAILED]) == (2, 1, 0)
+    backlog.forgotten({("e", TaskState.SUCCEEDED): 5})
+    assert backlog.kept(E)[TaskState.SUCCEEDED] == 3
+    assert backlog.totals(E, 0.0).ended == totals.ended, "what was counted goes on"

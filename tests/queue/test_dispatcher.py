@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from queue_halls import BY, DONE, Hall, answered, run, the_endpoint
+from stoker.domain.errors import Conflict
 from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import Outcome, Task, TaskState
 from stoker.queue.attempts import Seen, Sight
@@ -28,6 +29,46 @@ def test_tasks_run_within_free_slots_and_their_results_are_acknowledged(tmp_path
         assert (hall.backlog.queued(hall.fleet.endpoints()[0].id), hall.dispatcher.running) == (0, 0)
         started = [task.started_at for task in ended]
         assert started == sorted(started)  # type: ignore[type-var]
+
+    run(tmp_path, body)
+
+
+def test_a_task_that_finds_a_free_slot_is_leased_as_it_is_kept_and_one_that_finds_others_waits(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        hall.gateways.takes_s = 1_000
+        states = []
+        for id in ("first", "second", "third"):
+            await hall.submit(id)
+            # Nothing else has run since it was kept.
+            states.append(await hall.state(id))
+        assert states == [TaskState.RUNNING, TaskState.RUNNING, TaskState.QUEUED], "there are two slots"
+        await asyncio.sleep(0.1)
+        assert [task.id for task in hall.gateways.begun] == ["first", "second"]
+        hall.gateways.slots = 3
+        hall.dispatcher.freed(hall.fleet.endpoints()[0].id, 1)
+        late = await hall.submit("late")
+        assert (late.state, await hall.state("late")) == (TaskState.QUEUED, TaskState.QUEUED), "the third comes first"
+        await asyncio.sleep(0.1)
+        assert [task.id for task in hall.gateways.begun][2:] == ["third"]
+
+    run(tmp_path, body)
+
+
+def test_what_is_refused_takes_no_slot_from_the_next(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        hall.gateways.slots = 1
+        await hall.submit("t")
+        await hall.ended("t")
+        await asyncio.sleep(0.1)
+        with pytest.raises(Conflict):
+            await hall.tasks.submit(BY, "e", hall.draft("t", b"2"))
+        again = await hall.tasks.submit(BY, "e", hall.draft("t", b"1"))
+        assert not again.created
+        await hall.submit("next")
+        assert await hall.state("next") is TaskState.RUNNING
+        await hall.tasks.pause(BY, "e")
+        await hall.submit("later")
+        assert await hall.state("later") is TaskState.QUEUED
 
     run(tmp_path, body)
 

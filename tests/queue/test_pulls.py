@@ -16,13 +16,15 @@ from builders import worker
 from queue_halls import BY, Hall, run, the_endpoint
 from simulation.virtual import wall
 from stoker.control.fleet import Change
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch
+from stoker.domain.endpoint import Endpoint, EndpointId, Launch, ProjectId
 from stoker.domain.errors import Unauthenticated
 from stoker.domain.pulling import Job, JobReport
 from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import Outcome, TaskState
+from stoker.domain.usage import By, RequestUsage
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.store import tasks as rows
+from stoker.store import usage
 
 E = EndpointId("e")
 LEASE_S = 9.0
@@ -120,6 +122,22 @@ def test_a_question_without_an_answer_is_held_for_a_while(tmp_path: Path) -> Non
         began = wall()
         assert await hand.take() == ()
         assert wall() - began == 20
+
+    run(tmp_path, body, pulled())
+
+
+def test_what_workers_have_done_is_counted_once_as_use_of_the_endpoint(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        hand = await ready(hall, slots=3)
+        for n in range(3):
+            await hall.submit(f"t{n}")
+        await hand.take(8)
+        for id, report in (("t0", OK), ("t0", OK), ("t1", OK), ("t2", JobReport(error="no"))):
+            await hand.done(id, report)
+        hour = int(wall() // 3_600)
+        scope = usage.Scope(project=ProjectId(1), first=hour, end=hour + 1)
+        used = await hall.store.read(lambda tx: usage.requests_by(tx, scope, By.ENDPOINT))
+        assert used == {"e": RequestUsage(requests=3, errors=1)}
 
     run(tmp_path, body, pulled())
 

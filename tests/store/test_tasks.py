@@ -223,8 +223,11 @@ def test_ended_tasks_go_after_their_time_with_their_files_unless_a_webhook_is_on
         key = KeptKey(id="k", task=telling.number, sealed=Sealed(text="...", by="m"))
         await store.write(lambda tx: deliveries.add(tx, [pending]))
         await store.write(lambda tx: tasks.add_keys(tx, [key]))
-        assert await store.write(lambda tx: tasks.forget(tx, now=119.0, limit=9)) == []
-        assert await store.write(lambda tx: tasks.forget(tx, now=9_999.0, limit=9)) == ["file-told"]
+        assert await store.write(lambda tx: tasks.forget(tx, now=119.0, limit=9)) == ([], {})
+        assert await store.write(lambda tx: tasks.forget(tx, now=9_999.0, limit=9)) == (
+            ["file-told"],
+            {("e", TaskState.SUCCEEDED): 1},
+        )
         assert await store.read(tasks.files) == {"file-telling", "file-runs"}
         [due] = await store.read(lambda tx: deliveries.due(tx, now=20.0, without=[], limit=9))
         assert due == replace(pending, number=due.number)
@@ -234,7 +237,10 @@ def test_ended_tasks_go_after_their_time_with_their_files_unless_a_webhook_is_on
         await store.write(lambda tx: deliveries.save(tx, taken))
         assert await store.read(lambda tx: deliveries.of_task(tx, telling.number)) == (taken,)
         assert await store.read(lambda tx: tasks.key(tx, "k")) is not None
-        assert await store.write(lambda tx: tasks.forget(tx, now=9_999.0, limit=9)) == ["file-telling"]
+        assert await store.write(lambda tx: tasks.forget(tx, now=9_999.0, limit=9)) == (
+            ["file-telling"],
+            {("e", TaskState.SUCCEEDED): 1},
+        )
         assert await store.read(lambda tx: tasks.key(tx, "k")) is None, "a key stays as long as its task"
 
     place.run(body)
@@ -248,11 +254,11 @@ def test_pages_follow_numbers_and_states(place: Place) -> None:
         assert [task.number for task in (*first, *rest)] == numbers
         assert await store.read(lambda tx: tasks.page(tx, E, state=TaskState.FAILED, after=0, limit=9)) == ()
         assert await store.read(lambda tx: tasks.oldest_queued(tx, E)) == 10.0
-        assert await store.read(lambda tx: tasks.counts(tx, E)) == {}
+        assert await store.read(tasks.kept) == {}
         leased = await store.write(lambda tx: tasks.lease(tx, lease(limit=3)))
         states = (TaskState.SUCCEEDED, TaskState.SUCCEEDED, TaskState.FAILED)
         ends = [end(task, state) for task, state in zip(leased, states, strict=True)]
         await store.write(lambda tx: hot.end_attempts(tx, ends))
-        assert await store.read(lambda tx: tasks.counts(tx, E)) == {"succeeded": 2, "failed": 1}
+        assert await store.read(tasks.kept) == {("e", TaskState.SUCCEEDED): 2, ("e", TaskState.FAILED): 1}
 
     place.run(body)

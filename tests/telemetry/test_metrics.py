@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from stoker.domain.task import QueueDemand, QueueTotals, TaskState
 from stoker.gateway.measures import Measures
 from stoker.link.messages import EndpointReport, Report
 from stoker.telemetry.metrics import SOURCES_MAX, Metrics
@@ -18,7 +19,7 @@ def report(measures: Measures | None = None, **numbers: float) -> Report:
 
 
 def values(metrics: Metrics) -> dict[str, float]:
-    page = metrics.page({"e": "chat"}, gateways=1).decode()
+    page = metrics.page({"e": "chat"}, {}, gateways=1).decode()
     return {
         sample.name + (f"<{sample.labels['le']}" if "le" in sample.labels else ""): sample.value
         for family in text_string_to_metric_families(page)
@@ -75,3 +76,26 @@ def test_deleted_endpoints_are_forgotten() -> None:
     metrics.forget(metrics.known())
     assert metrics.known() == set()
     assert values(metrics)["stoker_requests_arrived_total"] == 0
+
+
+def test_queues_are_told_of_with_what_came_and_ended() -> None:
+    def totals(demand: QueueDemand) -> QueueTotals:
+        return QueueTotals(demand=demand, arrived=9, ended={TaskState.SUCCEEDED: 5, TaskState.FAILED: 0})
+
+    queues = {
+        "busy": totals(QueueDemand(queued=4, ready=3, running=2, oldest_age_s=1.5)),
+        "idle": totals(QueueDemand()),
+    }
+    page = Metrics().page({}, queues, gateways=1).decode()
+    seen = {
+        (sample.name, sample.labels["endpoint"], sample.labels.get("state")): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if "endpoint" in sample.labels
+    }
+    assert [seen[f"stoker_tasks_{name}", "busy", None] for name in ("queued", "ready", "running")] == [4, 3, 2]
+    assert seen["stoker_oldest_task_seconds", "busy", None] == 1.5
+    assert seen["stoker_tasks_arrived_total", "busy", None] == 9
+    assert seen["stoker_tasks_ended_total", "busy", "succeeded"] == 5
+    assert seen["stoker_tasks_ended_total", "busy", "failed"] == 0
+    assert ("stoker_oldest_task_seconds", "idle", None) not in seen, "nothing waits, which is no age of 0"

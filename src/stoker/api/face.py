@@ -39,6 +39,7 @@ from stoker.domain.errors import (
     Problem,
     Saturated,
     StokerError,
+    TooLarge,
     Unauthenticated,
     Unavailable,
     Unsupported,
@@ -59,6 +60,7 @@ POINTER_CHARS_MAX = 1_024
 # What is full or away is asked again soon: a person waits for it.
 RETRY_AFTER_S = "2"
 _STATUS: tuple[tuple[type[StokerError], int], ...] = (
+    (TooLarge, 413),
     (Invalid, 422),
     (NotFound, 404),
     (Conflict, 409),

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from stoker.api.actions import action_of
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import admit
+from stoker.domain.errors import TooLarge
 from stoker.web import BODY_BYTES_MAX, Answer, check_characters, principal_of, read_body, services_of
 
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -23,11 +24,12 @@ Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 class OnceRoute(APIRoute):
     """A route that asks who calls before anything else, bounds its body and honours `Idempotency-Key` on POST. Bodies
-    are JSON of up to `bytes_max`, or anything with `raw`.
+    are JSON of up to `bytes_max`, or anything with `raw`. What makes one too long is at `large`, a JSON pointer.
     """
 
     bytes_max = BODY_BYTES_MAX
     raw = False
+    large = ""
 
     def get_route_handler(self) -> Handle:
         handle = self._prepared(super().get_route_handler())
@@ -39,7 +41,7 @@ class OnceRoute(APIRoute):
             caller = principal_of(request)
             admit(caller, action)
             request.state.principal = caller
-            await _bound_body(request, self.bytes_max, raw=self.raw)
+            await _bound_body(request, self.bytes_max, raw=self.raw, large=self.large)
             key = request.headers.get("idempotency-key")
             if key is None or request.method != "POST":
                 return await handle(request)
@@ -58,12 +60,16 @@ class OnceRoute(APIRoute):
         """What a kind of route does with a request before it is read. Its body is there."""
 
 
-async def _bound_body(request: Request, bytes_max: int, *, raw: bool) -> None:
+async def _bound_body(request: Request, bytes_max: int, *, raw: bool, large: str) -> None:
     if request.method not in ("POST", "PUT", "PATCH"):
         return
-    body = await read_body(request, bytes_max=bytes_max)
     if raw:
+        await read_body(request, bytes_max=bytes_max)
         return
+    try:
+        body = await read_body(request, bytes_max=bytes_max)
+    except HTTPException as exc:
+        raise TooLarge.at(large, str(exc.detail)) from exc
     if body and not _says_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "a body is JSON: send it with `Content-Type: application/json`")
     check_characters(body)

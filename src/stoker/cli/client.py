@@ -67,9 +67,17 @@ class Client:
         """Post to the API. Never repeated: the caller decides."""
         return self.call("POST", path, body)
 
-    def send(self, path: str, content: bytes, content_type: str, *, query: Mapping[str, object]) -> Any:
+    def send(
+        self,
+        path: str,
+        content: bytes,
+        content_type: str,
+        *,
+        query: Mapping[str, object],
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Post content as it is."""
-        headers = {"Content-Type": content_type}
+        headers = {"Content-Type": content_type, **(headers or {})}
         with self.open("POST", API + path, content, query=query, headers=headers) as response:
             return _parse(response.read(BODY_BYTES_MAX), self.url)
 

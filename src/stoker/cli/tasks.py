@@ -49,25 +49,34 @@ def submit(
     ] = None,
     webhook: Annotated[str | None, typer.Option("--webhook", help="URL to tell the end to.")] = None,
     secret: Annotated[str | None, typer.Option("--secret", help="Name of the secret that signs the webhook.")] = None,
+    key_file: Annotated[
+        str | None,
+        typer.Option("--webhook-key-file", help="File with the key itself that signs the webhook; - is stdin."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and print the result.")] = False,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Submit a task, or many with --batch. Without --input or --file the input is read from stdin, as JSON."""
+    if key_file == "-" and file is None and input in (None, "-"):
+        raise CliError("--webhook-key-file and the input cannot both be read from stdin", Exit.USAGE)
     if batch is not None:
         _submit_batch(session, endpoint, batch, wait=wait, timeout_s=timeout)
         return
     common: dict[str, Any] = {"id": id, "path": path, "method": method, "port": port, "ttl_s": ttl}
     common |= {"execution_timeout_s": execution_timeout}
     said: dict[str, Any] = {"priority": priority} | {name: value for name, value in common.items() if value is not None}
+    key = None if key_file is None else _key(key_file)
     if file is None:
         said |= {"headers": dict(_header(line) for line in header)} if header else {}
-        told = {name: value for name, value in (("url", webhook), ("secret", secret)) if value is not None}
+        told = {"url": webhook, "secret": secret, "key": key}
+        told = {name: value for name, value in told.items() if value is not None}
         said |= {"webhook": told} if told else {}
         made = session.client.post(_tasks(endpoint), {"input": _input(input)} | said)
     else:
         said |= {"header": header, "webhook_url": webhook, "webhook_secret": secret}
         kind = content_type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        made = session.client.send(f"{_tasks(endpoint)}:raw", _content(file), kind, query=said)
+        headers = {} if key is None else {"X-Stoker-Webhook-Key": key}
+        made = session.client.send(f"{_tasks(endpoint)}:raw", _content(file), kind, query=said, headers=headers)
     if wait:
         with output.progress(f"task {made['id']}", quiet=session.as_json) as progress:
             _print_end(session, endpoint, _followed(session, endpoint, made, progress, timeout_s=timeout))
@@ -287,6 +296,14 @@ def _input(given: str | None) -> Any:
         return json.loads(text) if text.strip() else None
     except ValueError as exc:
         raise CliError(f"{source} is not JSON: {exc}", Exit.USAGE) from exc
+
+
+def _key(file: str) -> str:
+    """Never an argument itself, which everybody on the machine could read."""
+    key = (sys.stdin.read() if file == "-" else _text(Path(file))).strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise CliError("the key of a webhook is one line of printable ASCII", Exit.USAGE)
+    return key
 
 
 def _line(file: Path, number: int, line: str) -> Any:

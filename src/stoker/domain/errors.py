@@ -2,6 +2,7 @@
 
 StokerError
 ├── Invalid           the request makes no sense; `problems` says where
+│   └── TooLarge      a part of it is larger than it may be
 ├── NotFound          no such object, or none that this caller may see
 ├── Conflict          it makes sense, but not in the present state
 ├── Unauthenticated   no credential, or one that is not known
@@ -14,6 +15,7 @@ StokerError
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,13 @@ class Invalid(StokerError):
         self.problems = problems
 
     @classmethod
-    def at(cls, pointer: str, detail: str) -> Invalid:
+    def at(cls, pointer: str, detail: str) -> Self:
         """The usual case: one problem at one place, which is also the message."""
         return cls(detail, problems=(Problem(pointer, detail),))
+
+
+class TooLarge(Invalid):
+    """A part of the input is larger than is taken. Nothing was changed."""
 
 
 class NotFound(StokerError):

@@ -58,6 +58,9 @@ class QueueSpec:
     One that has not started within `ttl_s` expires; one attempt takes at most `execution_timeout_s`; a record with its
     result stays for `retention_s` after its end.
 
+    `cancel_path` is where a worker is told that the task which it has is cancelled; it then has `cancel_grace_s` to end
+    the request itself, before that is aborted. Without one it is aborted at once.
+
     `pull`: workers ask for tasks themselves and are sent none. One that is not heard of for `lease_s` has lost those
     that it had.
     """
@@ -68,12 +71,18 @@ class QueueSpec:
     execution_timeout_s: float = 600.0
     retention_s: float = 86_400.0
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    cancel_path: str | None = None
+    cancel_grace_s: float = 10.0
     pull: bool = False
     lease_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/") or len(self.path) > 1_024 or not self.path.isascii() or " " in self.path:
-            raise Invalid.at("/queue/path", "a path begins with / and has at most 1024 ASCII characters, none blank")
+        for pointer, path in (("/queue/path", self.path), ("/queue/cancel_path", self.cancel_path)):
+            if path is not None and not _is_path(path):
+                raise Invalid.at(pointer, "a path begins with / and has at most 1024 ASCII characters, none blank")
+        if self.cancel_path is not None and self.pull:
+            raise Invalid.at("/queue/cancel_path", "workers that ask for tasks are told when they ping")
+        within("/queue/cancel_grace_s", self.cancel_grace_s, 0, 3_600)
         within("/queue/backlog_max", self.backlog_max, 1, 10_000_000)
         if self.ttl_s is not None:
             within("/queue/ttl_s", self.ttl_s, 1, 2_592_000)
@@ -85,6 +94,10 @@ class QueueSpec:
     def ping_s(self) -> int:
         """How often a worker that asks for tasks says that it is there: three times in `lease_s`, in whole seconds."""
         return max(1, min(10, int(self.lease_s / 3)))
+
+
+def _is_path(path: str) -> bool:
+    return path.startswith("/") and len(path) <= 1_024 and path.isascii() and path.isprintable() and " " not in path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -341,6 +341,15 @@ class QueueDemand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueTotals:
+    """What metrics tell of a queue: how it stands, and how many tasks came and ended, by state, since a start."""
+
+    demand: QueueDemand
+    arrived: int
+    ended: Mapping[TaskState, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
     """An endpoint's queue as it stands. `ready` may go now, others wait for their next attempt."""
 

@@ -59,12 +59,13 @@ def after_attempt(
     cancelling: bool,
     now: float,
     chance: float,
+    told: bool = False,
     retry_after_s: float | None = None,
 ) -> Verdict:
     """What becomes of a task after an attempt that a worker had; `attempts` counts this one. An answer that was there
-    before a cancellation took effect counts.
+    before a cancellation took effect counts; not what a worker that was `told` of it says then.
     """
-    if outcome is Outcome.ANSWERED and status is not None and status < 400:
+    if outcome is Outcome.ANSWERED and status is not None and status < 400 and not (cancelling and told):
         return Verdict(state=TaskState.SUCCEEDED)
     if cancelling or outcome is Outcome.ABORTED:
         return Verdict(state=TaskState.CANCELLED, reason=reason or "cancelled")

@@ -1,4 +1,4 @@
-"""How many tasks wait and run at each endpoint, in memory: the one place where their demand is counted.
+"""How many tasks wait, run and are kept at each endpoint, in memory: the one place where their demand is counted.
 
 There is one control, so memory is as good as the store as long as everything that changes a task says so here, after
 its transaction.
@@ -6,12 +6,12 @@ its transaction.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.task import QueueDemand
+from stoker.domain.task import FINAL, QueueDemand, QueueTotals, TaskState
 
 # Arrivals are counted by the second, of the last minute.
 RATE_S = 60
@@ -27,6 +27,11 @@ class _Queue:
     arrivals: deque[tuple[int, int]] = field(default_factory=deque)
     # Tasks that may not go before a time, by number.
     later: dict[int, float] = field(default_factory=dict)
+    # Since this process began.
+    arrived: int = 0
+    ended: Counter[TaskState] = field(default_factory=Counter)
+    # Of those that have ended, whenever.
+    kept: Counter[TaskState] = field(default_factory=Counter)
 
 
 class Backlog:
@@ -36,12 +41,20 @@ class Backlog:
         self.paused: set[EndpointId] = set()
         self._queues: dict[EndpointId, _Queue] = {}
 
-    def load(self, queued: dict[str, int], later: Iterable[tuple[int, str, float]], paused: set[EndpointId]) -> None:
+    def load(
+        self,
+        queued: dict[str, int],
+        later: Iterable[tuple[int, str, float]],
+        paused: set[EndpointId],
+        kept: Mapping[tuple[str, TaskState], int],
+    ) -> None:
         """What the store says at the start."""
         self.paused = paused
         self._queues = {EndpointId(endpoint): _Queue(queued=count) for endpoint, count in queued.items()}
         for number, endpoint, at in later:
             self._queues[EndpointId(endpoint)].later[number] = at
+        for (of, state), count in kept.items():
+            self._queue(EndpointId(of)).kept[state] = count
 
     def _queue(self, endpoint: EndpointId) -> _Queue:
         return self._queues.setdefault(endpoint, _Queue())
@@ -56,6 +69,7 @@ class Backlog:
         if not queue.queued:
             queue.oldest_at = now
         queue.queued += count
+        queue.arrived += count
         second, arrivals = int(now), queue.arrivals
         if arrivals and arrivals[-1][0] >= second:
             arrivals[-1] = (arrivals[-1][0], arrivals[-1][1] + count)
@@ -110,6 +124,29 @@ class Backlog:
         queue = self._queue(endpoint)
         queue.queued -= 1
         queue.later.pop(number, None)
+
+    def final(self, endpoint: EndpointId, state: TaskState) -> None:
+        """One has taken its final state."""
+        queue = self._queue(endpoint)
+        queue.ended[state] += 1
+        queue.kept[state] += 1
+
+    def forgotten(self, gone: Mapping[tuple[str, TaskState], int]) -> None:
+        """Records of so many are kept no longer."""
+        for (endpoint, state), count in gone.items():
+            queue = self._queue(EndpointId(endpoint))
+            queue.kept[state] = max(0, queue.kept[state] - count)
+
+    def kept(self, endpoint: EndpointId) -> Mapping[TaskState, int]:
+        """How many that have ended are kept, by state."""
+        queue = self._queues.get(endpoint)
+        return {} if queue is None else queue.kept
+
+    def totals(self, endpoint: EndpointId, now: float) -> QueueTotals:
+        """What metrics tell of it; every final state has a number."""
+        queue = self._queues.get(endpoint) or _Queue()
+        ended = {state: queue.ended[state] for state in sorted(FINAL)}
+        return QueueTotals(demand=self.demand(endpoint, now), arrived=queue.arrived, ended=ended)
 
     def queued(self, endpoint: EndpointId) -> int:
         """How many wait, whatever for."""

@@ -11,13 +11,16 @@ from dataclasses import replace
 from typing import Final
 
 from stoker.domain.task import Outcome, Task, TaskState
+from stoker.domain.usage import RequestUsage, failed
+from stoker.policy.accounting import hour_of
 from stoker.policy.retries import Verdict, after_attempt, after_loss
 from stoker.queue.attempts import Seen, Sight
 from stoker.queue.ends import Ends
-from stoker.queue.recorder import Recorder
+from stoker.queue.recorder import Recorder, Used
 from stoker.queue.spool import Spool
 from stoker.store.base import Store
 from stoker.store.hot.base import EndRow
+from stoker.store.usage import RequestsOf
 
 _TIMEOUTS: Final = frozenset({"total_timeout", "first_byte_timeout", "idle_timeout"})
 _WITH_GATEWAY: Final = "with the gateway that had it"
@@ -42,9 +45,18 @@ class Conclusions:
         self._recorder = Recorder(store)
 
     async def record(
-        self, task: Task, sight: Sight, *, began_at: float, cancelling: bool, lost: str = _WITH_GATEWAY
+        self,
+        task: Task,
+        sight: Sight,
+        *,
+        began_at: float,
+        cancelling: bool,
+        told: bool = False,
+        lost: str = _WITH_GATEWAY,
+        counted: bool = False,
     ) -> Verdict | None:
-        """The verdict, when it is that the task is queued again. `lost` says how, of what is UNKNOWN.
+        """The verdict, when it is that the task is queued again. `told`: its worker knows that it is cancelled. `lost`
+        says how, of what is UNKNOWN. `counted`: it is a request that no gateway reports.
 
         Raises what the store raises: then nothing is recorded.
         """
@@ -63,6 +75,7 @@ class Conclusions:
                 reason=sight.reason,
                 attempts=attempts,
                 cancelling=cancelling,
+                told=told,
                 now=now,
                 chance=self._chance(),
                 retry_after_s=sight.retry_after_s,
@@ -81,6 +94,7 @@ class Conclusions:
         recorded = await self._recorder.record(
             _row_of(ended, outcome, began_at=began_at, now=now),
             self._ends.delivery(ended) if verdict.state.final else None,
+            _used(ended, outcome, now) if counted and outcome is not None else None,
         )
         if sight.body is not None and sight.body.file is not None and not (recorded and verdict.state.final):
             await self._spool.remove([sight.body.file])
@@ -98,6 +112,12 @@ def _outcome_of(sight: Sight) -> Outcome | None:
     if sight.reason == "aborted":
         return Outcome.ABORTED
     return Outcome.TIMED_OUT if sight.reason in _TIMEOUTS else Outcome.BROKEN
+
+
+def _used(task: Task, outcome: Outcome, now: float) -> Used:
+    broken = outcome in (Outcome.BROKEN, Outcome.TIMED_OUT) or (task.status is not None and failed(task.status))
+    # As gateways report attempts: nobody's key came with it.
+    return RequestsOf(hour_of(now), task.project, task.endpoint, ""), RequestUsage(requests=1, errors=int(broken))
 
 
 def _row_of(ended: Task, outcome: Outcome | None, *, began_at: float, now: float) -> EndRow:

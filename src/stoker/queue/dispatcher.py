@@ -7,8 +7,10 @@ Losing control or a gateway costs a task none of its attempts. Nothing here know
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
@@ -18,9 +20,12 @@ from stoker.control.loop import Loop
 from stoker.domain.endpoint import EndpointId, Phase
 from stoker.domain.errors import Unavailable
 from stoker.domain.task import Task, TaskState
+from stoker.domain.worker import WorkerId
 from stoker.policy.retries import Verdict
+from stoker.queue.ahead import Ahead, Turn
 from stoker.queue.attempts import Attempts, GatewayGone, Seen, Sight
 from stoker.queue.backlog import Backlog
+from stoker.queue.cancelling import Tell
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
 from stoker.queue.polls import is_pulled
@@ -51,6 +56,10 @@ class _Running:
     task: Task
     began_at: float
     cancelling: bool
+    # Its worker knows that it is to stop, and has until then.
+    told: bool = False
+    patient_until: float = 0.0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Dispatcher:
@@ -66,6 +75,7 @@ class Dispatcher:
         ends: Ends,
         conclusions: Conclusions,
         pulls: Pulls,
+        tell: Tell,
         *,
         gateways: Callable[[], tuple[str, ...]],
         slots: Callable[[EndpointId], int],
@@ -87,9 +97,13 @@ class Dispatcher:
         self._clock = clock
         self._conclusions = conclusions
         self._pulls = pulls
+        self._tell = tell
         self._running: dict[int, _Running] = {}
         # What is known of free slots: `None` is not known, as after a second without a word.
         self._free: dict[EndpointId, int] = {}
+        # How often that was said, so that what was known before a refusal is told from what was learnt after it.
+        self._said: Counter[EndpointId] = Counter()
+        self._ahead: Ahead[_Running] = Ahead()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refreshed_at = 0.0
         self._oldest_looked_at = 0.0
@@ -108,7 +122,8 @@ class Dispatcher:
         """Read what waits, and go on with what runs."""
         now = self._clock()
         queued, later = await self._store.read(lambda tx: rows.backlogs(tx, now=now))
-        self._backlog.load(queued, later, await self._store.read(rows.paused))
+        paused, kept = await self._store.read(lambda tx: (rows.paused(tx), rows.kept(tx)))
+        self._backlog.load(queued, later, paused, kept)
         for task in await self._store.read(rows.cancelled_meanwhile):
             await self._ends.end(task, TaskState.CANCELLED, "cancelled")
         for task in await self._store.read(rows.running):
@@ -123,12 +138,14 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._attempts.close()
+        await self._tell.close()
 
     # What others say
 
     def freed(self, endpoint: EndpointId, slots: int) -> None:
         """The gateway has so many slots free for this endpoint."""
-        self._free[endpoint] = slots
+        self._said[endpoint] += 1
+        self._free[endpoint] = self._ahead.take(endpoint, slots)
         self.loop.wake()
 
     def added(self, endpoint: EndpointId) -> None:
@@ -142,9 +159,31 @@ class Dispatcher:
         running = self._running.get(number)
         if running is None:
             return self._pulls.cancel(number)
+        if running.cancelling and self._clock() < running.patient_until:
+            return True
         running.cancelling = True
-        self._spawn(self._abort(running.task))
+        self._ahead.drop(running, running.task.endpoint)
+        self._spawn(self._stop(running))
         return True
+
+    async def _stop(self, running: _Running) -> None:
+        """Tell the worker, wait as long as it may take, then abort the request."""
+        task = running.task
+        endpoint = self._fleet.endpoint(task.endpoint)
+        worker = None if task.worker is None else self._fleet.worker(WorkerId(task.worker))
+        if endpoint is not None and worker is not None and worker.address is not None:
+            queue = endpoint.spec.queue
+            if queue.cancel_path is not None:
+                running.told, running.patient_until = True, self._clock() + queue.cancel_grace_s
+                if await self._tell(worker.address, queue.cancel_path, task):
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(max(0.0, running.patient_until - self._clock())):
+                            await running.over.wait()
+                else:
+                    running.told = False
+                running.patient_until = 0.0
+        if not running.over.is_set():
+            await self._abort(task)
 
     async def _abort(self, task: Task) -> None:
         assert task.holder is not None
@@ -164,6 +203,12 @@ class Dispatcher:
             # What a gateway said may have been lost, or be about workers that are gone.
             self._free.clear()
             self._refreshed_at = now
+            self._ahead.drop_old(now)
+            for endpoint in [each for each in self._said if self._fleet.endpoint(each) is None]:
+                del self._said[endpoint]
+            for endpoint in self._ahead.endpoints():
+                if endpoint in self._backlog.paused:
+                    self._ahead.drop_all(endpoint)
             waiting = self._backlog.endpoints()
             if waiting and now - self._oldest_looked_at >= OLDEST_PERIOD_S:
                 self._oldest_looked_at = now
@@ -175,22 +220,45 @@ class Dispatcher:
         await asyncio.gather(*(self._lease(endpoint) for endpoint in self._backlog.endpoints()))
 
     async def _lease(self, endpoint: EndpointId) -> None:
+        now = self._clock()
+        wanted = self._wanted(endpoint, self._backlog.ready(endpoint, now), ahead=self._ahead.wanted(endpoint, now))
+        if wanted is not None:
+            leased = await self._store.write(lambda tx: rows.lease(tx, wanted))
+            self._ahead.leased(self._clock() - now)
+            self._leased(endpoint, leased)
+
+    def _wanted(self, endpoint: EndpointId, ready: int, *, ahead: int = 0) -> Lease | None:
         now, holders = self._clock(), self._gateways()
         known = self._fleet.endpoint(endpoint)
         if known is None or known.phase is not Phase.ACTIVE or known.spec.queue.pull or not holders:
-            return
+            return None
         free = self._free.get(endpoint)
         if free is None:
-            free = self._free[endpoint] = self._slots(endpoint) - self._backlog.running(endpoint)
-        limit = min(free, self._backlog.ready(endpoint, now), RUNNING_MAX - len(self._running), LEASES_MAX)
-        if limit <= 0:
-            return
-        self._free[endpoint] = free - limit
-        wanted = Lease(endpoint, now, limit, holders[0], now + LEASE_S)
-        leased = await self._store.write(lambda tx: rows.lease(tx, wanted))
+            begun = self._backlog.running(endpoint) - self._ahead.waiting(endpoint)
+            free = self._free[endpoint] = self._ahead.take(endpoint, self._slots(endpoint) - begun)
+        limit = min(max(0, free) + ahead, ready, RUNNING_MAX - len(self._running), LEASES_MAX)
+        return Lease(endpoint, now, limit, holders[0], now + LEASE_S) if limit > 0 else None
+
+    def _leased(self, endpoint: EndpointId, leased: Sequence[Task]) -> None:
         self._backlog.started(endpoint, [task.number for task in leased])
         for task in leased:
             self._begin(task, began=False)
+        self._free[endpoint] = self._ahead.take(endpoint, self._free.get(endpoint, 0))
+
+    def claim(self, endpoint: EndpointId, count: int) -> Lease | None:
+        """What the transaction that adds so many tasks leases, as slots are free. Call `claimed` after it, always."""
+        if endpoint in self._backlog.paused or self._backlog.ready(endpoint, self._clock()):
+            return None
+        wanted = self._wanted(endpoint, count)
+        if wanted is not None:
+            self._free[endpoint] -= wanted.limit
+        return wanted
+
+    def claimed(self, endpoint: EndpointId, wanted: Lease | None, leased: Sequence[Task]) -> None:
+        """What came of a claim: these were leased."""
+        if wanted is not None:
+            self._free[endpoint] = self._free.get(endpoint, 0) + wanted.limit
+            self._leased(endpoint, leased)
 
     def _adopt(self, task: Task) -> None:
         self._backlog.adopted(task.endpoint)
@@ -199,7 +267,8 @@ class Dispatcher:
     def _begin(self, task: Task, *, began: bool) -> None:
         running = _Running(task, self._clock(), task.cancelling)
         self._running[task.number] = running
-        self._spawn(self._run(running, began=began))
+        turn = None if began else self._ahead.wait(task.endpoint, running, running.began_at)
+        self._spawn(self._run(running, turn))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         spawned = asyncio.create_task(work)
@@ -225,18 +294,24 @@ class Dispatcher:
 
     # One attempt
 
-    async def _run(self, running: _Running, *, began: bool) -> None:
+    async def _run(self, running: _Running, turn: Turn[_Running] | None) -> None:
+        """`turn` is what it waits for before it begins; `None`: it has begun."""
         task = running.task
         queued_again: Verdict | None = None
         try:
-            sight = await self._attempted(running, began=began)
+            sight = await self._attempted(running, began=True) if turn is None else await self._in_turn(running, turn)
             if sight.seen is Seen.REFUSED:
                 log.debug("task_not_taken", task=task.number, reason=sight.reason)
                 await self._give_back(running, begun=sight.kept)
                 queued_again = Verdict(state=TaskState.QUEUED)
             else:
+                self._ahead.ended(task.endpoint, self._clock())
                 queued_again = await self._conclusions.record(
-                    running.task, sight, began_at=running.began_at, cancelling=running.cancelling
+                    running.task,
+                    sight,
+                    began_at=running.began_at,
+                    cancelling=running.cancelling,
+                    told=running.told,
                 )
             if sight.kept and sight.seen is not Seen.UNKNOWN:
                 await self._acknowledge(task)
@@ -244,6 +319,7 @@ class Dispatcher:
             # Its lease runs out, and it is taken up again.
             log.error("task_failed_here", task=task.number, error=str(exc), exc_info=True)
         finally:
+            running.over.set()
             del self._running[task.number]
             self._backlog.stopped(task.endpoint)
             if queued_again is not None:
@@ -254,11 +330,28 @@ class Dispatcher:
         elif running.cancelling:
             await self._ends.end(task, TaskState.CANCELLED, "cancelled")
 
+    async def _in_turn(self, running: _Running, turn: Turn[_Running]) -> Sight:
+        """What it came to, once there was a slot."""
+        while await turn.came:
+            endpoint = running.task.endpoint
+            running.began_at, said = self._clock(), self._said[endpoint]
+            sight = await self._attempted(running, began=False)
+            if sight.seen is not Seen.REFUSED:
+                return sight
+            if said == self._said[endpoint]:
+                # Somebody else has the slot, and none has come free since.
+                self._free[endpoint] = 0
+            free = self._free.get(endpoint, 0)
+            if sight.kept or running.cancelling or not (free or self._ahead.waiting(endpoint)):
+                return sight
+            # There is another slot, or, as others wait here as well, will be one soon.
+            turn = self._ahead.wait(endpoint, running, turn.since, first=True)
+            self._free[endpoint] = self._ahead.take(endpoint, free)
+        return Sight(seen=Seen.REFUSED, reason="no slot came free", kept=False)
+
     async def _give_back(self, running: _Running, *, begun: bool) -> None:
         task = running.task
-        self._free[task.endpoint] = 0
-        assert task.lease is not None
-        given = [(int(task.number), task.lease)]
+        given = [(int(task.number), task.lease or "")]
         await self._store.write(lambda tx: rows.give_back(tx, given, begun=begun))
 
     async def _acknowledge(self, task: Task) -> None:
@@ -290,7 +383,7 @@ class Dispatcher:
                     if running.cancelling:
                         await self._attempts.abort(task.holder, task.lease)
                 else:
-                    if running.cancelling:
+                    if running.cancelling and self._clock() >= running.patient_until:
                         await self._attempts.abort(task.holder, task.lease)
                     sight = await self._attempts.look(task.holder, task.lease, wait_s=WAIT_S)
             except GatewayGone:

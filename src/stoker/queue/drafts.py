@@ -15,7 +15,7 @@ from stoker.domain.access import Principal, Sealed
 from stoker.domain.addresses import UrlRefused, UrlRules
 from stoker.domain.authorisation import Action, admit
 from stoker.domain.endpoint import Endpoint, Phase
-from stoker.domain.errors import Conflict, Invalid, Problem
+from stoker.domain.errors import Conflict, Invalid, Problem, TooLarge
 from stoker.domain.pulling import is_input
 from stoker.domain.queueing import Mode
 from stoker.domain.task import (
@@ -61,7 +61,7 @@ class Drafts:
         declared = endpoint.spec.launch.declared
         for index, draft in enumerate(drafts):
             if len(draft.input) > INPUT_BYTES_MAX:
-                raise Invalid.at(at(drafts, index, "input"), f"an input has at most {INPUT_BYTES_MAX} bytes")
+                raise TooLarge.at(at(drafts, index, "input"), f"an input has at most {INPUT_BYTES_MAX} bytes")
             if endpoint.spec.queue.pull and not is_input(draft.input):
                 raise Invalid.at(at(drafts, index, "input"), "workers that ask for tasks take JSON, and this is none")
             if draft.port is not None and draft.port not in declared:

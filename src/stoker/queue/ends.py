@@ -92,6 +92,7 @@ class Ends:
 
     def announce(self, ended: Task) -> None:
         """A task has ended: whoever waits for it may look."""
+        self._backlog.final(ended.endpoint, ended.state)
         for event in self._waiting.pop(ended.number, ()):
             event.set()
         if ended.webhook is not None:

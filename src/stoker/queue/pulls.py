@@ -362,10 +362,10 @@ class Pulls:
     async def conclude(self, job: Taken, sight: Sight) -> None:
         """Record how a job ended, once."""
         job.ending = True
-        task = replace(job.task, worker=job.worker)
+        task, asked = replace(job.task, worker=job.worker), job.asked_at is not None
         try:
             verdict = await self._conclusions.record(
-                task, sight, began_at=job.began_at, cancelling=job.asked_at is not None, lost=_FORGOTTEN
+                task, sight, began_at=job.began_at, cancelling=asked, lost=_FORGOTTEN, counted=True
             )
         except BaseException:
             # The worker says it again, or the next sweep finds it.

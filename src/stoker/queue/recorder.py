@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from stoker.domain.task import Delivery
+from stoker.domain.usage import RequestUsage
 from stoker.store import deliveries
 from stoker.store.base import Store
 from stoker.store.hot import base as hot
 from stoker.store.hot.base import EndRow
+from stoker.store.usage import RequestsOf, add_requests
 
 BATCH_MAX = 200
+# What an attempt is to be counted as in the usage of its endpoint.
+Used = tuple[RequestsOf, RequestUsage]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     row: EndRow
     delivery: Delivery | None
+    used: Used | None
     recorded: asyncio.Future[bool]
 
 
@@ -31,12 +36,13 @@ class Recorder:
         self._entries: list[_Entry] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def record(self, row: EndRow, delivery: Delivery | None) -> bool:
+    async def record(self, row: EndRow, delivery: Delivery | None, used: Used | None = None) -> bool:
         """Once this returns, it is on disk. False when the task was not leased so any more: then nothing is recorded.
+        `used` is for attempts that no gateway reports.
 
         Raises what the store raises.
         """
-        entry = _Entry(row, delivery, asyncio.get_running_loop().create_future())
+        entry = _Entry(row, delivery, used, asyncio.get_running_loop().create_future())
         self._entries.append(entry)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
@@ -61,4 +67,10 @@ def _recorded(tx: Connection, batch: list[_Entry]) -> set[int]:
     counted = hot.end_attempts(tx, [entry.row for entry in batch])
     told = [entry.delivery for entry in batch if entry.delivery is not None and entry.row.number in counted]
     deliveries.add(tx, told)
+    sums: dict[RequestsOf, RequestUsage] = {}
+    for entry in batch:
+        if entry.used is not None and entry.row.number in counted:
+            of, usage = entry.used
+            sums[of] = sums.get(of, RequestUsage()).plus(usage)
+    add_requests(tx, sums)
     return counted

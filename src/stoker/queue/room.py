@@ -11,11 +11,12 @@ from stoker.control.loop import Loop
 from stoker.control.vault import Vault
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.task import Delivery, QueueDemand, Task
+from stoker.domain.task import Delivery, QueueDemand, QueueTotals, Task
 from stoker.domain.worker import WorkerId
 from stoker.net import GuardedSession
 from stoker.queue.attempts import Attempts, Output
 from stoker.queue.backlog import Backlog
+from stoker.queue.cancelling import HttpTell
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.dispatcher import Dispatcher
 from stoker.queue.drafts import Drafts
@@ -59,6 +60,7 @@ class Queue:
         those of webhooks beside Stoker's own, by name; the rest is as in `Dispatcher` and `Pulls`.
         """
         store, spool = fleet.store, Spool(folder)
+        self._clock = clock
         self.backlog = Backlog()
         self._session = GuardedSession(rules)
 
@@ -98,6 +100,7 @@ class Queue:
             ends,
             conclusions,
             self.pulls,
+            HttpTell(),
             gateways=gateways,
             slots=slots,
             changed=changed,
@@ -128,6 +131,10 @@ class Queue:
     def demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What scaling is told of the endpoint's queue."""
         return self.backlog.demand(endpoint, now)
+
+    def totals(self, endpoint: EndpointId) -> QueueTotals:
+        """What metrics tell of it now."""
+        return self.backlog.totals(endpoint, self._clock())
 
     async def close(self) -> None:
         """Stop; attempts go on at their gateways."""

@@ -103,16 +103,28 @@ class Tasks:
         made = [self._drafts.made(endpoint, draft, at(drafts, index, "")) for index, draft in enumerate(drafts)]
         kept = [replace(task, input=await self._spool.keep(task.input.inline or b"")) for task in made]
         files = {task.input.file for task in kept if task.input.file is not None}
+        claim = self._dispatcher.claim(endpoint.id, len(kept))
+        leased: list[Task] = []
+
+        def add(tx: Connection) -> list[Submitted]:
+            added = self._drafts.add(tx, endpoint, drafts, kept)
+            if claim is not None and any(each.created for each in added):
+                leased.extend(rows.lease(tx, claim))
+            return added
+
         try:
-            result = await self._store.write(lambda tx: self._drafts.add(tx, endpoint, drafts, kept))
+            result = await self._store.write(add)
         except BaseException:
+            self._dispatcher.claimed(endpoint.id, claim, ())
             await self._spool.remove(files)
             raise
-        await self._spool.remove(files - {each.task.input.file for each in result if each.created})
         created = sum(each.created for each in result)
         if created:
             self._backlog.added(endpoint.id, created, self._clock())
+        self._dispatcher.claimed(endpoint.id, claim, leased)
+        if created:
             self._dispatcher.added(endpoint.id)
+        await self._spool.remove(files - {each.task.input.file for each in result if each.created})
         return result
 
     def retries(self, by: Principal, reference: str) -> RetryPolicy:
@@ -184,7 +196,6 @@ class Tasks:
         """The endpoint's queue as it stands."""
         endpoint = self._endpoint(by, reference, Action.TASK_READ)
         now = self._clock()
-        counts = await self._store.read(lambda tx: rows.counts(tx, endpoint.id))
         oldest = await self._store.read(lambda tx: rows.oldest_queued(tx, endpoint.id))
         demand = self._backlog.demand(endpoint.id, now)
         return QueueView(
@@ -194,10 +205,14 @@ class Tasks:
             arrivals_per_s=demand.arrivals_per_s,
             oldest_age_s=None if oldest is None else max(0.0, now - oldest),
             paused=endpoint.id in self._backlog.paused,
-            # Those that are not final are counted in memory: a million that wait are not looked at.
+            # Counted in memory: a million of them are not looked at.
             counts={
                 name: count
-                for name, count in (("queued", demand.queued), ("running", demand.running), *counts.items())
+                for name, count in (
+                    ("queued", demand.queued),
+                    ("running", demand.running),
+                    *((state.value, count) for state, count in self._backlog.kept(endpoint.id).items()),
+                )
                 if count
             },
         )

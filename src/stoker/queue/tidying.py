@@ -82,7 +82,9 @@ class Tidying:
         now = self._clock()
         # Asked first: most times there are none, and a write costs the disk something.
         while await self._store.read(lambda tx: rows.is_any_to_forget(tx, now=now)):
-            await self._spool.remove(await self._store.write(lambda tx: rows.forget(tx, now=now, limit=STEP)))
+            files, gone = await self._store.write(lambda tx: rows.forget(tx, now=now, limit=STEP))
+            self._backlog.forgotten(gone)
+            await self._spool.remove(files)
         for endpoint in tuple(self._backlog.paused):
             if self._fleet.endpoint(EndpointId(endpoint)) is None:
                 await self._store.write(lambda tx, e=endpoint: rows.resume(tx, e))  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -195,11 +196,11 @@ def attempts_of(tx: Connection, number: TaskNumber) -> tuple[Attempt, ...]:
     )
 
 
-def counts(tx: Connection, endpoint: EndpointId) -> dict[str, int]:
-    """How many kept tasks are in each final state, of which there are any."""
+def kept(tx: Connection) -> dict[tuple[str, TaskState], int]:
+    """How many tasks of each endpoint are in each final state. Looks at all of them: for the start."""
     ended = tasks.c.state.in_([state.value for state in FINAL])
-    query = select(tasks.c.state, func.count()).where(tasks.c.endpoint == endpoint, ended).group_by(tasks.c.state)
-    return {row[0]: row[1] for row in tx.execute(query)}
+    query = select(tasks.c.endpoint, tasks.c.state, func.count()).where(ended).group_by(tasks.c.endpoint, tasks.c.state)
+    return {(row[0], TaskState(row[1])): row[2] for row in tx.execute(query)}
 
 
 def oldest_queued(tx: Connection, endpoint: EndpointId) -> float | None:
@@ -267,15 +268,19 @@ def is_any_to_forget(tx: Connection, *, now: float) -> bool:
     return tx.scalar(select(tasks.c.number).where(_old(now)).limit(1)) is not None
 
 
-def forget(tx: Connection, *, now: float, limit: int) -> list[str]:
-    """Forget up to `limit` final tasks whose time has passed, unless a webhook of theirs is on its way. Their files."""
-    old = select(tasks.c.number, tasks.c.input_file, tasks.c.result_file).where(_old(now)).limit(limit)
+def forget(tx: Connection, *, now: float, limit: int) -> tuple[list[str], Counter[tuple[str, TaskState]]]:
+    """Forget up to `limit` final tasks whose time has passed, unless a webhook of theirs is on its way. Their files,
+    and how many there were of each endpoint and state.
+    """
+    columns = (tasks.c.number, tasks.c.endpoint, tasks.c.state, tasks.c.input_file, tasks.c.result_file)
+    old = select(*columns).where(_old(now)).limit(limit)
     rows = tx.execute(old).all()
     numbers = [row[0] for row in rows]
     of_task = (deliveries.c.task, attempts.c.task, task_keys.c.task, tasks.c.number)
     for table, column in ((column.table, column) for column in of_task):
         tx.execute(delete(table).where(column.in_(numbers)))
-    return [file for row in rows for file in row[1:] if file is not None]
+    files = [file for row in rows for file in row[3:] if file is not None]
+    return files, Counter((row[1], TaskState(row[2])) for row in rows)
 
 
 def files(tx: Connection) -> set[str]:

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from stoker.domain.task import QueueTotals
 from stoker.link.messages import FIRST_BYTE_BUCKETS_S, SERVICE_BUCKETS_S, EndpointReport, MeasureEntry, Report
 
 # Gateways told apart: the present one, those on their way out, and some that died. The sums of older ones are kept.
@@ -26,6 +27,12 @@ COUNTERS = (
 GAUGES = (
     ("in_flight", "stoker_requests_in_flight", "Requests that hold a slot"),
     ("waiting", "stoker_requests_waiting", "Requests that wait for a slot"),
+)
+# By their names in `QueueDemand`.
+TASK_GAUGES = (
+    ("queued", "Tasks that wait, whatever for"),
+    ("ready", "Tasks that wait and could go now"),
+    ("running", "Tasks that run"),
 )
 
 
@@ -106,10 +113,13 @@ class Metrics:
         """The endpoints that anything is known of."""
         return set(self._before).union(*(source.sums for source in self._sources.values()))
 
-    def page(self, names: Mapping[str, str], *, gateways: int) -> bytes:
-        """The page for the endpoints in `names`, which has the label of each by its id."""
+    def page(self, names: Mapping[str, str], queues: Mapping[str, QueueTotals], *, gateways: int) -> bytes:
+        """The page for the endpoints in `names`, which has the label of each by its id; `queues` has those that take
+        tasks, by label.
+        """
         registry = CollectorRegistry()
         registry.register(_Page(self, names, gateways))
+        registry.register(_Queues(queues))
         return generate_latest(registry)
 
     def sums(self, endpoint: str) -> _Sums:
@@ -164,6 +174,30 @@ class _Page(Collector):
             if reports:
                 oldest.add_metric([label], max(report.oldest_wait_s for report in reports))
         yield oldest
+
+
+class _Queues(Collector):
+    def __init__(self, queues: Mapping[str, QueueTotals]) -> None:
+        self._queues = queues
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text in TASK_GAUGES:
+            gauge = GaugeMetricFamily(f"stoker_tasks_{name}", text, labels=["endpoint"])
+            for label, totals in self._queues.items():
+                gauge.add_metric([label], getattr(totals.demand, name))
+            yield gauge
+        oldest = GaugeMetricFamily(
+            "stoker_oldest_task_seconds", "Age of the task that waits longest", labels=["endpoint"]
+        )
+        arrived = CounterMetricFamily("stoker_tasks_arrived", "Tasks that were submitted", labels=["endpoint"])
+        ended = CounterMetricFamily("stoker_tasks_ended", "Tasks that ended, by state", labels=["endpoint", "state"])
+        for label, totals in self._queues.items():
+            if totals.demand.oldest_age_s is not None:
+                oldest.add_metric([label], totals.demand.oldest_age_s)
+            arrived.add_metric([label], totals.arrived)
+            for state, count in totals.ended.items():
+                ended.add_metric([label, state.value], count)
+        yield from (oldest, arrived, ended)
 
 
 def _histograms(sums: Mapping[str, _Sums]) -> Iterator[Metric]:

@@ -33,12 +33,14 @@ class TaskRoute(OnceRoute):
     """Takes as large a document as a task may be."""
 
     bytes_max = DOCUMENT_BYTES_MAX
+    large = "/input"
 
 
 class BatchRoute(OnceRoute):
     """Takes many."""
 
     bytes_max = BATCH_BYTES_MAX
+    large = "/tasks"
 
 
 class RawRoute(OnceRoute):

@@ -242,6 +242,12 @@ class QueueIn(In):
     execution_timeout_s: Number = Field(default=600.0, description="longest time of one attempt")
     retention_s: Number = Field(default=86_400.0, description="how long a record stays after its end")
     retries: RetriesIn = RetriesIn()
+    cancel_path: str | None = Field(
+        default=None, description="where a worker is told that the task which it has is cancelled"
+    )
+    cancel_grace_s: Number = Field(
+        default=10.0, description="how long it then has to end the request itself, before that is aborted"
+    )
     pull: Switch = Field(default=False, description="workers ask for tasks themselves, and are sent none")
     lease_s: Number = Field(
         default=30.0, description="one that pulls and is not heard of for so long has lost its tasks"
