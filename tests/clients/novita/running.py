@@ -16,11 +16,11 @@ from clients.novita import conformance
 HERE = Path(__file__).parent
 IMAGE = "registry.test/tiny:1"
 IDLE = "registry.test/idle:1"
-ROOT = "/gpu-instance/openapi/v1"
+CONTROL = "/gpu-instance/openapi/v1"
 # What runs instead of an image of that name: a handler of that package.
 WORKERS = {
     "novita-gpus-0.0.1": (HERE.parent / "novita_worker" / "handlers.py", ("plain", "both", "model")),
-    "runpod-1.12.0": (HERE.parent / "runpod" / "handlers.py", ("plain", "telling")),
+    "runpod-1.12.0": (HERE.parent / "runpod" / "handlers.py", ("telling", "waiting")),
 }
 
 
@@ -133,6 +133,16 @@ class Stoker(Installation):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/novita"
+
+    def fill(self) -> dict[str, dict[str, str]]:
+        """Make one of each noun; their names by the parameters of all paths."""
+        self.ok("POST", f"{CONTROL}/repository/auth/save", {"name": "registry.test", "username": "u", "password": "p"})
+        storage = {"clusterId": "local", "storageName": "known", "storageSize": 1}
+        self.ok("POST", f"{CONTROL}/networkstorage/create", storage)
+        # One that is posted its jobs, and answers at once.
+        made = self.create("known", mode="mixed", queue={"path": "/echo"})["id"]
+        job = self.ok("POST", f"/v1/{made}/run", {"input": 1})["id"]
+        return {"/v1": {"name": str(made), "id": str(job)}}
 
     def ask(self, method: str, path: str, value: object = None) -> tuple[int, Any]:
         """A call below this dialect's address."""
