@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -49,14 +50,23 @@ from stoker.domain.volumes import Volume, VolumeMount
 
 # The results of jobs are kept for so long there.
 RETENTION_S = 6 * 3_600.0
-# (id of a log-in) -> its name, (id of a volume) -> the volume. Both raise what the caller is told.
-LoginOf = Callable[[str], str]
 VolumeOf = Callable[[str], Volume]
 
 
-def created(
-    body: EndpointIn, name: str, known: Sequence[Product], login_of: LoginOf, volume_of: VolumeOf, *, url: str
-) -> EndpointSpec:
+class Doors(Protocol):
+    """The project's log-ins and volumes. Those that the caller may not see are not there: `Refused`."""
+
+    def login(self, id: str) -> str:
+        """The name of the log-in with that id."""
+
+    def id_of(self, name: str) -> str:
+        """The id of the log-in of that name; empty for none."""
+
+    def volume(self, id: str) -> Volume:
+        """The volume with that id."""
+
+
+def created(body: EndpointIn, name: str, known: Sequence[Product], doors: Doors, *, url: str) -> EndpointSpec:
     """The endpoint that is asked for. `url` is Stoker's own address. Raises `Invalid`, `Refused`."""
     check(body.worker_config, body.policy)
     LIMITS.check("_rootfs_size", "/rootfsSize", body.rootfs_size)
@@ -67,7 +77,7 @@ def created(
     )
     launch = LaunchSpec(
         image=body.image.image,
-        credential=login_of(body.image.auth_id) if body.image.auth_id else None,
+        credential=doors.login(body.image.auth_id) if body.image.auth_id else None,
         command=_command(body.image.command or ""),
         env=_env(body.envs or ()),
         port=body.port,
@@ -90,12 +100,10 @@ def created(
     if body.type == "async":
         spec = _of_jobs(spec, config.request_timeout or REQUEST_TIMEOUT_S)
     spec = _probed(spec, (body.healthy.path if body.healthy is not None else None) or PATH)
-    return _mounted(spec, body.volume_mounts or (), body.cluster_id or "", volume_of)
+    return _mounted(spec, body.volume_mounts or (), body.cluster_id or "", doors.volume)
 
 
-def changed(
-    endpoint: Endpoint, body: UpdateIn, known: Sequence[Product], login_of: LoginOf, volume_of: VolumeOf
-) -> EndpointSpec:
+def changed(endpoint: Endpoint, body: UpdateIn, known: Sequence[Product], doors: Doors) -> EndpointSpec:
     """Its spec as it is to be. Raises `Invalid`, `Refused`."""
     shown = (showing.config_of(endpoint), showing.policy_of(endpoint.spec))
     check(body.worker_config, body.policy, shown=shown)
@@ -104,7 +112,7 @@ def changed(
     spec = endpoint.spec
     if body.name:
         spec = replace(spec, name=body.name)
-    spec = replace(spec, launch=_launch(endpoint, body, login_of))
+    spec = replace(spec, launch=_launch(endpoint, body, doors))
     spec = _configured(endpoint, spec, body)
     spec = _placed(spec, body, known)
     if body.rootfs_size is not None:
@@ -114,7 +122,7 @@ def changed(
         spec = _probed(spec, body.healthy.path)
     if body.volume_mounts is not None:
         cluster = showing.cluster_of(spec) if body.cluster_id is None else body.cluster_id
-        spec = _mounted(spec, body.volume_mounts, cluster, volume_of)
+        spec = _mounted(spec, body.volume_mounts, cluster, doors.volume)
     return spec
 
 
@@ -205,18 +213,16 @@ def _probed(spec: EndpointSpec, path: str) -> EndpointSpec:
     return replace(spec, probes=probes)
 
 
-def _launch(endpoint: Endpoint, body: UpdateIn, login_of: LoginOf) -> LaunchSpec:
-    launch, shown = endpoint.spec.launch, showing.image_of(endpoint, lambda name: name)
+def _launch(endpoint: Endpoint, body: UpdateIn, doors: Doors) -> LaunchSpec:
+    launch, shown = endpoint.spec.launch, showing.image_of(endpoint, doors.id_of)
     asked: ImageIn = body.image
     if asked.image != shown.image:
         # One that was made elsewhere may run something else: an image takes its place.
         launch = replace(launch, image=asked.image, model=None, parameters=())
     if asked.command is not None and asked.command != shown.command:
         launch = replace(launch, command=_command(asked.command))
-    if asked.auth_id is not None:
-        credential = login_of(asked.auth_id) if asked.auth_id else None
-        if credential != launch.credential:
-            launch = replace(launch, credential=credential)
+    if asked.auth_id is not None and asked.auth_id != shown.auth_id:
+        launch = replace(launch, credential=doors.login(asked.auth_id) if asked.auth_id else None)
     if body.envs is not None:
         kept = {e.key: launch.env[e.key] for e in body.envs if showing.shown_env(launch).get(e.key) == e.value}
         launch = replace(launch, env={**_env(body.envs), **kept})

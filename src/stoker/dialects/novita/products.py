@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stoker.dialects.novita.errors import Refused
 from stoker.domain.access import Principal
@@ -19,8 +19,8 @@ CPU = "cpu"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """A kind of card. `vcpu` and `ram_gib` come with each; `places` are regions and providers that have it; `total` and
-    `free` count cards.
+    """A kind of card. `vcpu` and `ram_gib` come with each; `places` are regions and providers that have it. A worker
+    can have up to `most`; `free` are free at present.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Product:
     vcpu: int = 0
     ram_gib: int = 0
     places: tuple[tuple[str, str], ...] = ()
-    total: int = 0
+    most: int = 0
     free: int = 0
 
     @property
@@ -68,20 +68,23 @@ def products(services: Services, principal: Principal) -> tuple[Product, ...]:
     found: dict[str, Product] = {}
     for view in services.views.instance_types(HardwareRequest()):
         each = view.type
-        if each.count != 1:
-            continue
-        id = product_id(each.family, each.vram_gib)
-        known = found.get(id)
-        found[id] = Product(
-            id=id,
+        vcpu, ram_gib = int(each.vcpu // each.count), int(each.ram_gib // each.count)
+        new = Product(
+            id=product_id(each.family, each.vram_gib),
             name=spelled(each.family, "novita", vram_gib=each.vram_gib),
             family=each.family,
             vram_gib=each.vram_gib,
-            vcpu=min(int(each.vcpu), int(each.vcpu) if known is None else known.vcpu),
-            ram_gib=min(int(each.ram_gib), int(each.ram_gib) if known is None else known.ram_gib),
-            places=((each.region, view.provider),) if known is None else (*known.places, (each.region, view.provider)),
-            total=each.total + (0 if known is None else known.total),
-            free=each.free + (0 if known is None else known.free),
+            vcpu=vcpu,
+            ram_gib=ram_gib,
+        )
+        known = found.get(new.id, new)
+        found[new.id] = replace(
+            known,
+            vcpu=min(vcpu, known.vcpu),
+            ram_gib=min(ram_gib, known.ram_gib),
+            places=tuple(dict.fromkeys((*known.places, (each.region, view.provider)))),
+            most=max(each.count, known.most),
+            free=known.free + (each.free if each.count == 1 else 0),
         )
     return (*sorted(found.values(), key=lambda each: each.name), _without_cards(services, principal))
 
@@ -89,7 +92,7 @@ def products(services: Services, principal: Principal) -> tuple[Product, ...]:
 def _without_cards(services: Services, principal: Principal) -> Product:
     hosts = services.views.hosts(principal, HardwareRequest())
     places = tuple(dict.fromkeys((host.offer.region, host.provider) for host in hosts))
-    return Product(id=CPU, name="CPU", places=places, total=len(hosts), free=len(hosts))
+    return Product(id=CPU, name="CPU", places=places, free=len(hosts))
 
 
 def chosen(known: Sequence[Product], id: str) -> Product:

@@ -61,7 +61,7 @@ async def list_products(
         each
         for each in products(context.services, context.principal)
         if (cluster_id is None or cluster_id in each.regions)
-        and (gpu_num is None or (gpu_num <= each.total if each.family else gpu_num == 0))
+        and (gpu_num is None or gpu_num <= each.most)
         and (product_name is None or product_name.casefold() in each.name.casefold())
         and each.vcpu >= (min_cpu or 0)
         and each.ram_gib >= (min_memory or 0)

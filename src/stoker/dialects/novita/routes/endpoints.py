@@ -37,8 +37,7 @@ async def create_endpoint(body: CreateIn, context: Caller) -> CreatedOut:
         asked,
         asked.name or f"endpoint-{uuid4().hex[:8]}",
         products(services, caller),
-        doors.login,
-        doors.volume,
+        doors,
         url=services.url,
     )
     check_room(services, caller, spec.pools[0])
@@ -47,7 +46,7 @@ async def create_endpoint(body: CreateIn, context: Caller) -> CreatedOut:
 
 
 class _Doors:
-    """The project's log-ins and storages, as requests name them."""
+    """The project's log-ins and storages that the caller may see, as requests name them."""
 
     def __init__(self, logins: dict[str, Credential], volumes: dict[str, Volume]) -> None:
         self.logins, self.volumes = logins, volumes
@@ -55,8 +54,8 @@ class _Doors:
     @classmethod
     async def of(cls, context: Context) -> _Doors:
         return cls(
-            {each.id: each for each in await auths.all_of(context)},
-            {each.id: each for each in await storages.all_of(context)},
+            {each.id: each for each in await auths.visible(context)},
+            {each.id: each for each in await storages.visible(context)},
         )
 
     def login(self, id: str) -> str:
@@ -64,6 +63,10 @@ class _Doors:
         if id not in self.logins:
             raise Refused("IMAGE_NOT_FOUND", f"image.authId: there is no registry auth {id[:64]!r}")
         return self.logins[id].name
+
+    def id_of(self, name: str) -> str:
+        """The id of the log-in of that name; empty for none."""
+        return next((each.id for each in self.logins.values() if each.name == name), "")
 
     def volume(self, id: str) -> Volume:
         """The storage with that id."""
@@ -117,7 +120,7 @@ async def update_endpoint(body: UpdateIn, context: Caller) -> Empty:
     services, caller = context.services, context.principal
     endpoint = await context.endpoint(body.reference)
     doors = await _Doors.of(context)
-    spec = changed(endpoint, body, products(services, caller), doors.login, doors.volume)
+    spec = changed(endpoint, body, products(services, caller), doors)
     if spec.pools[0].hardware != endpoint.spec.pools[0].hardware:
         check_room(services, caller, spec.pools[0])
     await services.endpoints.update(caller, endpoint.id, spec)

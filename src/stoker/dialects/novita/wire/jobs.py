@@ -118,7 +118,7 @@ def told(task: Task, result: bytes | None) -> bytes:
     """A job as it stands; `result` is what its worker answered."""
     shown: dict[str, Any] = {"id": task.id, "status": status_of(task), **times_of(task)}
     if task.state is TaskState.SUCCEEDED:
-        shown["output"] = _output(task, b"null" if result is None else result)
+        shown["output"] = None if result is None else _output(task, result)
     elif task.state in (TaskState.FAILED, TaskState.EXPIRED):
         shown["error"] = _error(result) or task.reason
     return msgspec.json.encode(shown)
