@@ -87,6 +87,14 @@ def _around(cli: Cli) -> None:
     assert cli.json("gpu", "cpu-products") == {"data": []}
     stored = cli("storage", "create", "--cluster-id", "local", "--name", "data", "--size", "10").strip().split()[-1]
     assert stored in cli("storage", "list")
+    mounts = [{"type": "network", "id": stored, "mountPath": "/data"}]
+    more = {"name": "stored", "clusterID": "local", "volumeMounts": mounts}
+    id = cli.api("serverless_create_endpoint", asked(IDLE, **more))["id"]
+    assert cli.json("serverless", "get", id)["volumeMounts"] == [{**mounts[0], "size": 10}]
+    with pytest.raises(Failed, match="NETWORK_STORAGE_IN_USE"):
+        cli("storage", "delete", stored)
+    cli("serverless", "delete", id)
+    until(lambda: "stored" not in cli("serverless", "list"), what="its end")
     assert "deleted" in cli("storage", "delete", stored)
     assert "No storage" in cli("storage", "list")
 

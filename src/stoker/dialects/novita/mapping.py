@@ -71,8 +71,10 @@ def created(body: EndpointIn, name: str, known: Sequence[Product], doors: Doors,
     check(body.worker_config, body.policy)
     LIMITS.check("_rootfs_size", "/rootfsSize", body.rootfs_size)
     config = body.worker_config
+    stored = next((each.id for each in body.volume_mounts or () if each.type == "network" and each.id), None)
+    beside = None if stored is None else doors.volume(stored).provider
     pool = replace(
-        chosen(known, body.products[0].id).pool(config.gpu_num, body.cluster_id or None),
+        chosen(known, body.products[0].id).pool(config.gpu_num, body.cluster_id or None, beside=beside),
         bounds=ScaleBounds(min=config.min_num, max=config.max_num),
     )
     launch = LaunchSpec(
@@ -269,7 +271,7 @@ def _placed(spec: EndpointSpec, body: UpdateIn, known: Sequence[Product]) -> End
     cluster = showing.cluster_of(spec) if body.cluster_id is None else body.cluster_id
     if (gpus, product, cluster) == (gpus_of(pool), present, showing.cluster_of(spec)):
         return spec
-    placed = chosen(known, product).pool(gpus, cluster or None)
+    placed = chosen(known, product).pool(gpus, cluster or None, beside=pool.provider)
     before = _single(spec, "/products")
     return replace(spec, pools=(replace(before, provider=placed.provider, hardware=placed.hardware),))
 

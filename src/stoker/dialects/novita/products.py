@@ -38,13 +38,14 @@ class Product:
         """Where it can be had."""
         return tuple(dict.fromkeys(region for region, _ in self.places))
 
-    def pool(self, gpus: int, region: str | None) -> PoolSpec:
-        """A pool of workers with so many of these. Raises `Invalid`."""
+    def pool(self, gpus: int, region: str | None, *, beside: str | None = None) -> PoolSpec:
+        """A pool of workers with so many of these, of the provider `beside` where that has them. Raises `Invalid`."""
         providers = [provider for place, provider in self.places if region in (None, place)]
         if not providers:
             raise Invalid.at("/clusterID", f"there is no {self.name} in the cluster {region}")
+        provider = beside if beside in providers else providers[0]
         if not gpus:
-            return PoolSpec(provider=providers[0], hardware=HardwareRequest(region=region))
+            return PoolSpec(provider=provider, hardware=HardwareRequest(region=region))
         if not self.family:
             raise Invalid.at("/products", f"the product {self.id} has no cards: gpuNum is 0 with it")
         hardware = HardwareRequest(
@@ -55,7 +56,7 @@ class Product:
             ram_gib_per_gpu=self.ram_gib or None,
             region=region,
         )
-        return PoolSpec(provider=providers[0], hardware=hardware)
+        return PoolSpec(provider=provider, hardware=hardware)
 
 
 def product_id(family: str, vram_gib: float) -> str:

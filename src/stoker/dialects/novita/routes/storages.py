@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from stoker.dialects.novita.caller import Caller, Context, KeyedRoute
 from stoker.dialects.novita.errors import Refused
+from stoker.dialects.novita.products import products
 from stoker.dialects.novita.wire.base import Empty
 from stoker.dialects.novita.wire.catalogue import (
     StorageIdIn,
@@ -25,6 +26,7 @@ router = APIRouter(route_class=KeyedRoute, tags=["network storages"])
 
 PAGE_ITEMS_MAX = 1_000
 _PAGE = 500
+_DEFAULT = PoolSpec().provider
 _FIELDS = {"/name": "/storageName", "/size_gib": "/storageSize", "/region": "/clusterId"}
 Text = Annotated[str | None, Query(max_length=500)]
 PageNo = Annotated[int, Query(alias="pageNo", ge=0, le=2**31)]
@@ -69,18 +71,30 @@ def _renamed(exc: Invalid) -> Invalid:
 
 @router.post("/networkstorage/create", operation_id="create-storage")
 async def create_storage(body: StorageIn, context: Caller) -> StorageMadeOut:
-    """A new, empty storage in a cluster."""
+    """A new, empty storage in a cluster, where endpoints run there that have no cards."""
+    places = products(context.services, context.principal)[-1].places
+    beside = next((provider for region, provider in places if region == body.cluster_id), _DEFAULT)
     try:
-        made = await context.services.volumes.create(
+        made = await _made(context, body, beside)
+    except Invalid as exc:
+        if beside == _DEFAULT or "/provider" not in {problem.pointer for problem in exc.problems}:
+            raise
+        # Not every provider keeps storages.
+        made = await _made(context, body, _DEFAULT)
+    return StorageMadeOut(id=made.id, storage_id=made.id)
+
+
+async def _made(context: Context, body: StorageIn, provider: str) -> Volume:
+    try:
+        return await context.services.volumes.create(
             context.principal,
             name=body.storage_name,
             size_gib=float(body.storage_size),
-            provider=PoolSpec().provider,
+            provider=provider,
             region=body.cluster_id,
         )
     except Invalid as exc:
         raise _renamed(exc) from exc
-    return StorageMadeOut(id=made.id, storage_id=made.id)
 
 
 async def _listed(
