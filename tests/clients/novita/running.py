@@ -20,7 +20,7 @@ CONTROL = "/gpu-instance/openapi/v1"
 # What runs instead of an image of that name: a handler of that package.
 WORKERS = {
     "novita-gpus-0.0.1": (HERE.parent / "novita_worker" / "handlers.py", ("plain", "both", "model")),
-    "runpod-1.12.0": (HERE.parent / "runpod" / "handlers.py", ("telling", "waiting")),
+    "runpod-1.12.0": (HERE.parent / "runpod" / "handlers.py", ("telling",)),
 }
 
 

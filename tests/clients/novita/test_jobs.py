@@ -92,15 +92,6 @@ def test_everything_that_its_older_client_does(stoker: Stoker, runpod: Jobs) -> 
     assert conformance.of(conformance.RUNPOD) - runpod.driven == set()
 
 
-def test_a_cancelled_job_is_given_up_by_a_worker_that_can(stoker: Stoker, runpod: Jobs) -> None:
-    name = of_jobs(stoker, "runpod-1.12.0/waiting:1", "waiting")
-    job = runpod("run", name, {"s": 300})
-    until(lambda: runpod("status", name, job) == "IN_PROGRESS", within_s=40, what="its start")
-    assert runpod("cancel", name, job) == {"id": job, "status": "CANCELLED"}
-    until(lambda: runpod("status", name, job) == "CANCELLED", within_s=40, what="its end")
-    delete(stoker, name)
-
-
 def test_jobs_of_an_endpoint_that_was_made_elsewhere_are_posted_to_its_model(stoker: Stoker, runpod: Jobs) -> None:
     spec = {
         "name": "native",

@@ -65,6 +65,9 @@ class Doors(Protocol):
     def volume(self, id: str) -> Volume:
         """The volume with that id."""
 
+    def named(self, name: str) -> Volume | None:
+        """The volume of that name, if the caller may see it."""
+
 
 def created(body: EndpointIn, name: str, known: Sequence[Product], doors: Doors, *, url: str) -> EndpointSpec:
     """The endpoint that is asked for. `url` is Stoker's own address. Raises `Invalid`, `Refused`."""
@@ -117,12 +120,12 @@ def changed(endpoint: Endpoint, body: UpdateIn, known: Sequence[Product], doors:
     spec = replace(spec, launch=_launch(endpoint, body, doors))
     spec = _configured(endpoint, spec, body)
     spec = _placed(spec, body, known)
-    if body.rootfs_size is not None:
+    if body.rootfs_size is not None and body.rootfs_size != showing.rootfs_of(spec):
         LIMITS.check("_rootfs_size", "/rootfsSize", body.rootfs_size)
         spec = _annotated(spec, {ROOTFS: str(body.rootfs_size)})
     if body.healthy is not None and body.healthy.path and body.healthy.path != showing.path_of(spec):
         spec = _probed(spec, body.healthy.path)
-    if body.volume_mounts is not None:
+    if body.volume_mounts is not None and not _mounted_so(spec, body.volume_mounts, doors):
         cluster = showing.cluster_of(spec) if body.cluster_id is None else body.cluster_id
         spec = _mounted(spec, body.volume_mounts, cluster, doors.volume)
     return spec
@@ -297,6 +300,12 @@ def _mounted(spec: EndpointSpec, mounts: Sequence[MountIn], cluster: str, volume
         volumes.append(VolumeMount(volume=volume.name, path=_seen_at(spec, mount.mount_path)))
     more = {LOCAL: _json(local) if local else "", MOUNT_PATHS: _json(paths) if paths else ""}
     return replace(_annotated(spec, more), volumes=tuple(volumes))
+
+
+def _mounted_so(spec: EndpointSpec, mounts: Sequence[MountIn], doors: Doors) -> bool:
+    """Is this what is shown already?"""
+    shown = [(each.type, each.id, each.size, each.mount_path) for each in showing.mounts_of(spec, doors.named)]
+    return shown == [(each.type, each.id or "", each.size or 0, each.mount_path or "") for each in mounts]
 
 
 def _json(value: object) -> str:

@@ -135,8 +135,8 @@ def _shown(view: EndpointView, workers: Sequence[WorkerView], around: Surroundin
         ),
         "policy": PolicyOut(type=policy.type, value=str(policy.value)),
         "image": image_of(endpoint, lambda name: around.logins.get(name, "")),
-        "rootfs_size": _whole(spec.annotations.get(ROOTFS)) or ROOTFS_GB,
-        "volume_mounts": _mounts(spec, around.volumes),
+        "rootfs_size": rootfs_of(spec),
+        "volume_mounts": mounts_of(spec, around.volumes.get),
         "envs": [EnvOut(key=key, value=value) for key, value in shown_env(spec.launch).items()],
         "workers": [_worker(each, around.base) for each in workers if not each.worker.gone],
         "products": [ProductOut(id=product_of(around.products, spec.pools[0].hardware))],
@@ -254,11 +254,17 @@ def image_of(endpoint: Endpoint, id_of: Callable[[str], str]) -> ImageOut:
     )
 
 
-def _mounts(spec: EndpointSpec, volumes: dict[str, Volume]) -> list[MountOut]:
+def rootfs_of(spec: EndpointSpec) -> int:
+    """Its root disk in GB."""
+    return _whole(spec.annotations.get(ROOTFS)) or ROOTFS_GB
+
+
+def mounts_of(spec: EndpointSpec, volume_of: Callable[[str], Volume | None]) -> list[MountOut]:
+    """What its workers see beside their image. `volume_of(name)` is `None` for what the caller may not see."""
     local, paths = _kept(spec, LOCAL, list[Local]) or [], _kept(spec, MOUNT_PATHS, dict[str, str]) or {}
     found = [MountOut(type="local", id="", size=each.size, mount_path=each.path) for each in local]
     for mount in spec.volumes:
-        volume = volumes.get(mount.volume)
+        volume = volume_of(mount.volume)
         found.append(
             MountOut(
                 type="network",

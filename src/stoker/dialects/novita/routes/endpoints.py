@@ -74,6 +74,10 @@ class _Doors:
             raise Refused("NETWORK_STORAGE_NOT_FOUND", f"there is no network storage {id[:64]!r}")
         return self.volumes[id]
 
+    def named(self, name: str) -> Volume | None:
+        """The storage of that name."""
+        return next((each for each in self.volumes.values() if each.name == name), None)
+
 
 async def _around(context: Context) -> showing.Surroundings:
     return showing.Surroundings(
