@@ -103,6 +103,11 @@ def test_waiting_on_one_connection_ends_with_the_job_or_after_a_while() -> None:
         await hand.done(job, {"output": 2})
         found = await waiting
         assert (found["id"], found["status"], found["output"]) == (job, "COMPLETED", 2)
+        waiting = asyncio.create_task(cloud.ok("POST", f"/v1/{id}/runsync", {"input": 1}))
+        await hand.done((await hand.take()).json["id"], {"output": "x" * (4 * 1024 * 1024)})
+        found = await waiting
+        assert (found["status"], found["output"]) == ("COMPLETED", None), "it is too long for this"
+        assert found["error"].endswith(f"/api/v1/endpoints/{id}/tasks/{found['id']}/result")
         found = await cloud.ok("POST", f"/v1/{id}/runsync", {"input": 1})
         assert (found["status"], "output" in found) == ("PENDING", False)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
-from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
@@ -32,7 +32,7 @@ from stoker.dialects.novita.wire.jobs import (
     told,
 )
 from stoker.domain.authorisation import Action
-from stoker.domain.errors import NotFound
+from stoker.domain.errors import Conflict, NotFound
 from stoker.domain.task import Task
 from stoker.domain.views import WorkerView
 from stoker.domain.worker import WorkerState
@@ -43,6 +43,8 @@ router = APIRouter(route_class=KeyedRoute, tags=["jobs"])
 
 # Clients that wait on one connection ask on when this is over.
 SYNC_S = 50.0
+# What a status can have in it; all of a longer output is found at its own address.
+OUTPUT_BYTES_MAX = 4 * 1024 * 1024
 # How long a stream is listened to at a time, and how much of it is told then.
 LISTEN_S = 0.5
 PIECES_MAX = 1_000
@@ -61,13 +63,17 @@ async def _there(work: Awaitable[T]) -> T:
 
 async def _shown(context: Context, name: str, task: Task) -> Response:
     result: bytes | None = None
+    note = ""
     if task.state.final and task.result_type is not None:
-        try:
+        with contextlib.suppress(NotFound):
             task, pieces = await context.services.tasks.result(context.principal, reference_of(name), task.id)
-            result = b"".join([piece async for piece in pieces])
-        except NotFound:
-            result = None
-    return Response(told(task, result), media_type="application/json")
+            size = 0 if task.result is None else task.result.size
+            if size <= OUTPUT_BYTES_MAX:
+                result = b"".join([piece async for piece in pieces])
+            else:
+                where = f"{context.services.url}/api/v1/endpoints/{task.endpoint}/tasks/{task.id}/result"
+                note = f"the output has {size} bytes, which are more than {OUTPUT_BYTES_MAX}: it is at {where}"
+    return Response(told(task, result, note), media_type="application/json")
 
 
 async def _submitted(request: Request, context: Context, name: str) -> Task:
@@ -113,17 +119,17 @@ async def get_stream(name: str, id: str, context: Caller) -> StreamOut:
     events = await _there(services.tasks.events(context.principal, reference, id, after=after))
     found: list[Event] = []
     if events is not None:
-        async with aclosing(events):
-            try:
+        async with contextlib.aclosing(events):
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LISTEN_S):
                     async for event in events:
                         found += [] if event is None else [event]
                         if len(found) >= PIECES_MAX:
                             break
-            except TimeoutError:
-                pass
     if found and found[-1].id != after:
-        await services.once.keep(context.principal.project, TOLD, f"{task.number}/{look}", found[-1].id)
+        # Somebody else who looks at this very moment is told the same.
+        with contextlib.suppress(Conflict):
+            await services.once.keep(context.principal.project, TOLD, f"{task.number}/{look}", found[-1].id)
     pieces = [PieceOut(output=_json(event.piece.data)) for event in found if event.piece is not None]
     return StreamOut(status=status_of(await _task(context, name, id)), stream=pieces)
 

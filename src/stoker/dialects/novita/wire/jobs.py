@@ -114,13 +114,15 @@ def draft_of(body: bytes) -> TaskDraft:
     )
 
 
-def told(task: Task, result: bytes | None) -> bytes:
-    """A job as it stands; `result` is what its worker answered."""
+def told(task: Task, result: bytes | None, note: str = "") -> bytes:
+    """A job as it stands; `result` is what its worker answered, `note` why that is not here."""
     shown: dict[str, Any] = {"id": task.id, "status": status_of(task), **times_of(task)}
     if task.state is TaskState.SUCCEEDED:
         shown["output"] = None if result is None else _output(task, result)
     elif task.state in (TaskState.FAILED, TaskState.EXPIRED):
         shown["error"] = _error(result) or task.reason
+    if note:
+        shown["error"] = note
     return msgspec.json.encode(shown)
 
 
