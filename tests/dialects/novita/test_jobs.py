@@ -9,11 +9,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dialects.novita.client import Cloud, config, play, told
 from dialects.novita.test_pull import Hand, started
 from stoker.dialects.novita import DIALECT
 from stoker.dialects.novita.names import reference_of
+from stoker.dialects.novita.routes.jobs import count_of
 from stoker.dialects.novita.webhook import FORM, WAIT_S_MAX, status_of
 from stoker.dialects.novita.wire import jobs
 from stoker.domain.endpoint import EndpointId, ProjectId
@@ -145,6 +148,18 @@ def test_a_stream_is_told_once_piece_by_piece() -> None:
         assert (await cloud.ended(id, job))["output"] == [{"n": n} for n in range(5)] + ["last"]
 
     play(body)
+
+
+@given(count=st.integers(0, 5_000))
+def test_how_often_a_stream_was_told_is_found_by_few_looks(count: int) -> None:
+    asked: list[int] = []
+
+    async def told_at(look: int) -> str | None:
+        asked.append(look)
+        return "place" if look < count else None
+
+    assert asyncio.run(count_of(told_at)) == count
+    assert len(asked) <= 2 * count.bit_length() + 2
 
 
 def test_jobs_that_wait_are_cancelled_by_either_method_or_purged() -> None:

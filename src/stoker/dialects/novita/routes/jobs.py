@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
@@ -141,13 +141,20 @@ async def _place(context: Context, task: Task) -> tuple[int, str | None]:
     async def told_at(look: int) -> str | None:
         return await once.kept(project, TOLD, f"{task.number}/{look}")
 
+    count = await count_of(told_at)
+    return count, await told_at(count - 1) if count else None
+
+
+async def count_of(told_at: Callable[[int], Awaitable[object | None]]) -> int:
+    """The first number from 0 on for which there is nothing; asks few times."""
     low, high = 0, 1
     while await told_at(high - 1) is not None:
         low, high = high, 2 * high
+    # There is something before `low`, and nothing at `high - 1`.
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if await told_at(middle - 1) is not None else (low, middle)
-    return low, None if low == 0 else await told_at(low - 1)
+    return low
 
 
 def _json(text: str) -> object:
