@@ -6,9 +6,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from api.client import Answer, Api, Exchange, run
+from simulation.world import NOWHERE
 
 ROOT = "/novita/gpu-instance/openapi/v1"
 CARD = "h100-80gb"
@@ -86,10 +88,10 @@ def told(answer: Answer, status: int, reason: str, word: str = "") -> None:
     assert word in body["message"], body
 
 
-def play(body: Callable[[Cloud], Awaitable[None]]) -> None:
-    """Run `body` with one of these."""
+def play(body: Callable[[Cloud], Awaitable[None]], data_dir: Path = NOWHERE) -> None:
+    """Run `body` with one of these; what keeps something in files needs a folder."""
 
     async def main(api: Api) -> None:
         await body(Cloud(api))
 
-    run(main)
+    run(main, data_dir=data_dir)

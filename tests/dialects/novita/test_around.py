@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from api.client import Exchange
 from dialects.novita.client import CARD, ROOT, Cloud, asked, play, told
@@ -68,7 +69,7 @@ def test_one_log_in_for_each_registry_which_endpoints_refer_to() -> None:
     play(body)
 
 
-def test_storages_are_volumes_and_are_found_at_both_addresses() -> None:
+def test_storages_are_volumes_and_are_found_at_both_addresses(tmp_path: Path) -> None:
     async def body(cloud: Cloud) -> None:
         storage = {"clusterId": "local", "storageName": "data", "storageSize": "10"}
         made = await cloud.ok("POST", "/networkstorage/create", storage)
@@ -90,10 +91,10 @@ def test_storages_are_volumes_and_are_found_at_both_addresses() -> None:
         assert await cloud.ok("POST", "/networkstorage/delete", {"storageId": id}) == {}
         told(await cloud.call("POST", "/networkstorage/delete", {"id": id}), 400, "NETWORK_STORAGE_NOT_FOUND")
 
-    play(body)
+    play(body, tmp_path)
 
 
-def test_a_mounted_storage_needs_its_own_cluster() -> None:
+def test_a_mounted_storage_needs_its_own_cluster(tmp_path: Path) -> None:
     async def body(cloud: Cloud) -> None:
         storage = {"clusterId": "local", "storageName": "data", "storageSize": 10}
         id = (await cloud.ok("POST", "/networkstorage/create", storage))["id"]
@@ -102,7 +103,7 @@ def test_a_mounted_storage_needs_its_own_cluster() -> None:
             answer = await cloud.call("POST", "/endpoint/create", {"endpoint": asked(volumeMounts=mounts, **cluster)})
             told(answer, 400, "VALIDATOR_PARAM", "clusterID")
 
-    play(body)
+    play(body, tmp_path)
 
 
 def test_callers_are_known_before_anything_is_looked_at() -> None:

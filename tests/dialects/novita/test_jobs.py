@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ async def taken(cloud: Cloud) -> tuple[Hand, str]:
     return hand, str((await hand.take()).json["id"])
 
 
-def test_a_job_is_told_from_its_beginning_to_its_end() -> None:
+def test_a_job_is_told_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     async def body(cloud: Cloud) -> None:
         id = await made(cloud, appName="app")
         name = f"{id}-app"
@@ -59,10 +60,10 @@ def test_a_job_is_told_from_its_beginning_to_its_end() -> None:
         stats = await cloud.ok("GET", f"/v1/{name}/stats")
         assert stats == {"busy_workers": 0, "endpoint": name, "in_progress": 0, "pending": 0, "total_workers": 1}
 
-    play(body)
+    play(body, tmp_path)
 
 
-def test_a_failed_job_has_its_handlers_word_and_no_output() -> None:
+def test_a_failed_job_has_its_handlers_word_and_no_output(tmp_path: Path) -> None:
     async def body(cloud: Cloud) -> None:
         id = await made(cloud)
         job = (await cloud.ok("POST", f"/v1/{id}/run", {"input": None}))["id"]
@@ -71,10 +72,10 @@ def test_a_failed_job_has_its_handlers_word_and_no_output() -> None:
         found = await cloud.ended(id, job)
         assert (found["status"], found["error"], "output" in found) == ("FAILED", "I will not", False)
 
-    play(body)
+    play(body, tmp_path)
 
 
-def test_a_job_whose_worker_is_lost_has_one_further_attempt() -> None:
+def test_a_job_whose_worker_is_lost_has_one_further_attempt(tmp_path: Path) -> None:
     async def body(cloud: Cloud) -> None:
         id = await made(cloud)
         job = (await cloud.ok("POST", f"/v1/{id}/run", {"input": 1}))["id"]
@@ -85,7 +86,7 @@ def test_a_job_whose_worker_is_lost_has_one_further_attempt() -> None:
         assert found["status"] == "FAILED"
         assert "nothing was heard of its worker" in found["error"] or "ended" in found["error"]
 
-    play(body)
+    play(body, tmp_path)
 
 
 async def _silent(cloud: Cloud, id: str, job: str, attempt: int) -> None:
@@ -98,7 +99,7 @@ async def _silent(cloud: Cloud, id: str, job: str, attempt: int) -> None:
     raise AssertionError(f"attempt {attempt} goes on: {found}")
 
 
-def test_waiting_on_one_connection_ends_with_the_job_or_after_a_while() -> None:
+def test_waiting_on_one_connection_ends_with_the_job_or_after_a_while(tmp_path: Path) -> None:
     async def body(cloud: Cloud) -> None:
         id = await made(cloud)
         waiting = asyncio.create_task(cloud.ok("POST", f"/v1/{id}/runsync", {"input": 1}))
@@ -114,10 +115,10 @@ def test_waiting_on_one_connection_ends_with_the_job_or_after_a_while() -> None:
         found = await cloud.ok("POST", f"/v1/{id}/runsync", {"input": 1})
         assert (found["status"], "output" in found) == ("PENDING", False)
 
-    play(body)
+    play(body, tmp_path)
 
 
-def test_a_stream_is_told_once_piece_by_piece() -> None:
+def test_a_stream_is_told_once_piece_by_piece(tmp_path: Path) -> None:
     async def body(cloud: Cloud) -> None:
         id = await made(cloud)
         job = (await cloud.ok("POST", f"/v1/{id}/run", {"input": 1}))["id"]
@@ -147,7 +148,7 @@ def test_a_stream_is_told_once_piece_by_piece() -> None:
         assert await stream() == ("COMPLETED", []), "which is how its client knows the end"
         assert (await cloud.ended(id, job))["output"] == [{"n": n} for n in range(5)] + ["last"]
 
-    play(body)
+    play(body, tmp_path)
 
 
 @given(count=st.integers(0, 5_000))

@@ -150,7 +150,8 @@ def test_an_endpoint_of_a_model_keeps_it_until_an_image_takes_its_place() -> Non
     launch = LaunchSpec(model="tiny", parameters=("--a",), env={"KEY": SecretRef("token"), "B": "1"})
     volumes = (VolumeMount(volume="data", path="/d", read_only=True), VolumeMount(volume="hidden"))
     scaling = ScalingPolicy(idle_timeout_s=604_800)
-    spec = EndpointSpec(name="n", launch=launch, scaling=scaling, mode=Mode.MIXED, volumes=volumes)
+    notes = {"gcore/description": ""}
+    spec = EndpointSpec(name="n", launch=launch, scaling=scaling, mode=Mode.MIXED, volumes=volumes, annotations=notes)
     endpoint = endpoint_of(spec)
     assert sent_back(endpoint, *OPTIONAL) == spec
     assert shown(endpoint)["envs"][0] == {"key": "KEY", "value": "secret:token"}
@@ -188,6 +189,11 @@ def test_a_storage_brings_its_workers_to_its_own_provider_and_cluster() -> None:
     spec = mapping.created(EndpointIn.model_validate(asked), "n", KNOWN, Doors(), url=URL)
     assert (spec.pools[0].provider, spec.pools[0].hardware.region) == ("docker", "b")
     assert [(mount.volume, mount.path) for mount in spec.volumes] == [("data", "/data")]
+    endpoint = endpoint_of(spec)
+    for wrong in ({"clusterID": "local"}, {"clusterID": "", "volumeMounts": shown(endpoint)["volumeMounts"]}):
+        with pytest.raises(Invalid, match="the cluster of the storage"):
+            sent_back(endpoint, **wrong)
+    assert sent_back(endpoint, clusterID="local", volumeMounts=[]).pools[0].hardware.region == "local"
     for cluster in ("local", "", None):
         with pytest.raises(Invalid, match="the cluster of the storage"):
             mapping.created(EndpointIn.model_validate({**asked, "clusterID": cluster}), "n", KNOWN, Doors(), url=URL)

@@ -127,7 +127,9 @@ def changed(endpoint: Endpoint, body: UpdateIn, known: Sequence[Product], doors:
         spec = _probed(spec, body.healthy.path)
     if body.volume_mounts is not None and not _mounted_so(spec, body.volume_mounts, doors):
         cluster = showing.cluster_of(spec) if body.cluster_id is None else body.cluster_id
-        spec = _mounted(spec, body.volume_mounts, cluster, doors.volume)
+        return _mounted(spec, body.volume_mounts, cluster, doors.volume)
+    if showing.cluster_of(spec) != showing.cluster_of(endpoint.spec):
+        _check_reached(spec, doors)
     return spec
 
 
@@ -196,8 +198,9 @@ def _of_jobs(spec: EndpointSpec, request_timeout_s: int) -> EndpointSpec:
 
 
 def _annotated(spec: EndpointSpec, more: dict[str, str]) -> EndpointSpec:
-    kept = {key: value for key, value in {**spec.annotations, **more}.items() if value}
-    return replace(spec, annotations=kept)
+    """With these annotations; one that is empty is taken away."""
+    others = {key: value for key, value in spec.annotations.items() if key not in more}
+    return replace(spec, annotations=others | {key: value for key, value in more.items() if value})
 
 
 def _probed(spec: EndpointSpec, path: str) -> EndpointSpec:
@@ -294,12 +297,24 @@ def _mounted(spec: EndpointSpec, mounts: Sequence[MountIn], cluster: str, volume
         if not mount.id:
             raise Invalid.at(f"{where}/id", "the id of a network storage is needed")
         volume = volume_of(mount.id)
-        if cluster != volume.region:
-            raise Invalid.at("/clusterID", f"this must be the cluster of the storage {volume.name}, {volume.region}")
+        _check_cluster(volume, cluster)
         paths[volume.name] = mount.mount_path or ""
         volumes.append(VolumeMount(volume=volume.name, path=_seen_at(spec, mount.mount_path)))
     more = {LOCAL: _json(local) if local else "", MOUNT_PATHS: _json(paths) if paths else ""}
     return replace(_annotated(spec, more), volumes=tuple(volumes))
+
+
+def _check_reached(spec: EndpointSpec, doors: Doors) -> None:
+    """Refuse a cluster in which its storages are not. Raises `Invalid`."""
+    for mount in spec.volumes:
+        volume = doors.named(mount.volume)
+        if volume is not None:
+            _check_cluster(volume, showing.cluster_of(spec))
+
+
+def _check_cluster(volume: Volume, cluster: str) -> None:
+    if cluster != volume.region:
+        raise Invalid.at("/clusterID", f"this must be the cluster of the storage {volume.name}, {volume.region}")
 
 
 def _mounted_so(spec: EndpointSpec, mounts: Sequence[MountIn], doors: Doors) -> bool:
