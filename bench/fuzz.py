@@ -18,15 +18,19 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from clients import fuzzing
 from clients.exoscale import running as exoscale
 from clients.gcore import running as gcore
+from clients.novita import running as novita
 
 # Where the description is, and where its paths begin.
 FACES = {
     "exoscale": ("/exoscale/v2/openapi.json", "/exoscale"),
     "gcore": ("/gcore/cloud/openapi.json", "/gcore"),
+    "novita": ("/novita/gpu-instance/openapi/v1/openapi.json", "/novita"),
 }
 
 
-def _started(cloud: str, folder: Path) -> AbstractContextManager[exoscale.Stoker | gcore.Stoker]:
+def _started(cloud: str, folder: Path) -> AbstractContextManager[exoscale.Stoker | gcore.Stoker | novita.Stoker]:
+    if cloud == "novita":
+        return novita.running(folder)
     return exoscale.running(folder) if cloud == "exoscale" else gcore.running(folder)
 
 

@@ -43,6 +43,7 @@ NOON = Schedule(start="0 11 * * *", end="0 13 * * *", workers=1)
         (lambda: RequestRate(target=0.0), "/target"),
         (lambda: QueueDelay(threshold_s=0.4), "/threshold_s"),
         (lambda: QueueLength(target=1, activation=-1), "/activation"),
+        (lambda: QueueLength(target=1, tolerated=-1), "/tolerated"),
         (lambda: Load(perf=0.0), "/perf"),
         (lambda: Load(target_util=0.0), "/target_util"),
         (lambda: Load(cold_mult=0.5), "/cold_mult"),

@@ -36,7 +36,13 @@ triggers: st.SearchStrategy[AnyTrigger] = st.one_of(
     st.builds(RequestRate, target=some, window_s=windows),
     st.builds(HttpRate, rate=some, window_s=windows),
     st.builds(QueueDelay, threshold_s=st.floats(0.5, 60)),
-    st.builds(QueueLength, target=some, activation=st.integers(0, 5), in_flight=st.booleans()),
+    st.builds(
+        QueueLength,
+        target=some,
+        activation=st.integers(0, 5),
+        in_flight=st.booleans(),
+        tolerated=st.integers(0, 5),
+    ),
     st.builds(
         Load, unit=st.sampled_from(LoadUnit), perf=st.none() | some, min_load=shares, cold_workers=st.integers(0, 3)
     ),

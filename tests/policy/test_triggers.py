@@ -84,6 +84,7 @@ DEEP = WorkerSignals(number=1, custom={DEPTH: Reading(25.0, 1.0)})
         ),
         pytest.param(QueueLength(target=5), known(in_flight=4, waiting=3, queued=4), 3, id="the whole queue"),
         pytest.param(QueueLength(target=5, in_flight=False), known(in_flight=4, waiting=7), 2, id="who waits alone"),
+        pytest.param(QueueLength(target=5, tolerated=3), known(in_flight=4, waiting=8), 2, id="some may wait"),
         pytest.param(QueueLength(target=1, activation=3), known(waiting=3), 0, id="not enough to begin with"),
         pytest.param(QueueLength(target=1, activation=3), known(waiting=4), 4, id="enough"),
         pytest.param(Load(perf=10, target_util=0.5), known(**rate(12.0)), 3, id="load over used performance"),

@@ -74,15 +74,19 @@ class QueueDelay(Trigger, frozen=True, kw_only=True, tag="queue_delay"):
 
 
 class QueueLength(Trigger, frozen=True, kw_only=True, tag="queue_length"):
-    """A worker for every `target` requests and tasks that wait or (`in_flight`) run. None for `activation` or fewer."""
+    """A worker for every `target` requests and tasks that wait or (`in_flight`) run. None for `activation` or fewer.
+    `tolerated` of those that wait ask for none.
+    """
 
     target: float
     activation: int = 0
     in_flight: bool = True
+    tolerated: int = 0
 
     def __post_init__(self) -> None:
         within("/target", self.target, 0.01, 2**53)
         within("/activation", self.activation, 0, 2**53)
+        within("/tolerated", self.tolerated, 0, 2**53)
 
 
 class LoadUnit(StrEnum):

@@ -131,11 +131,13 @@ def _queue_length(trigger: QueueLength, evidence: Evidence) -> Demand:
     signals = evidence.signals
     if signals is None:
         return _unknown(trigger, _SILENT, trigger.target)
-    length = signals.held_up + (signals.serving if trigger.in_flight else 0)
+    length = max(0, signals.held_up - trigger.tolerated) + (signals.serving if trigger.in_flight else 0)
     # Without what runs in the count, what runs still has a worker each.
     least = 0 if trigger.in_flight else _needed(signals.serving, evidence.slots)
     workers = _needed(length, trigger.target) if length > trigger.activation else 0
     text = f"{length} in the queue, {trigger.target:g} for each worker"
+    if trigger.tolerated:
+        text += f", {trigger.tolerated} that wait left out"
     if 0 < length <= trigger.activation:
         text += f", none up to {trigger.activation}"
     return _asks(trigger, max(workers, least), float(length), trigger.target, signals.age_s, text)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import novita_gpus
+import requests
 
 Job = dict[str, Any]
 
@@ -50,9 +51,19 @@ async def streaming(job: Job) -> AsyncIterator[str]:
         yield word
 
 
+def model(job: Job) -> Any:
+    """What the model says that the endpoint's variable leads to."""
+    body: Any = {"model": "smollm2", "messages": [{"role": "user", "content": job["input"]["prompt"]}], "max_tokens": 4}
+    answer = requests.post(f"{os.environ['MODEL_URL']}/v1/chat/completions", json=body, timeout=60)
+    answer.raise_for_status()
+    return answer.json()["choices"][0]["message"]
+
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "plain": {"handler": plain},
     "waiting": {"handler": waiting, "concurrency_modifier": lambda _: 3},
     "streaming": {"handler": streaming, "return_aggregate_stream": True},
+    "both": {"handler": streaming, "return_aggregate_stream": True, "concurrency_modifier": lambda _: 2},
+    "model": {"handler": model},
 }
 novita_gpus.start(CONFIGS[sys.argv[1]])

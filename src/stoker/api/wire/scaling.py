@@ -42,6 +42,7 @@ class QueueLengthIn(In):
     target: Number = Field(description="requests and tasks for each worker")
     activation: Whole = Field(default=0, description="none for so many or fewer")
     in_flight: Switch = Field(default=True, description="count what runs, too")
+    tolerated: Whole = Field(default=0, description="so many that wait do not count")
 
 
 class LoadIn(In):
