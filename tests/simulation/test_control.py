@@ -13,6 +13,7 @@ from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
 from stoker.domain.endpoint import (
     Endpoint,
+    LaunchSpec,
     Phase,
     PlacementStrategy,
     PoolSpec,
@@ -752,6 +753,27 @@ def test_a_pool_that_is_added_or_taken_away_leaves_the_others_alone() -> None:
             await asyncio.sleep(10)
             assert {worker.id for worker in w.workers(endpoint.id)} == before
             assert (await w.operation(operation)).state is OperationState.SUCCESS
+
+    virtual.run(main())
+
+
+def test_a_pool_that_runs_something_else_is_replaced_alone_when_that_changes() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            one = PoolSpec(name="one", provider="fake", bounds=ScaleBounds(min=1, max=1))
+            other = replace(one, name="other", launch=LaunchSpec(command=("other",)), slots=3)
+            endpoint = await w.create(replace(spec(), pools=(one, other)))
+            await asyncio.sleep(10)
+            before = {worker.pool: worker for worker in w.workers(endpoint.id, S.READY)}
+            assert {name: worker.slots for name, worker in before.items()} == {"one": 1, "other": 3}
+            runs = {name: w.provider.workers[worker.id].spec.command for name, worker in before.items()}
+            assert runs == {"one": ("serve",), "other": ("other",)}
+            changed = replace(other, launch=LaunchSpec(command=("newer",)))
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, replace(spec(), pools=(one, changed)))
+            await asyncio.sleep(20)
+            after = {worker.pool: worker for worker in w.workers(endpoint.id, S.READY)}
+            assert after["one"].id == before["one"].id
+            assert w.provider.workers[after["other"].id].spec.command == ("newer",)
 
     virtual.run(main())
 
