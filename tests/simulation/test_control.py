@@ -925,3 +925,21 @@ def test_a_worker_whose_readiness_fails_gets_no_new_requests_until_it_is_back() 
             assert request.outcome == "done"
 
     virtual.run(main())
+
+
+def test_a_worker_that_got_no_requests_anyway_is_drained_at_once() -> None:
+    async def main() -> None:
+        async with world() as w:
+            probes = Probes(readiness=Probe(period_s=1, failures_max=2), liveness=Probe(period_s=3600))
+            endpoint = await w.create(spec(low=1, high=1, probes=probes))
+            await asyncio.sleep(10)
+            [one] = w.workers(endpoint.id, S.READY)
+            assert one.address is not None
+            w.sick.add(one.address.port)
+            await asyncio.sleep(5)
+            # The table has said before that it is to get none.
+            await w.stoker.endpoints.stop(ADMIN, endpoint.id)
+            await asyncio.sleep(15)
+            assert w.workers(endpoint.id) == []
+
+    virtual.run(main())
