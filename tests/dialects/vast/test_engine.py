@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from dialects.vast.client import ENDPOINTS, GROUPS, Cloud, play, told
 from simulation.virtual import wall
 from stoker.domain.access import Scope
-from stoker.domain.hardware import Offer, PortRange
+from stoker.domain.hardware import Offer, PortRange, Prices
 from stoker.domain.worker import WorkerState
 from stoker.providers.fake import FakeProvider
 
@@ -321,6 +321,26 @@ def test_a_silent_worker_counts_as_one_that_never_reports_at_100_for_each_slot()
         assert (shown["status"], shown["measured_perf"]) == ("idle", 100.0)
 
     play(main)
+
+
+def test_what_workergroups_cost_is_the_sum_of_their_workers_prices_where_all_have_one() -> None:
+    prices = Prices(currency="EUR", cpu=1.0)
+    ports = PortRange(20_000, 20_099)
+    machines = tuple(Offer(host=host, vcpu=4_000, ram_gib=64, ports=ports, prices=prices) for host in "abc")
+
+    async def main(cloud: Cloud) -> None:
+        id = await cloud.endpoint(min_load=150, max_workers=4)
+        paid = await cloud.group(id, search_params="cpu_cores>=2", test_workers=0)
+        await cloud.workers(id, 2)
+        free = await cloud.group(await cloud.endpoint("free", min_load=0), test_workers=0)
+        native = await cloud.api.create("native", min=1)
+        await cloud.workers(native["number"])
+        answer = await cloud.ok("GET", "/api/v0/serverless/workergroups/spend")
+        spent = {each["id"]: each["hourly_spend"] for each in answer["workergroups"]}
+        assert spent == {paid: 2.0, free: 0.0, native["number"] * 1_000 + 900: None}
+        assert answer["data_timestamp"] > 1e9
+
+    play(main, paid=FakeProvider(clock=wall, offers=machines))
 
 
 def test_what_the_program_asks_beside_is_answered() -> None:
