@@ -146,7 +146,7 @@ class Stoker:
                 custom=lambda worker, now: self.books.custom.of(worker, now=now),
                 learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
                 depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
-                announced=lambda endpoint: self.load.readings(endpoint),
+                announced=lambda endpoint: self.load.readings(endpoint, faces.trial_of(self._dialects, endpoint)),
             ),
             taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )
@@ -357,9 +357,8 @@ class Stoker:
 
     def _demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What could go now and what runs, beside requests at the gateway: tasks, and requests that are announced."""
-        tasks, known = self.queue.demand(endpoint, now), self.fleet.endpoint(endpoint)
-        held_up = 0 if known is None else self.load.held_up(known, faces.trial_of(self._dialects, known))
-        return replace(tasks, queued=tasks.queued + held_up, ready=tasks.ready + held_up) if held_up else tasks
+        tasks, (waiting, _) = self.queue.demand(endpoint, now), self.load.waiting(endpoint)
+        return replace(tasks, queued=tasks.queued + waiting, ready=tasks.ready + waiting) if waiting else tasks
 
     async def _complete(self, spec: WorkerSpec) -> WorkerSpec:
         """What a worker is started with beside what is recorded: secrets, and what dialects hand to it."""

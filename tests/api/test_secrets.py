@@ -68,6 +68,31 @@ def test_a_worker_is_started_with_the_value_of_that_moment_and_no_record_has_it(
     run(body)
 
 
+def test_a_pools_own_launch_is_checked_masked_and_keeps_its_secrets() -> None:
+    async def body(api: Api) -> None:
+        await secret(api)
+        launch = {"command": ["other"], "env": {"PLAIN": VALUE, "TOKEN": {"secret": "token"}}}
+        document = spec() | {"pools": [{"provider": "fake"}, {"name": "own", "provider": "fake", "launch": launch}]}
+        planned = (await api.call("POST", "/endpoints", spec()), await api.call("POST", "/endpoints:plan", document))
+        assert VALUE.encode() not in planned[1].body
+        assert [change["pointer"] for change in planned[1].json["changes"]] == ["/pools"]
+        assert (await api.call("PUT", "/endpoints/e", document)).status == 200
+        reader = await api.key(Scope.READ)
+        for path in ("/endpoints/e", "/endpoints/e/revisions"):
+            shown = await api.call("GET", path, key=reader)
+            assert (shown.status, VALUE.encode() in shown.body) == (200, False), path
+        masked = (await api.call("GET", "/endpoints/e", key=reader)).json["spec"]["pools"][1]["launch"]["env"]
+        assert masked == {"PLAIN": "***", "TOKEN": {"secret": "token"}}
+        audit = await api.call("GET", "/audit")
+        assert (audit.status, VALUE.encode() in audit.body) == (200, False)
+        assert (await api.call("DELETE", "/secrets/token")).status == 409
+        launch["env"] = {"TOKEN": {"secret": "missing"}}
+        refused = await api.call("PUT", "/endpoints/e", document)
+        assert [e["pointer"] for e in refused.json["errors"]] == ["/pools/1/launch/env/TOKEN/secret"]
+
+    run(body)
+
+
 def test_a_secret_that_there_is_not_is_refused_at_create_update_and_plan() -> None:
     async def body(api: Api) -> None:
         await api.create()

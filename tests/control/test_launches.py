@@ -66,6 +66,21 @@ def test_what_cannot_be_resolved_is_refused_at_its_place(launch: LaunchSpec, poi
     assert [problem.pointer for problem in caught.value.problems] == [pointer]
 
 
+def test_a_pool_runs_what_it_says_itself_with_its_own_slots_and_the_others_what_the_endpoint_says() -> None:
+    own = PoolSpec(name="own", launch=LaunchSpec(command=("other",), port=81, ports=(82,)), slots=7)
+    spec = replace(wanted(LaunchSpec(command=("serve",), port=80), slots=2), pools=(PoolSpec(), own))
+    found = launches.resolve(spec, "my-chat", shelf=EMPTY)
+    assert (found["default"].command, found["default"].port) == (("serve",), 80)
+    assert (found["own"].command, found["own"].port, found["own"].ports) == (("other",), 81, (82,))
+    assert found["own"].notes == (), "its slots are said"
+    assert [place for place, _ in spec.launch_specs] == ["/launch", "/pools/1/launch"]
+    assert [spec.slots_of(pool) for pool in spec.pools] == [2, 7]
+    broken = replace(own, launch=LaunchSpec(model="no-such-model"))
+    with pytest.raises(Invalid) as caught:
+        launches.resolve(replace(spec, pools=(PoolSpec(), broken)), "my-chat", shelf=EMPTY)
+    assert [problem.pointer for problem in caught.value.problems] == ["/pools/1/launch/model"]
+
+
 RULES = (
     ImageRule(pattern="vllm/*", model="tiny", parameters=("--slots=2",)),
     ImageRule(pattern="nginx", command=("serve", "{port}")),
@@ -181,7 +196,7 @@ def test_weights_of_the_catalogue_are_refused_when_their_size_is_known() -> None
     ground = {"default": launches.Ground(images=(), cards="real", card_gib=24)}
     file = ModelFile("big", path="{weights}", is_gguf=False)
     for size, fits in ((None, True), (WeightsSize(total=24 * 2**30), True), (WeightsSize(total=25 * 2**30), False)):
-        shelf = launches.Shelf(named={}, found=launches.Found(file=file, key=WeightsKey("k"), size=size))
+        shelf = launches.Shelf(named={}, found={"big": launches.Found(file=file, key=WeightsKey("k"), size=size)})
         if fits:
             assert launches.resolve(spec, "s", shelf=shelf, grounds=ground)["default"].weights == "k"
             continue

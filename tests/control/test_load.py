@@ -87,7 +87,7 @@ def test_load_is_told_in_the_unit_that_workers_measured_or_100_for_each_slot() -
         await load.announce(by, endpoint, cost=600, wait_s=10)
 
         def known() -> dict[str, float]:
-            return {name: reading.value for name, reading in load.readings(endpoint).items()}
+            return {name: reading.value for name, reading in load.readings(endpoint, None).items()}
 
         assert known() == {"announced_per_s": 10.0, "announced_waiting": 0.0, "announced_perf": 400.0}
         load.reported(worker, WorkReport(at=api.world.stoker.clock(), loaded=False, perf=1_000.0))
@@ -100,16 +100,20 @@ def test_load_is_told_in_the_unit_that_workers_measured_or_100_for_each_slot() -
     run(body)
 
 
-def test_workers_are_held_up_for_a_trial_until_so_many_have_measured_or_it_is_over() -> None:
+def test_a_trial_is_over_when_so_many_machines_have_measured_or_after_a_while() -> None:
     async def body(api: Api) -> None:
-        endpoint, worker, _ = await ready(api, slots=4)
+        endpoint, worker, _ = await ready(api)
         load, now = api.world.stoker.load, api.world.stoker.clock()
-        assert load.held_up(endpoint, None) == 0
         load.reported(worker, WorkReport(at=now, loaded=False))
-        # One machine counts as one, however many are asked for.
-        assert load.held_up(endpoint, Trial(workers=3, since=now)) == 4
-        assert load.held_up(endpoint, Trial(workers=3, since=now - module.MEASURE_S_MAX - 1)) == 0
+
+        def wanted(workers: int, since: float = now) -> float | None:
+            found = load.readings(endpoint, Trial(workers=workers, since=since)).get("trial")
+            return None if found is None else found.value
+
+        assert "trial" not in load.readings(endpoint, None)
+        assert (wanted(1), wanted(5)) == (1, 1), "no more than there are machines"
+        assert wanted(1, now - module.MEASURE_S_MAX - 1) is None
         load.reported(worker, WorkReport(at=now, loaded=True, perf=1_000.0))
-        assert load.held_up(endpoint, Trial(workers=3, since=now)) == 0
+        assert wanted(1) is None
 
     run(body)

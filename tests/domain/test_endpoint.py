@@ -76,6 +76,8 @@ def spec(name: str = "e", **more: object) -> EndpointSpec:
         (lambda: Probe(timeout_s=NAN), "/timeout_s"),
         (lambda: Probe(failures_max=0), "/failures_max"),
         (lambda: Probe(start_timeout_s=0.5), "/start_timeout_s"),
+        (lambda: PoolSpec(slots=4), "/slots"),
+        (lambda: PoolSpec(launch=LaunchSpec(command=("c",)), slots=0), "/slots"),
         (lambda: ScaleBounds(min=-1), "/min"),
         (lambda: ScaleBounds(max=1_001), "/max"),
         (lambda: ScaleBounds(min=2, max=1), "/min"),

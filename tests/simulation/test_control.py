@@ -13,6 +13,7 @@ from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
 from stoker.domain.endpoint import (
     Endpoint,
+    LaunchSpec,
     Phase,
     PlacementStrategy,
     PoolSpec,
@@ -756,6 +757,27 @@ def test_a_pool_that_is_added_or_taken_away_leaves_the_others_alone() -> None:
     virtual.run(main())
 
 
+def test_a_pool_that_runs_something_else_is_replaced_alone_when_that_changes() -> None:
+    async def main() -> None:
+        async with world(one_card()) as w:
+            one = PoolSpec(name="one", provider="fake", bounds=ScaleBounds(min=1, max=1))
+            other = replace(one, name="other", launch=LaunchSpec(command=("other",)), slots=3)
+            endpoint = await w.create(replace(spec(), pools=(one, other)))
+            await asyncio.sleep(10)
+            before = {worker.pool: worker for worker in w.workers(endpoint.id, S.READY)}
+            assert {name: worker.slots for name, worker in before.items()} == {"one": 1, "other": 3}
+            runs = {name: w.provider.workers[worker.id].spec.command for name, worker in before.items()}
+            assert runs == {"one": ("serve",), "other": ("other",)}
+            changed = replace(other, launch=LaunchSpec(command=("newer",)))
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, replace(spec(), pools=(one, changed)))
+            await asyncio.sleep(20)
+            after = {worker.pool: worker for worker in w.workers(endpoint.id, S.READY)}
+            assert after["one"].id == before["one"].id
+            assert w.provider.workers[after["other"].id].spec.command == ("newer",)
+
+    virtual.run(main())
+
+
 def test_workers_of_an_old_revision_are_probed_as_their_own_revision_says() -> None:
     async def main() -> None:
         async with world(one_card()) as w:
@@ -901,5 +923,23 @@ def test_a_worker_whose_readiness_fails_gets_no_new_requests_until_it_is_back() 
             w.sick.clear()
             await asyncio.sleep(5)
             assert request.outcome == "done"
+
+    virtual.run(main())
+
+
+def test_a_worker_that_got_no_requests_anyway_is_drained_at_once() -> None:
+    async def main() -> None:
+        async with world() as w:
+            probes = Probes(readiness=Probe(period_s=1, failures_max=2), liveness=Probe(period_s=3600))
+            endpoint = await w.create(spec(low=1, high=1, probes=probes))
+            await asyncio.sleep(10)
+            [one] = w.workers(endpoint.id, S.READY)
+            assert one.address is not None
+            w.sick.add(one.address.port)
+            await asyncio.sleep(5)
+            # The table has said before that it is to get none.
+            await w.stoker.endpoints.stop(ADMIN, endpoint.id)
+            await asyncio.sleep(15)
+            assert w.workers(endpoint.id) == []
 
     virtual.run(main())

@@ -59,8 +59,9 @@ def endpoint_facts(endpoint: Endpoint) -> dict[str, Any]:
 def spec_facts(spec: EndpointSpec) -> dict[str, Any]:
     """A spec without the values of its environment; names of secrets are no secrets."""
     facts: dict[str, Any] = msgspec.to_builtins(spec)
-    env = facts["launch"]["env"]
-    facts["launch"]["env"] = {name: MASK if isinstance(value, str) else value for name, value in env.items()}
+    for launch in (facts["launch"], *(pool["launch"] for pool in facts["pools"] if pool["launch"])):
+        env = launch["env"]
+        launch["env"] = {name: MASK if isinstance(value, str) else value for name, value in env.items()}
     return facts
 
 

@@ -19,7 +19,7 @@ def check_hardware(providers: Providers, spec: EndpointSpec, *, regions: Iterabl
     for index, pool in enumerate(spec.pools):
         managed = providers.check(pool.provider, f"/pools/{index}/provider")
         _check_names(pool.hardware, managed, f"/pools/{index}/hardware", regions)
-        why = impossible(pool.hardware, managed.offers, ports=1 + len(spec.launch.ports))
+        why = impossible(pool.hardware, managed.offers, ports=1 + len(spec.launch_of(pool).ports))
         if why is not None:
             raise Invalid.at(f"/pools/{index}/hardware", f"no host can ever run this: {why}")
 

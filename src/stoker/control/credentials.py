@@ -113,7 +113,7 @@ class Credentials:
         def remove(tx: Connection) -> None:
             credential = _found(tx, reference, by)
             name = credential.name
-            users = rows.users(tx, lambda s: s.launch.credential == name, project=by.project, mentioning=name)
+            users = rows.users(tx, lambda s: name in s.credentials, project=by.project, mentioning=name)
             if users:
                 shown = ", ".join(users[:10])
                 raise Conflict(f"the registry credential {name!r} is used by {shown}; change them first")

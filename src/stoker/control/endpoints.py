@@ -396,7 +396,7 @@ class Endpoints:
 def _check_use(by: Principal, spec: EndpointSpec, endpoint: Endpoint) -> None:
     """Secrets that the endpoint did not have are for those who may use all of the project's."""
     new = spec.secrets - endpoint.spec.secrets
-    if new or spec.launch.credential not in (None, endpoint.spec.launch.credential):
+    if new or spec.credentials - endpoint.spec.credentials:
         admit(by, Action.SECRET_USE)
 
 

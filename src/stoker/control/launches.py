@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stoker.control import substitutes
@@ -49,10 +50,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
-    """Where models are found: those of the settings by name, and the one of the catalogue that the spec names."""
+    """Where models are found: those of the settings by name, and of the catalogue those that the spec names."""
 
     named: Mapping[str, str]
-    found: Found | None = None
+    found: Mapping[str, Found] = field(default_factory=dict)
 
 
 def resolve(
@@ -64,26 +65,40 @@ def resolve(
     stands in for. Looks at files.
     """
     own = grounds or {}
-    return {pool.name: _resolve(spec, pool, slug, shelf, own.get(pool.name, Ground())) for pool in spec.pools}
+    found: dict[str, Launch] = {}
+    for index, pool in enumerate(spec.pools):
+        with _said_at("" if pool.launch is None else f"/pools/{index}"):
+            found[pool.name] = _resolve(spec, pool, slug, shelf, own.get(pool.name, Ground()))
+    return found
+
+
+@contextmanager
+def _said_at(pool: str) -> Iterator[None]:
+    """What is wrong with a launch is wrong where that is said: in the spec, or in the pool."""
+    try:
+        yield
+    except Invalid as exc:
+        places = ((pool if each.pointer.startswith("/launch") else "", each) for each in exc.problems)
+        problems = tuple(replace(each, pointer=place + each.pointer) for place, each in places)
+        raise Invalid(str(exc), problems=problems) from exc
 
 
 def _resolve(spec: EndpointSpec, pool: PoolSpec, slug: str, shelf: Shelf, ground: Ground) -> Launch:
-    wanted = spec.launch
+    said, slots = spec.launch_of(pool), spec.slots_of(pool)
+    wanted = said
     names: tuple[str, ...] = (spec.name, slug)
     notes: tuple[str, ...] = ()
     if wanted.image is not None and ground.images is not None:
         instead = substitutes.instead_of(wanted, rule_for(wanted.image, ground.images))
         wanted, names, notes = instead.launch, (*instead.names, *names), instead.notes
     if wanted.model is None:
-        launch = _plain(wanted, slots=spec.slots)
+        launch = _plain(wanted, slots=slots)
     else:
         where = f"/pools/{spec.pools.index(pool)}/hardware"
-        launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), shelf, ground, where, slots=spec.slots)
+        launch = _served(wanted, pool.hardware, tuple(dict.fromkeys(names)), shelf, ground, where, slots=slots)
     notes = (*notes, *launch.notes)
     ping_s = spec.queue.ping_s if spec.queue.pull else None
-    return replace(
-        launch, ports=spec.launch.ports, port=spec.launch.port, volumes=spec.volumes, notes=notes, ping_s=ping_s
-    )
+    return replace(launch, ports=said.ports, port=said.port, volumes=spec.volumes, notes=notes, ping_s=ping_s)
 
 
 def _served(
@@ -98,7 +113,8 @@ def _served(
 ) -> Launch:
     assert wanted.model is not None
     try:
-        model = shelf.found.file if shelf.found else catalogue.resolve(wanted.model, shelf.named, engine=wanted.engine)
+        own = shelf.found.get(wanted.model)
+        model = own.file if own else catalogue.resolve(wanted.model, shelf.named, engine=wanted.engine)
     except OSError as exc:
         raise Invalid.at("/launch/model", f"cannot look for the model: {exc.strerror}") from exc
     virtual = ground.cards == "virtual"
@@ -109,12 +125,12 @@ def _served(
     launch = engine.launch(wanted, model, hardware, names=names, slots=slots)
     if hardware.gpu_count and ground.card_gib is not None:
         memory = engine.video_memory(wanted, hardware, card_gib=ground.card_gib)
-        _check_fits(memory, model, shelf, pointer)
+        _check_fits(memory, model, own, pointer)
         launch = replace(launch, video_memory=memory)
     if ground.images is None:
         launch = replace(launch, base=_base(engine, wanted, ground), files=_files(model))
     notes = (*launch.notes, "the GPUs are virtual: the model runs without any") if virtual else launch.notes
-    weights = shelf.found.key if shelf.found else launch.weights
+    weights = own.key if own else launch.weights
     return replace(launch, cards=ground.cards, weights=weights, notes=notes)
 
 
@@ -138,14 +154,12 @@ def _files(model: ModelFile) -> tuple[str, ...]:
     return (str(path.parent if headers.is_part(path) else path),)
 
 
-def _check_fits(memory: VideoMemory | None, model: ModelFile, shelf: Shelf, pointer: str) -> None:
+def _check_fits(memory: VideoMemory | None, model: ModelFile, found: Found | None, pointer: str) -> None:
     """Refuse weights that are too large for the cards, where their size is known already."""
     if memory is None:
         return
-    if shelf.found is not None:
-        size = shelf.found.size
-    else:
-        size = None if model.path is None else headers.size_of(Path(model.path))
+    here = None if found is not None or model.path is None else headers.size_of(Path(model.path))
+    size = here if found is None else found.size
     lack = None if size is None else memory.lack(size)
     if lack is not None:
         raise Invalid.at(f"{pointer}/vram_gib_min", lack)

@@ -15,6 +15,7 @@ from stoker.control.reservations import Reservations
 from stoker.domain.access import Principal
 from stoker.domain.endpoint import Endpoint, EndpointId, Phase
 from stoker.domain.errors import NotFound, Saturated, Unavailable
+from stoker.domain.hardware import machine_of
 from stoker.domain.load import USUAL, Announcement, Trial, WorkReport, check_cost
 from stoker.domain.reservation import COST_MAX
 from stoker.domain.worker import Worker, WorkerId, WorkerState
@@ -66,7 +67,8 @@ class Load:
         self._proves = proves
         self._machines = machines
         self._perfs: dict[EndpointId, float] = {}
-        self._measured: dict[EndpointId, set[WorkerId]] = {}
+        # The machines on which they have measured.
+        self._measured: dict[EndpointId, set[str]] = {}
         self._fleet = fleet
         self._reservations = reservations
         self._told = told
@@ -207,18 +209,15 @@ class Load:
             costs.popleft()
         return sum(cost for _, cost in costs) / RATE_WINDOW_S
 
-    def held_up(self, endpoint: Endpoint, trial: Trial | None) -> int:
-        """Requests that are announced and wait, or as many as fill the workers that are to measure first."""
-        waiting = self.waiting(endpoint.id)[0]
-        return waiting if trial is None else max(waiting, self._to_measure(endpoint, trial) * endpoint.slots)
-
-    def readings(self, endpoint: Endpoint) -> dict[str, Reading]:
+    def readings(self, endpoint: Endpoint, trial: Trial | None) -> dict[str, Reading]:
         """What is known of its load, by the names of `Signals`."""
-        known = {
+        known: dict[str, float] = {
             "announced_per_s": self.rate(endpoint.id),
             "announced_waiting": self.waiting(endpoint.id)[1],
             "announced_perf": self.perf_of(endpoint),
         }
+        if trial is not None and (tried := self._to_measure(endpoint, trial)):
+            known["trial"] = tried
         return {name: Reading(value, 0.0) for name, value in known.items()}
 
     def perf_of(self, endpoint: Endpoint) -> float:
@@ -232,13 +231,14 @@ class Load:
         return self._perfs.get(endpoint.id, USUAL * endpoint.slots)
 
     def _to_measure(self, endpoint: Endpoint, trial: Trial) -> int:
-        """How many workers are wanted so that they measure their perf; none once so many have, or after a while."""
+        """On how many machines workers are to measure their perf; none once they have on so many, or after a while."""
         if not trial.workers or self._clock() - trial.since > MEASURE_S_MAX:
             return 0
         wanted = min(trial.workers, self._machines(endpoint))
         known = self._measured.setdefault(endpoint.id, set())
         ready = [w for w in self._fleet.live(endpoint.id) if w.state is WorkerState.READY]
-        known.update(worker.id for worker in ready if self.loaded(worker, silent=True))
+        loaded = [w.placement for w in ready if self.loaded(w, silent=True)]
+        known.update(machine_of(placement.host) for placement in loaded if placement is not None)
         return 0 if len(known) >= wanted else wanted
 
     async def sweep(self) -> None:

@@ -158,7 +158,7 @@ class Providers:
             for pool in endpoint.spec.pools
             if pool.provider in self._managed
             for offer in self._managed[pool.provider].offers
-            if impossible(pool.hardware, (offer,), ports=1 + len(endpoint.spec.launch.ports)) is None
+            if impossible(pool.hardware, (offer,), ports=1 + len(endpoint.spec.launch_of(pool).ports)) is None
         }
         return len(found)
 

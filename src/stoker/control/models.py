@@ -125,17 +125,16 @@ class Models:
             used_by=tuple(e.slug for e in self._downloads.used_by(model.key) if e.project == model.project),
         )
 
-    async def find(self, spec: EndpointSpec, *, project: ProjectId) -> Found | None:
-        """The project's model that the spec names, as engines take it; `None` when it names none of the project's."""
-        name = spec.launch.model
-        if name is None:
-            return None
-        found = await self._store.read(lambda tx: rows.named(tx, name, project=project))
-        weights = None if found is None else self._downloads.weights(found.key)
-        if found is None or weights is None:
-            return None
-        file = ModelFile(found.name, aliases=found.aliases, path=PLACE, is_gguf=weights.gguf)
-        return Found(file=file, key=found.key, size=self._downloads.size(found.key))
+    async def find(self, spec: EndpointSpec, *, project: ProjectId) -> dict[str, Found]:
+        """Those of the project's models that the spec names, as engines take them, by the name that it has for them."""
+        files: dict[str, Found] = {}
+        for name in {launch.model for _, launch in spec.launch_specs if launch.model is not None}:
+            found = await self._store.read(lambda tx, name=name: rows.named(tx, name, project=project))  # type: ignore[misc]
+            weights = None if found is None else self._downloads.weights(found.key)
+            if found is not None and weights is not None:
+                file = ModelFile(found.name, aliases=found.aliases, path=PLACE, is_gguf=weights.gguf)
+                files[name] = Found(file=file, key=found.key, size=self._downloads.size(found.key))
+        return files
 
     # Changing
 
@@ -338,7 +337,7 @@ class Models:
 
     def _check_unused(self, tx: Connection, model: Model) -> None:
         def names_it(spec: EndpointSpec) -> bool:
-            return spec.launch.model in model.names
+            return any(launch.model in model.names for _, launch in spec.launch_specs)
 
         found = [secret_rows.users(tx, names_it, project=model.project, mentioning=name) for name in model.names]
         users = {slug for slugs in found for slug in slugs}

@@ -336,8 +336,10 @@ class Pass:
                     self._event("worker_pending", f"no room: {reason}", worker=worker.id, level=Level.WARNING)
 
     def _avoided(self, pool: PoolSpec) -> Mapping[str, int] | None:
-        """Where workers of a pool are that is to be spread, and how many."""
-        if pool.placement is not PlacementStrategy.SPREAD:
+        """Where workers of a pool are that is to be spread, and how many. A pool that is on trial is."""
+        signals = self._facts.signals
+        trial = signals is not None and signals.trial is not None
+        if pool.placement is not PlacementStrategy.SPREAD and not trial:
             return None
         here = (w for w in (*self._workers.values(), *self._new.values()) if w.pool == pool.name and not w.gone)
         return Counter(w.placement.host for w in here if w.placement is not None)

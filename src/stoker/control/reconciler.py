@@ -344,6 +344,9 @@ class Reconciler:
             self._gateway.withdraw(endpoint.id)
         else:
             self._gateway.publish(endpoint)
+            if self._gateway.drained(endpoint.id, tuple(step.change.workers.values())):
+                # It got no requests before either, so that the table says nothing new, and nobody will acknowledge it.
+                self.wake(endpoint.id)
 
     def _start(self, endpoint: Endpoint, worker: Worker) -> None:
         managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)

@@ -151,6 +151,9 @@ class Scaling:
                 announced_per_s=learned.get("announced_per_s"),
                 announced_waiting=learned.get("announced_waiting"),
                 announced_perf=learned.get("announced_perf"),
+                trial=learned.get("trial"),
+                # Who is to measure is at work.
+                busy_at=now if "trial" in learned else signals.busy_at,
             )
         if everything or any(isinstance(trigger, _OF_WORKERS) for trigger in policy.triggers):
             signals = replace(signals, workers=self._workers(endpoint, now))

@@ -13,7 +13,7 @@ from stoker.control import audit
 from stoker.control.vault import Vault
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit
-from stoker.domain.endpoint import EndpointSpec, ProjectId
+from stoker.domain.endpoint import EndpointSpec, LaunchSpec, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound
 from stoker.domain.secrets import Secret, check_description, check_secret_name, check_secret_value
 from stoker.store import audit as audit_rows
@@ -167,11 +167,8 @@ def _listed(slugs: tuple[str, ...]) -> str:
 
 def check_references(tx: Connection, spec: EndpointSpec, *, project: ProjectId) -> None:
     """Refuse a spec that refers to a secret or a registry credential that there is not. Raises `Invalid`."""
-    for variable, name in spec.launch.references.items():
-        found = rows.find_secret(tx, name, project=project)
-        if found is None or found.name != name:
-            detail = f"there is no secret {name[:64]!r}: stoker secrets set NAME"
-            raise Invalid.at(f"/launch/env/{variable}/secret", detail)
+    for place, launch in spec.launch_specs:
+        _check_launch(tx, launch, place, project=project)
     signing = spec.webhooks.secret
     if signing is not None:
         found = rows.find_secret(tx, signing, project=project)
@@ -182,9 +179,17 @@ def check_references(tx: Connection, spec: EndpointSpec, *, project: ProjectId) 
         if found is None or found.name != queue.secret:
             detail = f"there is no secret {queue.secret[:64]!r}: stoker secrets set NAME"
             raise Invalid.at(f"/scaling/triggers/{index}/secret", detail)
-    credential = spec.launch.credential
+
+
+def _check_launch(tx: Connection, launch: LaunchSpec, place: str, *, project: ProjectId) -> None:
+    for variable, name in launch.references.items():
+        found = rows.find_secret(tx, name, project=project)
+        if found is None or found.name != name:
+            detail = f"there is no secret {name[:64]!r}: stoker secrets set NAME"
+            raise Invalid.at(f"{place}/env/{variable}/secret", detail)
+    credential = launch.credential
     if credential is not None:
         login = rows.find_credential(tx, credential, project=project)
         if login is None or login.name != credential:
             detail = f"there is no registry credential {credential[:64]!r}: stoker credentials create NAME ..."
-            raise Invalid.at("/launch/credential", detail)
+            raise Invalid.at(f"{place}/credential", detail)

@@ -322,12 +322,13 @@ def check_volumes(tx: Connection, spec: EndpointSpec, *, project: ProjectId) -> 
 
 def _check_places(spec: EndpointSpec) -> None:
     named = {mount.volume for mount in spec.volumes}
-    for field, arguments in (("command", spec.launch.command), ("parameters", spec.launch.parameters)):
-        for index, argument in enumerate(arguments):
-            unknown = set(_PLACE.findall(argument)) - named
-            if unknown:
-                detail = f"the volume {min(unknown)!r} is not among the endpoint's volumes"
-                raise Invalid.at(f"/launch/{field}/{index}", detail)
+    for place, launch in spec.launch_specs:
+        for field, arguments in (("command", launch.command), ("parameters", launch.parameters)):
+            for index, argument in enumerate(arguments):
+                unknown = set(_PLACE.findall(argument)) - named
+                if unknown:
+                    detail = f"the volume {min(unknown)!r} is not among the endpoint's volumes"
+                    raise Invalid.at(f"{place}/{field}/{index}", detail)
 
 
 def _check_process(mount: VolumeMount, at: str) -> None:

@@ -35,6 +35,7 @@ ENV_VALUE_CHARS_MAX = 32_768
 LABELS_MAX = 64
 PORTS_MAX = 16
 POOLS_MAX = 16
+SLOTS_MAX = 100_000
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
@@ -217,15 +218,23 @@ class PlacementStrategy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSpec:
-    """One homogeneous group of workers. Of an endpoint's pools the first that has room takes the next worker."""
+    """One homogeneous group of workers. Of an endpoint's pools the first that has room takes the next worker. `launch`
+    is what its workers run where that is not what the endpoint says, `slots` what one of them takes at once then.
+    """
 
     name: str = "default"
     provider: str = "process"
     hardware: HardwareRequest = field(default_factory=HardwareRequest)
     bounds: ScaleBounds = field(default_factory=ScaleBounds)
     placement: PlacementStrategy = PlacementStrategy.PACK
+    launch: LaunchSpec | None = None
+    slots: int | None = None
 
     def __post_init__(self) -> None:
+        if self.slots is not None:
+            within("/slots", self.slots, 1, SLOTS_MAX)
+            if self.launch is None:
+                raise Invalid.at("/slots", "what its workers take at once belongs to a launch of its own")
         if not _POOL_NAME.match(self.name):
             raise Invalid.at("/name", "a pool's name has up to 63 letters, digits, dots, dashes and underscores")
 
@@ -328,7 +337,7 @@ class EndpointSpec:
         if self.queue.pull:
             self._check_pull()
         if self.slots is not None:
-            within("/slots", self.slots, 1, 100_000)
+            within("/slots", self.slots, 1, SLOTS_MAX)
         for name, texts in (("labels", self.labels), ("annotations", self.annotations)):
             if len(texts) > LABELS_MAX or any(len(k) > 255 or len(v) > 4096 for k, v in texts.items()):
                 raise Invalid.at(f"/{name}", f"at most {LABELS_MAX} {name}, keys to 255 and values to 4096 characters")
@@ -336,7 +345,7 @@ class EndpointSpec:
     def _check_pull(self) -> None:
         if self.mode is not Mode.QUEUE:
             raise Invalid.at("/queue/pull", "workers that ask for tasks take no requests: set mode to queue")
-        if self.launch.model is not None:
+        if any(launch.model is not None for _, launch in self.launch_specs):
             raise Invalid.at("/queue/pull", "an engine waits for requests: workers that ask for tasks are a command")
         if self.probes != Probes():
             raise Invalid.at("/probes", "workers that ask for tasks are known by their pings, not by probes")
@@ -345,7 +354,27 @@ class EndpointSpec:
     def secrets(self) -> frozenset[str]:
         """Names of all secrets that it refers to."""
         signing = frozenset() if self.webhooks.secret is None else frozenset({self.webhooks.secret})
-        return self.launch.secrets | signing | {queue.secret for _, queue in self.scaling.queues}
+        launched = frozenset[str]().union(*(launch.secrets for _, launch in self.launch_specs))
+        return launched | signing | {queue.secret for _, queue in self.scaling.queues}
+
+    @property
+    def credentials(self) -> frozenset[str]:
+        """Names of the registry credentials that it refers to."""
+        return frozenset(launch.credential for _, launch in self.launch_specs if launch.credential is not None)
+
+    @property
+    def launch_specs(self) -> tuple[tuple[str, LaunchSpec], ...]:
+        """Everything that it says to run, with its place: its own launch, and those of pools."""
+        own = ((f"/pools/{i}/launch", pool.launch) for i, pool in enumerate(self.pools) if pool.launch is not None)
+        return (("/launch", self.launch), *own)
+
+    def launch_of(self, pool: PoolSpec) -> LaunchSpec:
+        """What workers of this pool run."""
+        return self.launch if pool.launch is None else pool.launch
+
+    def slots_of(self, pool: PoolSpec) -> int | None:
+        """Requests that one worker of this pool takes at once, where that is said."""
+        return self.slots if pool.launch is None else pool.slots
 
     def _check_measured(self) -> None:
         """A share needs a whole: triggers that look at one must have it in every pool."""
@@ -460,7 +489,9 @@ class Endpoint:
 
     def slots_of(self, pool: str) -> int:
         """Requests that one worker of this pool takes at once."""
-        return self.spec.slots if self.spec.slots is not None else self.launches[pool].slots
+        known = self.spec.pool(pool)
+        said = self.spec.slots if known is None else self.spec.slots_of(known)
+        return self.launches[pool].slots if said is None else said
 
     @property
     def slots(self) -> int:

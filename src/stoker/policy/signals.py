@@ -63,7 +63,8 @@ class Signals:
     `tasks_queued` (all that wait), `oldest_task_s` and `tasks_per_s` are the queue's. `start_s` is what a start is
     expected to take; `requests_per_s` and `tokens_per_s` what one full worker sustains. `messages`: those in queues
     elsewhere. `announced_per_s` is the load that was announced in the last minute, `announced_waiting` what of it has
-    no worker yet, `announced_perf` what a worker says it does in a second.
+    no worker yet, `announced_perf` what a worker says it does in a second; on `trial` machines workers are to measure
+    that first.
     """
 
     in_flight: int
@@ -87,6 +88,7 @@ class Signals:
     announced_per_s: Reading | None = None
     announced_waiting: Reading | None = None
     announced_perf: Reading | None = None
+    trial: Reading | None = None
     workers: tuple[WorkerSignals, ...] = ()
     messages: Mapping[SqsQueue, Reading] = field(default_factory=dict)
 
@@ -122,6 +124,7 @@ class Signals:
                 "announced_per_s",
                 "announced_waiting",
                 "announced_perf",
+                "trial",
             )
             if (reading := getattr(self, name)) is not None
         }

@@ -171,7 +171,11 @@ def _announced(trigger: Load, evidence: Evidence) -> Demand:
     perf = trigger.perf if trigger.perf is not None else fresh(signals.announced_perf)
     if not perf:
         return _unknown(trigger, "no worker has said what it can do; say `perf`")
-    return _loaded(trigger, load, perf, "announced", queued=fresh(signals.announced_waiting) or 0.0)
+    asked = _loaded(trigger, load, perf, "announced", queued=fresh(signals.announced_waiting) or 0.0)
+    tried = int(fresh(signals.trial) or 0)
+    if asked.workers is None or tried <= asked.workers:
+        return asked
+    return replace(asked, workers=tried, text=f"{tried} {_plural(tried, 'worker')} to measure what one can do")
 
 
 def _loaded(trigger: Load, load: Reading, perf: float, unit: str, *, queued: float) -> Demand:

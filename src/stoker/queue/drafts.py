@@ -58,7 +58,9 @@ class Drafts:
             raise Conflict("the endpoint takes no tasks: set its mode to queue or mixed")
         if endpoint.phase is Phase.DELETING:
             raise Conflict("the endpoint is being deleted")
-        declared = endpoint.spec.launch.declared
+        # Any worker may get the task.
+        every = [endpoint.spec.launch_of(pool).declared for pool in endpoint.spec.pools]
+        declared = tuple(port for port in every[0] if all(port in ports for ports in every))
         for index, draft in enumerate(drafts):
             if len(draft.input) > INPUT_BYTES_MAX:
                 raise TooLarge.at(at(drafts, index, "input"), f"an input has at most {INPUT_BYTES_MAX} bytes")

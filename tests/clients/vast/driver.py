@@ -1,8 +1,8 @@
 """Runs in the environment of Vast.ai's own package, unmodified: one call of its clients for each line of JSON on stdin.
 
 A line is `[client, method, arguments, named]`; the answer `{"is": ...}`, or `{"raised": class, ...}`. Clients are
-`sdk` (`vastai.VastAI`) and `serverless` (`vastai.Serverless`), whose endpoints and sessions are named by what they are
-called here.
+`sdk` (`vastai.VastAI`), `grammar` (its reader of queries) and `serverless` (`vastai.Serverless`), whose endpoints and
+sessions are named by what they are called here.
 """
 
 from __future__ import annotations
@@ -107,6 +107,10 @@ async def _called(serverless: Serverless, url: str, key: str, call: list[Any]) -
             # What it says to people is not for the reader of answers.
             with contextlib.redirect_stdout(io.StringIO()):
                 return {"is": getattr(VastAI(api_key=key, server_url=url), method)(*arguments, **named)}
+        if client == "grammar":
+            from vastai.api.query import offers_alias, offers_fields, offers_mult, parse_query
+
+            return {"is": parse_query(*arguments, {}, offers_fields, offers_alias, offers_mult)}
         return {"is": await getattr(serverless, method)(*arguments, **named)}
     except Exception as exc:  # noqa: BLE001
         answer = getattr(exc, "response", None)

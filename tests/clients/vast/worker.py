@@ -78,11 +78,13 @@ def llama(log: Path, python: str, model: str) -> int:
     command = [python, "-m", "stoker.engines.llamacpp_server", "--model", model, "--port", str(port), "--slots", "1"]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     subprocess.Popen(command, env=environ)
-    threading.Thread(target=_wait, args=(port, log), daemon=True).start()
+    # The package looks whether a model is well every ten seconds, the first time at once.
+    _wait(port)
+    log.write_text(f"{LOADED}\n")
     return port
 
 
-def _wait(port: int, log: Path) -> None:
+def _wait(port: int) -> None:
     from urllib.error import URLError
     from urllib.request import urlopen
 
@@ -90,7 +92,6 @@ def _wait(port: int, log: Path) -> None:
         try:
             with urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
                 if answer.status == 200:
-                    log.write_text(f"{LOADED}\n")
                     return
         except (URLError, OSError):
             threading.Event().wait(0.05)

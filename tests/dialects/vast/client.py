@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.client import Answer, Api, Exchange, run
+from simulation.world import NOWHERE
+from stoker.domain.endpoint import Launch
+from stoker.providers.fake import FakeProvider
 
 ENDPOINTS, GROUPS, TEMPLATES = "/api/v0/endptjobs/", "/api/v0/workergroups/", "/api/v0/template/"
 ARGS = "--image worker:1 --env '-p 80:80'"
@@ -52,6 +55,21 @@ class Cloud:
         [found] = [each for each in (await self.ok("GET", GROUPS))["results"] if each["id"] == id]
         return found
 
+    async def decision(self, name: str = "demo") -> Any:
+        """What Stoker would decide of it now, and why."""
+        answer = await self.api.call("GET", f"/endpoints/{name}/explanation")
+        assert answer.status == 200, answer.body
+        return answer.json["present"]
+
+    def launches(self) -> dict[str, Launch]:
+        """What workers of each pool of the first endpoint run."""
+        return dict(self.api.world.stoker.fleet.endpoints()[0].launches)
+
+    async def images(self, name: str = "demo") -> dict[str, Any]:
+        """What workers of each pool run."""
+        spec = (await self.api.call("GET", f"/endpoints/{name}")).json["spec"]
+        return {pool["name"]: (pool["launch"] or spec["launch"])["image"] for pool in spec["pools"]}
+
     async def workers(self, endpoint: int, count: int = 1) -> Any:
         """Its workers when so many are ready."""
         for _ in range(120):
@@ -84,10 +102,10 @@ def told(answer: Answer, status: int, error: str) -> str:
     return str(body["msg"])
 
 
-def play(body: Callable[[Cloud], Awaitable[None]]) -> None:
-    """Run `body` with one of these."""
+def play(body: Callable[[Cloud], Awaitable[None]], **more: FakeProvider) -> None:
+    """Run `body` with one of these, and more providers."""
 
     async def main(api: Api) -> None:
         await body(Cloud(api))
 
-    run(main)
+    run(main, data_dir=NOWHERE, **more)

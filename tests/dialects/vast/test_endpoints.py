@@ -133,16 +133,34 @@ def test_a_workergroup_is_a_pool_that_runs_what_its_arguments_say() -> None:
     play(main)
 
 
-def test_a_second_workergroup_shares_the_workers_and_runs_the_same() -> None:
+def test_a_second_workergroup_shares_the_workers_and_may_run_something_else() -> None:
     async def main(cloud: Cloud) -> None:
         id = await cloud.endpoint(max_workers=5, min_load=0)
         first = await cloud.group(id)
         second = await cloud.group(id, max_workers=1)
         assert second == first + 1
         pools = (await cloud.api.call("GET", "/endpoints/demo")).json["spec"]["pools"]
-        assert [pool["bounds"]["max"] for pool in pools] == [3, 1]
-        other = {"endpoint_id": id, "launch_args": "--image other:1"}
-        assert "run the same" in told(await cloud.call("POST", GROUPS, other), 400, "invalid_args")
+        assert [pool["bounds"]["max"] for pool in pools] == [4, 1]
+        assert [pool["launch"] for pool in pools] == [None, None]
+        third = await cloud.group(id, launch_args="--image other:1 --args serve", max_workers=1)
+        assert await cloud.images() == {"group-1": "worker:1", "group-2": "worker:1", "group-3": "other:1"}
+        await cloud.ok("PUT", f"{GROUPS}{first}/", {"endpoint_id": id, "launch_args": "--image newer:1"})
+        assert await cloud.images() == {"group-1": "newer:1", "group-2": "worker:1", "group-3": "other:1"}
+        # An update of one replaces the workers of that one alone.
+        before = cloud.launches()
+        await cloud.ok("POST", "/update_workers/", {"workergroup_id": third})
+        after = cloud.launches()
+        assert [name for name in after if after[name] != before[name]] == ["group-3"]
+        await cloud.ok("POST", "/update_workers/", {"workergroup_id": third, "cancel_update": True})
+        assert cloud.launches() == before
+        # Each goes alone, the first as well.
+        await cloud.ok("DELETE", f"{GROUPS}{first}/")
+        assert await cloud.images() == {"group-2": "worker:1", "group-3": "other:1"}
+        spec = (await cloud.api.call("GET", "/endpoints/demo")).json["spec"]
+        assert (spec["launch"]["image"], [pool["launch"] is None for pool in spec["pools"]]) == (
+            "worker:1",
+            [True, False],
+        )
 
     play(main)
 

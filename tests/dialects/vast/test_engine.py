@@ -11,9 +11,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from dialects.vast.client import ENDPOINTS, Cloud, play, told
+from dialects.vast.client import ENDPOINTS, GROUPS, Cloud, play, told
+from simulation.virtual import wall
 from stoker.domain.access import Scope
+from stoker.domain.hardware import Offer, PortRange, Prices
 from stoker.domain.worker import WorkerState
+from stoker.providers.fake import FakeProvider
 
 
 async def loaded(cloud: Cloud, name: str = "demo", *, count: int = 1, **more: Any) -> tuple[int, int, list[int]]:
@@ -266,6 +269,47 @@ def test_workers_are_updated_by_new_ones_and_cancelling_goes_back() -> None:
     play(main)
 
 
+def test_a_new_workergroup_is_tried_on_different_machines_before_load_alone_decides() -> None:
+    machines = tuple(Offer(host=host, vcpu=4_000, ram_gib=64, ports=PortRange(20_000, 20_099)) for host in "abcd")
+
+    async def main(cloud: Cloud) -> None:
+        id = await cloud.endpoint(min_load=0, max_workers=8)
+        await cloud.group(id, search_params="cpu_cores>=1")
+        workers = await cloud.workers(id, 3)
+        live = cloud.api.world.stoker.fleet.live(cloud.api.world.stoker.fleet.endpoints()[0].id)
+        assert len({worker.placement.host for worker in live if worker.placement}) == len(live) == 3
+        [trigger] = [each for each in (await cloud.decision())["triggers"] if each["trigger"] == "load"]
+        assert trigger["text"] == "3 workers to measure what one can do"
+        for worker in workers:
+            await cloud.report(worker["id"])
+        await asyncio.sleep(400)
+        assert await cloud.ok("POST", "/get_endpoint_workers/", {"id": id}) == []
+        assert (await cloud.decision())["workers"] == 0
+
+    play(main, many=FakeProvider(clock=wall, offers=machines))
+
+
+def test_a_workergroups_own_parameters_hold_instead_of_its_endpoints() -> None:
+    async def main(cloud: Cloud) -> None:
+        id = await cloud.endpoint(min_load=0, max_workers=8)
+
+        async def load() -> dict[str, Any]:
+            triggers = (await cloud.api.call("GET", "/endpoints/demo")).json["spec"]["scaling"]["triggers"]
+            [found] = [each for each in triggers if each["type"] == "load"]
+            return {name: found[name] for name in ("min_load", "target_util", "cold_mult")}
+
+        first = await cloud.group(id, min_load=150.0, target_util=0.5)
+        assert await load() == {"min_load": 150.0, "target_util": 0.5, "cold_mult": 1.0}
+        await cloud.group(id, min_load=50.0)
+        assert await load() == {"min_load": 200.0, "target_util": 0.5, "cold_mult": 1.0}
+        shown = [each["min_load"] for each in (await cloud.ok("GET", GROUPS))["results"]]
+        assert (shown, (await cloud.shown(id))["min_load"]) == ([150.0, 50.0], 0.0)
+        await cloud.ok("DELETE", f"{GROUPS}{first}/")
+        assert await load() == {"min_load": 50.0, "target_util": 0.9, "cold_mult": 1.0}
+
+    play(main)
+
+
 def test_a_silent_worker_counts_as_one_that_never_reports_at_100_for_each_slot() -> None:
     async def main(cloud: Cloud) -> None:
         id = await cloud.endpoint(min_load=90)
@@ -277,6 +321,26 @@ def test_a_silent_worker_counts_as_one_that_never_reports_at_100_for_each_slot()
         assert (shown["status"], shown["measured_perf"]) == ("idle", 100.0)
 
     play(main)
+
+
+def test_what_workergroups_cost_is_the_sum_of_their_workers_prices_where_all_have_one() -> None:
+    prices = Prices(currency="EUR", cpu=1.0)
+    ports = PortRange(20_000, 20_099)
+    machines = tuple(Offer(host=host, vcpu=4_000, ram_gib=64, ports=ports, prices=prices) for host in "abc")
+
+    async def main(cloud: Cloud) -> None:
+        id = await cloud.endpoint(min_load=150, max_workers=4)
+        paid = await cloud.group(id, search_params="cpu_cores>=2", test_workers=0)
+        await cloud.workers(id, 2)
+        free = await cloud.group(await cloud.endpoint("free", min_load=0), test_workers=0)
+        native = await cloud.api.create("native", min=1)
+        await cloud.workers(native["number"])
+        answer = await cloud.ok("GET", "/api/v0/serverless/workergroups/spend")
+        spent = {each["id"]: each["hourly_spend"] for each in answer["workergroups"]}
+        assert spent == {paid: 2.0, free: 0.0, native["number"] * 1_000 + 900: None}
+        assert answer["data_timestamp"] > 1e9
+
+    play(main, paid=FakeProvider(clock=wall, offers=machines))
 
 
 def test_what_the_program_asks_beside_is_answered() -> None:

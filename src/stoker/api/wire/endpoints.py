@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 
 from pydantic import BaseModel
@@ -140,10 +141,22 @@ class ChangeOut(BaseModel):
 
     @classmethod
     def of(cls, change: FieldChange) -> Self:
-        hidden = change.pointer.startswith("/launch/env/")
         values = {"before": change.before, "after": change.after}
-        shown = {name: "***" if hidden and value is not None else value for name, value in values.items()}
-        return cls(pointer=change.pointer, **shown)
+        return cls(pointer=change.pointer, **{name: _shown(change.pointer, value) for name, value in values.items()})
+
+
+_VALUE_OF_ENV = re.compile(r"(/pools/\d+)?/launch/env/")
+
+
+def _shown(pointer: str, value: Any) -> Any:
+    """With values of environments masked, also where a whole pool or launch is new."""
+    if _VALUE_OF_ENV.match(pointer):
+        return value if value is None else "***"
+    if isinstance(value, list | tuple):
+        return [_shown(f"{pointer}/{index}", each) for index, each in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    return {name: _shown(f"{pointer}/{name}", each) for name, each in value.items()}
 
 
 class PoolPreviewOut(BaseModel):

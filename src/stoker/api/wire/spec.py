@@ -91,30 +91,6 @@ class Bounds(In):
     cold: Whole = 0
 
 
-class Pool(In):
-    """One homogeneous group of workers. `placement` says which of several hosts takes the next one."""
-
-    name: str = Field(default="default", min_length=1, max_length=63)
-    provider: str = Field(default="process", max_length=64)
-    hardware: Hardware = Hardware()
-    bounds: Bounds = Bounds()
-    placement: PlacementStrategy = PlacementStrategy.PACK
-
-    def to_domain(self, pointer: str) -> PoolSpec:
-        with below(f"{pointer}/hardware"):
-            hardware = self.hardware.to_domain()
-        with below(f"{pointer}/bounds"):
-            bounds = ScaleBounds(**self.bounds.model_dump())
-        with below(pointer):
-            return PoolSpec(
-                name=self.name,
-                provider=self.provider,
-                hardware=hardware,
-                bounds=bounds,
-                placement=self.placement,
-            )
-
-
 class SecretRefIn(In):
     """In place of a value: the project's secret of that name, looked up when a worker starts."""
 
@@ -156,6 +132,47 @@ class LaunchIn(In):
     def of(cls, spec: LaunchSpec) -> Self:
         env = {name: v if isinstance(v, str) else SecretRefIn(secret=v.secret) for name, v in spec.env.items()}
         return cls(**{**fields_of(spec), "env": env})
+
+
+class Pool(In):
+    """One homogeneous group of workers. `placement` says which of several hosts takes the next one."""
+
+    name: str = Field(default="default", min_length=1, max_length=63)
+    provider: str = Field(default="process", max_length=64)
+    hardware: Hardware = Hardware()
+    bounds: Bounds = Bounds()
+    placement: PlacementStrategy = PlacementStrategy.PACK
+    launch: LaunchIn | None = Field(default=None, description="what its workers run instead of the endpoint's launch")
+    slots: Whole | None = Field(default=None, description="with a launch of its own: as the endpoint's `slots`")
+
+    def to_domain(self, pointer: str) -> PoolSpec:
+        with below(f"{pointer}/hardware"):
+            hardware = self.hardware.to_domain()
+        with below(f"{pointer}/bounds"):
+            bounds = ScaleBounds(**self.bounds.model_dump())
+        with below(pointer):
+            launch = None if self.launch is None else self.launch.to_domain()
+            return PoolSpec(
+                name=self.name,
+                provider=self.provider,
+                hardware=hardware,
+                bounds=bounds,
+                placement=self.placement,
+                launch=launch,
+                slots=self.slots,
+            )
+
+    @classmethod
+    def of(cls, pool: PoolSpec) -> Self:
+        return cls(
+            name=pool.name,
+            provider=pool.provider,
+            hardware=Hardware(**fields_of(pool.hardware)),
+            bounds=Bounds(**fields_of(pool.bounds)),
+            placement=pool.placement,
+            launch=None if pool.launch is None else LaunchIn.of(pool.launch),
+            slots=pool.slots,
+        )
 
 
 class ProbeIn(In):
@@ -343,16 +360,7 @@ class SpecIn(In):
             name=spec.name,
             launch=LaunchIn.of(spec.launch),
             volumes=tuple(VolumeMountIn(**fields_of(volume)) for volume in spec.volumes),
-            pools=tuple(
-                Pool(
-                    name=pool.name,
-                    provider=pool.provider,
-                    hardware=Hardware(**fields_of(pool.hardware)),
-                    bounds=Bounds(**fields_of(pool.bounds)),
-                    placement=pool.placement,
-                )
-                for pool in spec.pools
-            ),
+            pools=tuple(Pool.of(pool) for pool in spec.pools),
             probes=ProbesIn(
                 **{
                     name: None if probe is None else ProbeIn(**fields_of(probe))
@@ -376,6 +384,12 @@ class SpecIn(In):
 
 
 def masked(spec: SpecIn) -> SpecIn:
-    env = {name: "***" if isinstance(value, str) else value for name, value in spec.launch.env.items()}
-    hidden = spec.launch.model_copy(update={"env": env})
-    return spec.model_copy(update={"launch": hidden})
+    pools = tuple(
+        pool if pool.launch is None else pool.model_copy(update={"launch": _hidden(pool.launch)}) for pool in spec.pools
+    )
+    return spec.model_copy(update={"launch": _hidden(spec.launch), "pools": pools})
+
+
+def _hidden(launch: LaunchIn) -> LaunchIn:
+    env = {name: "***" if isinstance(value, str) else value for name, value in launch.env.items()}
+    return launch.model_copy(update={"env": env})

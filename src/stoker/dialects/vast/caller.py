@@ -36,6 +36,7 @@ ACTIONS: Mapping[str, Action | None] = {
     "list-workergroups": Action.ENDPOINT_LIST,
     "update-workergroup": Action.ENDPOINT_UPDATE,
     "delete-workergroup": Action.ENDPOINT_UPDATE,
+    "spend": Action.ENDPOINT_LIST,
     "endpoint-logs": Action.ENDPOINT_READ,
     "workergroup-logs": Action.ENDPOINT_READ,
     "endpoint-workers": Action.ENDPOINT_READ,

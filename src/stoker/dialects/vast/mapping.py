@@ -56,7 +56,7 @@ def kept_of(spec: EndpointSpec) -> Kept:
             min_load=low, target_util=1.0, cold_mult=1.0, cold_workers=bounds.cold, inactivity_timeout=idle,
             max_workers=bounds.max,
         )  # fmt: skip
-    if spec.launch != NOTHING and bounds.max != _bounds(kept).max:
+    if spec.launch != NOTHING and bounds.max != sum(_highs(kept, _own(spec))):
         # Somebody else has changed it since.
         return kept.model_copy(update={"max_workers": bounds.max, "cold_workers": min(kept.cold_workers, bounds.max)})
     return kept
@@ -106,7 +106,33 @@ def settled(spec: EndpointSpec, kept: Kept, *, cold_max: int | None = None) -> E
     return replace(spec, pools=pools)
 
 
+def _own(spec: EndpointSpec) -> list[GroupKept]:
+    """What each of its workergroups says itself."""
+    if spec.launch == NOTHING:
+        return []
+    return [_read(spec, f"{GROUP}{pool.name}", GroupKept) or GroupKept() for pool in spec.pools]
+
+
+def _together_of(spec: EndpointSpec, kept: Kept) -> Kept:
+    """What holds for the endpoint as a whole, since requests go to any worker: the sum of what its workergroups say to
+    be ready for, and the most cautious of what they say of spare capacity; where none says anything, its own.
+    """
+    own = _own(spec)
+    if not own:
+        return kept
+    loads = [o.min_load for o in own if o.min_load is not None]
+    cold = [o.min_cold_load for o in own if o.min_cold_load is not None]
+    found = {
+        "min_load": sum(loads) if loads else kept.min_load,
+        "min_cold_load": sum(cold) if cold else kept.min_cold_load,
+        "target_util": min(kept.target_util if o.target_util is None else o.target_util for o in own),
+        "cold_mult": max(kept.cold_mult if o.cold_mult is None else o.cold_mult for o in own),
+    }
+    return kept.model_copy(update=found)
+
+
 def _scaling(spec: EndpointSpec, kept: Kept) -> ScalingPolicy:
+    kept = _together_of(spec, kept)
     load = Load(
         unit=LoadUnit.ANNOUNCED,
         min_load=kept.min_load,
@@ -136,11 +162,10 @@ def _bounds(kept: Kept) -> ScaleBounds:
 
 def _shares(spec: EndpointSpec, kept: Kept, cold_max: int | None) -> tuple[ScaleBounds, ...]:
     """The endpoint's bounds by pool: a workergroup's own where it has any, of the rest equal parts."""
-    whole = _bounds(kept)
+    whole = _bounds(_together_of(spec, kept))
     cold_all = whole.cold if cold_max is None else min(whole.cold, cold_max)
-    own = [_read(spec, f"{GROUP}{pool.name}", GroupKept) or GroupKept() for pool in spec.pools]
-    count = len(own)
-    highs = [_part(whole.max, index, count) if o.max_workers is None else o.max_workers for index, o in enumerate(own)]
+    own = _own(spec)
+    highs = _highs(kept, own)
     result: list[ScaleBounds] = []
     low_left, cold_left = whole.min, cold_all
     for o, high in zip(own, highs, strict=True):
@@ -149,6 +174,18 @@ def _shares(spec: EndpointSpec, kept: Kept, cold_max: int | None) -> tuple[Scale
         low_left, cold_left = max(0, low_left - low), max(0, cold_left - cold)
         result.append(ScaleBounds(min=low, max=high, cold=cold))
     return tuple(result)
+
+
+def _highs(kept: Kept, own: Sequence[GroupKept]) -> list[int]:
+    """Most workers of each: what it says itself, of what is left equal parts; together no more than the endpoint's."""
+    left, highs = kept.max_workers, dict[int, int]()
+    for index, group in enumerate(own):
+        if group.max_workers is not None:
+            highs[index] = min(group.max_workers, left)
+            left -= highs[index]
+    rest = [index for index in range(len(own)) if index not in highs]
+    highs |= {index: _part(left, place, len(rest)) for place, index in enumerate(rest)}
+    return [highs[index] for index in range(len(own))]
 
 
 def _part(total: int, index: int, count: int) -> int:
@@ -163,48 +200,66 @@ def without_cold(spec: EndpointSpec) -> EndpointSpec:
 def joined(
     spec: EndpointSpec, kept: Kept, asked: Asked, group: GroupKept, hardware: HardwareRequest, provider: str
 ) -> tuple[EndpointSpec, Kept, str]:
-    """With one more workergroup, and the name of its pool. Raises `Conflict` where it would run something else."""
+    """With one more workergroup, and the name of its pool. Raises `Conflict` where there were too many."""
     number = kept.groups + 1
     if number >= _ELSEWHERE:
         raise Conflict("the endpoint has had too many workergroups; make another one")
     name = f"group-{number}"
-    pool = PoolSpec(name=name, provider=provider, hardware=hardware, bounds=ScaleBounds(min=0, max=0))
-    if spec.launch == NOTHING:
-        spec = replace(spec, launch=asked.launch, slots=asked.slots, pools=(pool,))
-    else:
-        _check_alike(spec.launch, asked.launch)
-        spec = replace(spec, pools=(*spec.pools, pool))
+    pool = PoolSpec(
+        name=name,
+        provider=provider,
+        hardware=hardware,
+        bounds=ScaleBounds(min=0, max=0),
+        launch=asked.launch,
+        slots=asked.slots,
+    )
+    others = () if spec.launch == NOTHING else _apart(spec)
     annotations = {**spec.annotations, f"{GROUP}{name}": group.model_dump_json(exclude_none=True)}
-    return replace(spec, annotations=annotations), kept.model_copy(update={"groups": number}), name
+    spec = replace(_together(spec, (*others, pool)), annotations=annotations)
+    return spec, kept.model_copy(update={"groups": number}), name
 
 
-def _check_alike(launch: LaunchSpec, other: LaunchSpec) -> None:
-    plain = {name: value for name, value in launch.env.items() if name != UPDATE}
-    if replace(launch, env=plain) != other:
-        raise Conflict("all workergroups of an endpoint run the same here: make another endpoint for another template")
+def _apart(spec: EndpointSpec) -> tuple[PoolSpec, ...]:
+    """Its pools, each of which says itself what it runs."""
+    return tuple(replace(pool, launch=spec.launch_of(pool), slots=spec.slots_of(pool)) for pool in spec.pools)
+
+
+def _together(spec: EndpointSpec, pools: tuple[PoolSpec, ...]) -> EndpointSpec:
+    """With these pools, where what the first one runs is the endpoint's own launch."""
+    first = pools[0]
+    assert first.launch is not None
+    shared = tuple(
+        replace(p, launch=None, slots=None) if (p.launch, p.slots) == (first.launch, first.slots) else p for p in pools
+    )
+    return replace(spec, launch=first.launch, slots=first.slots, pools=shared)
 
 
 def regrouped(
     spec: EndpointSpec, name: str, group: GroupKept, hardware: HardwareRequest, asked: Asked | None
 ) -> EndpointSpec:
-    """With that workergroup changed; where `asked` says what it runs, that is what all of the endpoint runs."""
-    pools = tuple(replace(p, hardware=hardware) if p.name == name else p for p in spec.pools)
+    """With that workergroup changed; `asked` says what it runs from now on, `None`: what it has run before."""
+
+    def changed(pool: PoolSpec) -> PoolSpec:
+        pool = replace(pool, hardware=hardware)
+        if asked is None or pool.launch is None:
+            return pool
+        kept = {key: value for key, value in pool.launch.env.items() if key == UPDATE}
+        return replace(pool, launch=replace(asked.launch, env={**asked.launch.env, **kept}), slots=asked.slots)
+
+    pools = tuple(changed(pool) if pool.name == name else pool for pool in _apart(spec))
     annotations = {**spec.annotations, f"{GROUP}{name}": group.model_dump_json(exclude_none=True)}
-    spec = replace(spec, pools=pools, annotations=annotations)
-    if asked is None:
-        return spec
-    kept = {key: value for key, value in spec.launch.env.items() if key == UPDATE}
-    return replace(spec, launch=replace(asked.launch, env={**asked.launch.env, **kept}), slots=asked.slots)
+    return replace(_together(spec, pools), annotations=annotations)
 
 
 def left(spec: EndpointSpec, name: str) -> EndpointSpec:
     """Without that workergroup; without any it runs nothing."""
     annotations = {key: value for key, value in spec.annotations.items() if key != f"{GROUP}{name}"}
-    pools = tuple(pool for pool in spec.pools if pool.name != name)
-    if not pools:
-        nothing = PoolSpec(provider=spec.pools[0].provider, bounds=ScaleBounds(min=0, max=0))
-        return replace(spec, launch=NOTHING, pools=(nothing,), slots=None, annotations=annotations)
-    return replace(spec, pools=pools, annotations=annotations)
+    spec = replace(spec, annotations=annotations)
+    pools = tuple(pool for pool in _apart(spec) if pool.name != name)
+    if pools:
+        return _together(spec, pools)
+    nothing = PoolSpec(provider=spec.pools[0].provider, bounds=ScaleBounds(min=0, max=0))
+    return replace(spec, launch=NOTHING, pools=(nothing,), slots=None)
 
 
 def changed_group(kept: GroupKept, body: GroupIn, **more: object) -> GroupKept:
@@ -214,15 +269,17 @@ def changed_group(kept: GroupKept, body: GroupIn, **more: object) -> GroupKept:
     return kept.model_copy(update=said | more)
 
 
-def renewed(spec: EndpointSpec, kept: Kept, *, back: bool) -> tuple[EndpointSpec, Kept]:
-    """With a launch that is another, so that all workers are replaced; `back`: with the one before."""
-    updates = max(0, kept.updates - 1) if back else kept.updates + 1
-    env = {name: value for name, value in spec.launch.env.items() if name != UPDATE}
-    if updates:
-        env[UPDATE] = str(updates)
-    return replace(spec, launch=replace(spec.launch, env=env)), kept.model_copy(update={"updates": updates})
+def renewed(spec: EndpointSpec, name: str, *, back: bool) -> EndpointSpec:
+    """With another launch of that workergroup, so that its workers are replaced; `back`: with the one before."""
+    return _together(spec, tuple(_renewed(p, back=back) if p.name == name else p for p in _apart(spec)))
 
 
-def names_of(pools: Sequence[PoolSpec]) -> frozenset[str]:
-    """Their names."""
-    return frozenset(pool.name for pool in pools)
+def _renewed(pool: PoolSpec, *, back: bool) -> PoolSpec:
+    assert pool.launch is not None
+    env = dict(pool.launch.env)
+    said = str(env.pop(UPDATE, "0"))
+    number = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+    number = max(0, number - 1) if back else number + 1
+    if number:
+        env[UPDATE] = str(number)
+    return replace(pool, launch=replace(pool.launch, env=env))

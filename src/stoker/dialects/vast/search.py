@@ -29,10 +29,11 @@ _OPS = {
     "=": "eq",
     "not in": "notin",
     "not eq": "neq",
+    "noteq": "neq",
     **{word: word for word in ("notin", "nin", "in", "neq", "eq", "gte", "gt", "lte", "lt")},
     "nin": "notin",
 }
-_WORDS = "not in|not eq|notin|nin|in|neq|eq|gte|gt|lte|lt"
+_WORDS = "not in|not eq|noteq|notin|nin|in|neq|eq|gte|gt|lte|lt"
 _TERM = re.compile(
     r"\s*(?P<field>[A-Za-z_][A-Za-z0-9_]*)\s*"
     rf"(?P<op>>=|<=|!=|==|>|<|=|\s(?:{_WORDS})(?=[\s\[\"']))\s*"
@@ -83,7 +84,9 @@ def _value(field: str, op: str, text: str, pointer: str) -> Any:
 
 def _scalar(field: str, text: str) -> Any:
     if text[:1] in ("'", '"'):
-        return text[1:-1]
+        return text[1:-1].replace("_", " ")
+    if text in ("None", "null"):
+        return None
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if _NUMBER.match(text):

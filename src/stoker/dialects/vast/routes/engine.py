@@ -140,12 +140,11 @@ for number, spelling in enumerate(("autogroup", "workergroup")):
 
 @router.post("/update_workers", operation_id="update-workers")
 async def update_workers(body: UpdateIn, context: Caller) -> Updating | Cancelled:
-    """Replace all workers of the workergroup's endpoint, which run the same, one after the other and without cutting a
-    request; or go back to those that are left of the ones before.
+    """Replace all workers of a workergroup, one after the other and without cutting a request; or go back to those
+    that are left of the ones before.
     """
     endpoint, group = await found(context, body.workergroup_id, Action.ENDPOINT_UPDATE)
     live = [v for v in await _workers_of(context, endpoint, group.pool.name) if not v.worker.gone]
-    kept = mapping.kept_of(endpoint.spec)
-    spec, kept = mapping.renewed(endpoint.spec, kept, back=bool(body.cancel_update))
-    await endpoints.apply(context, endpoint, spec, kept)
+    spec = mapping.renewed(endpoint.spec, group.pool.name, back=bool(body.cancel_update))
+    await endpoints.apply(context, endpoint, spec, mapping.kept_of(endpoint.spec))
     return Cancelled() if body.cancel_update else Updating(workers_to_update=len(live))

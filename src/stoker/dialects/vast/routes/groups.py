@@ -15,7 +15,7 @@ from stoker.dialects.vast.mapping import Group
 from stoker.dialects.vast.routes import endpoints, templates
 from stoker.dialects.vast.wire.base import Deleted, Done, Identified, Made
 from stoker.dialects.vast.wire.endpoints import Kept, ParamsIn
-from stoker.dialects.vast.wire.groups import GroupIn, GroupKept, GroupsOut
+from stoker.dialects.vast.wire.groups import GroupIn, GroupKept, GroupsOut, Spend, SpendOut
 from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import Invalid, NotFound
@@ -208,6 +208,22 @@ async def _delete(id: Id, context: Caller, body: Identified | None = None) -> De
     await endpoints.apply(context, endpoint, spec, mapping.kept_of(endpoint.spec))
     own = [view.worker for view in workers if view.worker.pool == group.pool.name and not view.worker.gone]
     return Deleted(deleted_workers=sorted(worker.number for worker in own))
+
+
+@router.get("/api/v0/serverless/workergroups/spend", operation_id="spend")
+async def spend(context: Caller) -> SpendOut:
+    """What each workergroup costs in an hour, by the prices of the machines that its workers are on."""
+    found = []
+    for view in await context.views():
+        workers = [each.worker for each in await context.services.views.workers(view.endpoint)]
+        placed = [worker for worker in workers if not worker.gone and worker.placement is not None]
+        for group in mapping.groups_of(view.endpoint):
+            prices = [
+                worker.placement.price for worker in placed if worker.placement and worker.pool == group.pool.name
+            ]
+            known = [price for price in prices if price is not None]
+            found.append(Spend(id=group.id, hourly_spend=sum(known) if len(known) == len(prices) else None))
+    return SpendOut(workergroups=found, data_timestamp=context.services.clock())
 
 
 for prefix in PREFIXES:

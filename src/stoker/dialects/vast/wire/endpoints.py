@@ -58,7 +58,6 @@ class Kept(Wire):
     overrecruit_ratio: float | None = None
     state: State = "active"
     groups: int = 0
-    updates: int = 0
 
 
 class EndpointOut(Wire):

@@ -78,3 +78,18 @@ class GroupOut(Wire):
 class GroupsOut(Wire):
     success: bool = True
     results: list[GroupOut]
+
+
+class Spend(Wire):
+    """What a workergroup costs now; `None` where some of its workers have no price."""
+
+    id: int
+    hourly_spend: float | None
+
+
+class SpendOut(Wire):
+    """`data_timestamp` is in seconds since the epoch."""
+
+    success: bool = True
+    workergroups: list[Spend]
+    data_timestamp: float
