@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from stoker.domain.fetching import STEP_PERCENT, StepLine, words_of
@@ -11,10 +12,18 @@ from stoker.domain.worker import WorkerId
 LINES = 20
 
 
+# As long as one fetches, it is looked at so often: how far it is no event of its provider tells.
+LOOK_S = 2.0
+
+
 class Preparing:
-    """`take` what each step has said; the endpoint's events hear of every ten per cent."""
+    """`take` what each step has said; the endpoint's events hear of every ten per cent. `changed` is called when it is
+    time to look again.
+    """
 
     def __init__(self) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        self._timer: asyncio.TimerHandle | None = None
         self._told: dict[WorkerId, str] = {}
         self._words: dict[WorkerId, str] = {}
 
@@ -25,23 +34,32 @@ class Preparing:
     def take(self, worker: WorkerId, model: str, lines: Sequence[str], said: Callable[[WorkerId, str], None]) -> str:
         """How far it is, by the last of these lines."""
         found = next((line for text in reversed(lines) if (line := StepLine.read(text)) is not None), None)
-        if found is None:
-            return self.words(worker, model)
-        self._words[worker] = words_of(found, model)
         event = _event(found, model)
         if event and self._told.get(worker) != event:
             self._told[worker] = event
             said(worker, event)
-        return self._words[worker]
+        if found is not None:
+            self._words[worker] = words_of(found, model)
+        return self.words(worker, model)
 
-    def keep(self, workers: Collection[WorkerId]) -> None:
-        """Forget all others."""
+    def keep(self, workers: Collection[WorkerId], *, going: bool) -> None:
+        """Forget all but these workers. `going`: one of them fetches."""
         for known in (self._told, self._words):
             for worker in [worker for worker in known if worker not in workers]:
                 del known[worker]
+        self.close()
+        if going:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_S, lambda: self.changed())
+
+    def close(self) -> None:
+        """Call nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
-def _event(line: StepLine, model: str) -> str:
+def _event(line: StepLine | None, model: str) -> str:
+    if line is None:
+        return f"looks for model {model} in its provider's cache"
     if line.state == "waiting":
         return f"model {model} is being fetched for another worker"
     if line.state == "ready":

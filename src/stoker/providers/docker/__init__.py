@@ -189,8 +189,8 @@ class DockerProvider:
         filters = {"label": [f"{containers.INSTALLATION}={self._installation}"]}
         try:
             async with asking("list the containers"):
-                found = await self._docker.containers.list(all=True, filters=json.dumps(filters))
-                listed = [one._container for one in found]
+                answer = await self._docker.containers.list(all=True, filters=json.dumps(filters))
+                listed = [one._container for one in answer]
                 before = {WorkerId(one["Labels"][steps.STEP]): one for one in listed if steps.STEP in one["Labels"]}
                 workers = [one for one in listed if containers.WORKER in one["Labels"]]
                 seen = await asyncio.gather(*(self._observe(one, before) for one in workers))
@@ -199,8 +199,10 @@ class DockerProvider:
         ids = {one["Id"] for one in listed}
         self._exits = {container: end for container, end in self._exits.items() if container in ids}
         there = frozenset(WorkerId(one["Labels"][containers.WORKER]) for one in workers)
-        await self._steps.tidy(before.keys() - there - self._starting, ids=ids, known=there)
-        return tuple(observed for observed in seen if observed is not None)
+        found = tuple(observed for observed in seen if observed is not None)
+        going = any(observed.preparing for observed in found)
+        await self._steps.tidy(before.keys() - there - self._starting, ids=ids, known=there, going=going)
+        return found
 
     async def _observe(self, listed: dict[str, Any], before: Mapping[WorkerId, dict[str, Any]]) -> Observed | None:
         worker, fetched = WorkerId(listed["Labels"][containers.WORKER]), containers.MODEL in listed["Labels"]
@@ -286,7 +288,8 @@ class DockerProvider:
     # Telling
 
     def attach(self, *, changed: Callable[[], None], said: Callable[[WorkerId, str], None]) -> None:
-        self._said = self._steps.said = said
+        self._said = said
+        self._steps.attach(changed, said)
         task = asyncio.create_task(watch.watch(self._docker, self._installation, changed), name="watch docker")
         self._tasks.add(task)
 

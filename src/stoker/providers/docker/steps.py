@@ -37,6 +37,10 @@ class Steps:
         self._going_on: dict[WorkerId, asyncio.Task[None]] = {}
         self.said: Callable[[WorkerId, str], None] = lambda worker, text: None
 
+    def attach(self, changed: Callable[[], None], said: Callable[[WorkerId, str], None]) -> None:
+        """As `Tells.attach`."""
+        self._preparing.changed, self.said = changed, said
+
     async def fetch(self, worker: WorkerId, body: dict[str, Any]) -> None:
         """Have its model come; `observed` finds out when that is over, and lets the worker begin."""
         name = name_of(worker, self._installation)
@@ -91,15 +95,20 @@ class Steps:
         if self._options.models is not None:
             await self._calls.remove(name_of(worker, self._installation))
 
-    async def tidy(self, alone: Iterable[WorkerId], *, ids: Collection[str], known: Collection[WorkerId]) -> None:
-        """Remove steps of workers that are not there, and forget all but these containers and workers."""
+    async def tidy(
+        self, alone: Iterable[WorkerId], *, ids: Collection[str], known: Collection[WorkerId], going: bool
+    ) -> None:
+        """Remove steps of workers that are not there, and forget all but these containers and workers. `going`: one of
+        them waits for its step.
+        """
         self._began = {container: at for container, at in self._began.items() if container in ids}
-        self._preparing.keep(known)
+        self._preparing.keep(known, going=going)
         for worker in alone:
             await self._calls.remove(name_of(worker, self._installation))
 
     async def close(self) -> None:
         """Begin nothing any more."""
+        self._preparing.close()
         tasks = tuple(self._going_on.values())
         for task in tasks:
             task.cancel()

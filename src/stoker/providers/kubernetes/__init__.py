@@ -235,7 +235,7 @@ class KubernetesProvider:
             for pod in listed
         ]
         there = {found.id for found in seen}
-        self._preparing.keep(there)
+        self._preparing.keep(there, going=bool(words))
         # One may have been deleted since it was listed.
         lost = [(worker, end) for worker, end in self._lost.items() if worker not in there]
         return (*seen, *(Observed(id=worker, running=False, exit=end) for worker, end in lost))
@@ -339,7 +339,7 @@ class KubernetesProvider:
     # Telling
 
     def attach(self, *, changed: Callable[[], None], said: Callable[[WorkerId, str], None]) -> None:
-        self._changed, self._said = changed, said
+        self._changed, self._preparing.changed, self._said = changed, changed, said
         self._tasks.add(asyncio.create_task(self._watch(), name="watch kubernetes"))
 
     async def _watch(self) -> None:
@@ -381,6 +381,7 @@ class KubernetesProvider:
             self._said(worker, f"placed on the node {node}, which fetches what it needs")
 
     async def close(self) -> None:
+        self._preparing.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
