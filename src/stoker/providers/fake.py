@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from signal import Signals
 
 from stoker.domain.errors import Unavailable
 from stoker.domain.fetching import words_of
@@ -164,8 +165,9 @@ class FakeProvider:
         return found if found.ends_at is None or self._clock() < found.ends_at else None
 
     def crash(self, worker: WorkerId, *, code: int = 1) -> None:
-        """The worker ends by itself, with this exit code."""
-        self.workers[worker].exit = Exit(code=code, at=self._clock(), reason=f"exited with code {code}")
+        """The worker ends by itself, with this exit code; a negative one is a signal."""
+        reason = f"killed by signal {-code} ({Signals(-code).name})" if code < 0 else f"exited with code {code}"
+        self.workers[worker].exit = Exit(code=code, at=self._clock(), reason=reason)
 
     def fetching(self, worker: WorkerId, text: str) -> None:
         """How far its model is."""
