@@ -12,6 +12,7 @@ from aiodocker.exceptions import DockerError
 
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.secrets import RegistryLogin
+from stoker.providers.docker import logs
 from stoker.providers.docker.daemon import asking, connection
 from stoker.providers.docker.images import Images
 from stoker.providers.docker.options import DockerOptions
@@ -49,6 +50,11 @@ class Calls:
                 return found
         except Invalid as exc:
             raise Unavailable(str(exc)) from exc
+
+    async def said(self, container: str, count: int) -> list[str]:
+        """The last lines of its output; none where there is no such container."""
+        async with self._looks, asking("read the output"):
+            return [line.text async for line in logs.stream(self.docker, container, tail=count, follow=False)]
 
     async def create(
         self, name: str, body: dict[str, Any], login: RegistryLogin | None, said: Callable[[str], None]

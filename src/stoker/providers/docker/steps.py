@@ -12,7 +12,7 @@ from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.fetching import COMMAND, TOKEN_VARIABLE, VARIABLE, failure_of, order
 from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers import preparing
-from stoker.providers.docker import containers, logs
+from stoker.providers.docker import containers
 from stoker.providers.docker.calls import Calls, created
 from stoker.providers.docker.options import DockerOptions
 
@@ -52,8 +52,7 @@ class Steps:
     async def observed(self, listed: Mapping[str, Any], step: Mapping[str, Any], address: Address | None) -> Observed:
         """A worker that waits for its step, both as they are listed."""
         worker, model = WorkerId(listed["Labels"][containers.WORKER]), listed["Labels"][containers.MODEL]
-        lines = logs.stream(self._calls.docker, step["Id"], tail=preparing.LINES, follow=False)
-        said = [line.text async for line in lines]
+        said = await self._calls.said(step["Id"], preparing.LINES)
         words = self._preparing.take(worker, model, said, self.said)
         waits = Observed(id=worker, running=True, address=address, preparing=words)
         if step["State"] not in ("exited", "dead"):
