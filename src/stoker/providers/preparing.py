@@ -14,6 +14,7 @@ LINES = 20
 
 # As long as one fetches, it is looked at so often: how far it is no event of its provider tells.
 LOOK_S = 2.0
+READS_AT_ONCE = 16
 
 
 class Preparing:
@@ -23,6 +24,8 @@ class Preparing:
 
     def __init__(self) -> None:
         self.changed: Callable[[], None] = lambda: None
+        # For reading what they have said.
+        self.room = asyncio.Semaphore(READS_AT_ONCE)
         self._timer: asyncio.TimerHandle | None = None
         self._told: dict[WorkerId, str] = {}
         self._words: dict[WorkerId, str] = {}
@@ -34,7 +37,8 @@ class Preparing:
     def take(self, worker: WorkerId, model: str, lines: Sequence[str], said: Callable[[WorkerId, str], None]) -> str:
         """How far it is, by the last of these lines."""
         found = next((line for text in reversed(lines) if (line := StepLine.read(text)) is not None), None)
-        event = _event(found, model)
+        # Output that cannot be read for once is no news.
+        event = "" if found is None and worker in self._told else _event(found, model)
         if event and self._told.get(worker) != event:
             self._told[worker] = event
             said(worker, event)

@@ -52,7 +52,12 @@ class Steps:
     async def observed(self, listed: Mapping[str, Any], step: Mapping[str, Any], address: Address | None) -> Observed:
         """A worker that waits for its step, both as they are listed."""
         worker, model = WorkerId(listed["Labels"][containers.WORKER]), listed["Labels"][containers.MODEL]
-        said = await self._calls.said(step["Id"], preparing.LINES)
+        try:
+            said = await self._calls.said(step["Id"], preparing.LINES)
+        except (Invalid, Unavailable) as exc:
+            # As of one that is being removed; how it ended is known without.
+            said = []
+            log.info("docker_step_silent", worker=worker, error=str(exc))
         words = self._preparing.take(worker, model, said, self.said)
         waits = Observed(id=worker, running=True, address=address, preparing=words)
         if step["State"] not in ("exited", "dead"):

@@ -32,7 +32,8 @@ log = structlog.get_logger(__name__)
 
 GONE = ".gone"
 RELEASE_S = 5.0
-LOOKS_AT_ONCE = 16
+# Of a node that does not answer nobody waits for more.
+LOOK_S = 5.0
 # Less would have the pod forgotten at once, before its node has ended it and freed what it holds.
 GRACE_LEAST_S = 1
 TOMBSTONES_MAX = 1_000
@@ -65,7 +66,6 @@ class KubernetesProvider:
         self._asked: set[WorkerId] = set()
         self._lost: dict[WorkerId, Exit] = {}
         self._preparing = preparing.Preparing()
-        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
         self.models_at = None if options.models is None else MODELS_AT
         # Started here, and not known to be on a node yet.
         self._placing: set[WorkerId] = set()
@@ -246,7 +246,7 @@ class KubernetesProvider:
         async def look(pod: Pod) -> str:
             worker, model, said = states.worker_of(pod), steps.model_of(pod) or "", list[str]()
             try:
-                async with self._looks, asking("hear how far a model is"):
+                async with self._preparing.room, asking("hear how far a model is", timeout_s=LOOK_S):
                     said = await logs.tail(cluster, pod["metadata"]["name"], steps.CONTAINER, preparing.LINES)
             except (Invalid, Unavailable) as exc:
                 log.info("kubernetes_step_silent", worker=worker, error=str(exc))
