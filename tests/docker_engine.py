@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -51,7 +52,9 @@ class Engine:
         used = {address["local"].rsplit(".", 1)[0] for link in taken for address in link["addr_info"]}
         # From the range for tests of networks, where nobody lives.
         subnet = next(s for s in (f"198.18.{(os.getpid() + n) % 256}" for n in range(256)) if s not in used)
-        _run("ip", "address", "add", f"{subnet}.1/24", "dev", self._bridge)
+        # Where containers reach this machine.
+        self.address = f"{subnet}.1"
+        _run("ip", "address", "add", f"{self.address}/24", "dev", self._bridge)
         _run("ip", "link", "set", self._bridge, "up")
 
     def start(self) -> None:
@@ -118,6 +121,17 @@ class Engine:
         """An image like `IMAGE` under another name, whose programs are found in `path`."""
         self.docker("import", f"--change=ENV PATH={path}", str(self.archive), name)
         return name
+
+    def add_image(self, name: str, links: dict[str, str], **environ: str) -> None:
+        """One of nothing but these links, which lead into what is mounted there, and an environment."""
+        file = self._folder / "links.tar"
+        with tarfile.open(file, "w") as archive:
+            for path, target in links.items():
+                link = tarfile.TarInfo(path)
+                link.type, link.linkname = tarfile.SYMTYPE, target
+                archive.addfile(link)
+        changes = [f"--change=ENV {variable}={value}" for variable, value in environ.items()]
+        self.docker("import", *changes, str(file), name)
 
     def docker(self, *arguments: str) -> str:
         """What Docker's own command line says."""

@@ -26,6 +26,7 @@ from starlette.applications import Starlette
 from stoker import __version__, faces, scrape
 from stoker.control import ids
 from stoker.control import keyring as keyrings
+from stoker.control.away import Away
 from stoker.control.books import Books, segments_of
 from stoker.control.credentials import Credentials
 from stoker.control.downloads import Downloads
@@ -36,7 +37,7 @@ from stoker.control.keys import Keys
 from stoker.control.load import Load
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
-from stoker.control.managed import Callbacks, Managed, Providers
+from stoker.control.managed import Callbacks, Managed, Providers, models_at
 from stoker.control.master_key import MasterKey
 from stoker.control.measuring import Network, RealNetwork
 from stoker.control.models import Models
@@ -174,6 +175,7 @@ class Stoker:
             at_once=settings.downloads_at_once,
             clock=clock,
             told=self._tell_waiting,
+            away=_away(settings, providers),
         )
         self.volumes = Volumes(
             self.fleet,
@@ -441,6 +443,17 @@ class Stoker:
             anybody=self.settings.metrics_open,
         )
         return faces.make(self.services, self._dialects, metrics, cors_origins=self.settings.cors_origins)
+
+
+def _away(settings: Settings, providers: Mapping[str, Provider]) -> Away:
+    """Where models are fetched without this host."""
+    pace = settings.download_mib_per_s
+    return Away(
+        providers=frozenset(name for name, provider in providers.items() if models_at(provider) is not None),
+        hub=settings.hf_endpoint,
+        rules=settings.allow_private_urls,
+        bytes_per_s=None if pace is None else pace * 2**20,
+    )
 
 
 def kept_of(settings: Settings) -> Kept:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +92,71 @@ def test_an_evicted_pod_is_replaced_and_the_reason_is_told(installation: Install
     assert "EvictionByEvictionAPI" in json.dumps(installation.api("GET", "/endpoints/e/events"))
     installation.interrupt()
     assert (kubernetes.all("Pod"), kubernetes.all("Secret")) == ([], [])
+
+
+# What vLLM answers in development mode, as far as Stoker asks for it. It sleeps only once a request has come.
+VLLM = """#!{python}
+import http.server, json, os, sys
+state = {{"asleep": False, "slept": 0}}
+names = sys.argv[sys.argv.index("--served-model-name") + 1 :]
+host, port = (sys.argv[sys.argv.index(name) + 1] for name in ("--host", "--port"))
+assert os.environ["VLLM_SERVER_DEV_MODE"] == "1"
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(200, {{"data": [{{"id": name}} for name in names], **state}})
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/sleep?level=1":
+            state.update(asleep=True, slept=state["slept"] + 1)
+        elif self.path == "/wake_up":
+            state.update(asleep=False)
+        elif state["asleep"]:
+            return self.answer(500, {{"error": "asleep"}})
+        self.answer(200, {{"worker": os.environ["STOKER_WORKER_ID"], **state}})
+    def answer(self, status, found):
+        body = json.dumps(found).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+"""
+
+
+def test_a_pod_with_vllm_sleeps_when_idle_gives_back_its_card_and_wakes_for_a_request(
+    installation: Installation, kubernetes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "vllm"
+    program.parent.mkdir()
+    program.write_text(VLLM.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    labels = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "nvidia.com/gpu.memory": "81559"}
+    kubernetes.add_node("gpu", labels=labels, taints=(), **{"nvidia.com/gpu": "1"})
+    provided(installation, kubernetes, engine_images={"vllm": IMAGE})
+    installation.up()
+    pools = [{"provider": "kubernetes", "bounds": {"min": 0, "max": 1, "cold": 1}, "hardware": {"gpu_count": 1}}]
+    launch = {"model": "owner/name", "engine": "vllm", "parameters": ["--enable-sleep-mode"]}
+    scaling = {"idle_timeout_s": 1, "scale_down_delay_s": 0}
+    spec = {"name": "e", "launch": launch, "pools": pools, "scaling": scaling, "probes": {"startup": {}}}
+    installation.api("POST", "/endpoints", spec)
+    body = json.dumps({"model": "owner/name", "prompt": "Hi"}).encode()
+
+    def ask() -> dict[str, Any]:
+        with installation.request("POST", "/v1/completions", body=body) as response:
+            found: dict[str, Any] = json.loads(response.read())
+            assert response.status == 200, (found, installation.log.read_text()[-3000:])
+            return found
+
+    def asleep() -> bool:
+        items = installation.api("GET", "/endpoints/e/workers")["items"]
+        return [worker["state"] for worker in items if worker["state"] != "stopped"] == ["cold"]
+
+    first = ask()
+    uid = kubernetes.pod_of(first["worker"])["metadata"]["uid"]
+    until(asleep, what="a worker that sleeps")
+    again = ask()
+    assert (again["worker"], again["asleep"], again["slept"]) == (first["worker"], False, 1)
+    assert kubernetes.pod_of(first["worker"])["metadata"]["uid"] == uid
+    installation.interrupt()
+    assert kubernetes.all("Pod") == []

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.installation import Installation, until
+from cluster.running import IMAGE, Cluster
 from models.hub import REPO, Hub, hub
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
@@ -85,3 +86,39 @@ def test_a_download_survives_kill_nine_of_control_and_the_model_answers(installa
     kinds = [event["kind"] for event in installation.api("GET", "/endpoints/chat/events")["items"]]
     assert kinds.count("model_ready") == 1
     assert "model_download_progress" in kinds
+
+
+def test_a_model_comes_by_its_pods_own_step_and_answers_while_nothing_comes_to_stokers_host(
+    installation: Installation, kubernetes: Cluster
+) -> None:
+    weights = model()
+    kubernetes.put("PersistentVolumeClaim", "weights", spec={"accessModes": ["ReadWriteMany"]})
+    with serving({"tiny-Q4.gguf": weights}) as it:
+        it.token = "hf_cellar"
+        options = {"kubeconfig": str(kubernetes.kubeconfig), "engine_images": {"llamacpp": IMAGE}}
+        options |= {"models": "weights", "models_image": IMAGE}
+        installation.environ |= {
+            "STOKER_HF_ENDPOINT": it.url,
+            "STOKER_ALLOW_PRIVATE_URLS": "[127.0.0.0/8]",
+            "STOKER_DOWNLOAD_MIB_PER_S": "20",
+            "STOKER_PROVIDERS": json.dumps({"process": {}, "kubernetes": options}),
+        }
+        installation.up()
+        installation.api("POST", "/secrets", {"name": "hf", "value": it.token})
+        added = installation.run("models", "add", "tiny", "--hf", REPO, "--file", "*.gguf", "--token-secret", "hf")
+        assert added.returncode == 0, added.stderr
+        pools = [{"provider": "kubernetes", "bounds": {"min": 0, "max": 1}}]
+        installation.api("POST", "/endpoints", {"name": "chat", "launch": {"model": "tiny"}, "pools": pools})
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+        text = json.dumps(body).encode()
+        with installation.request("POST", "/v1/chat/completions", body=text, timeout_s=90) as response:
+            assert (response.status, bool(json.loads(response.read())["choices"])) == (200, True)
+        [worker] = installation.ready_workers("chat")
+        events = json.dumps(installation.api("GET", "/endpoints/chat/events"))
+        assert "downloading model tiny: " in events
+        assert "hf_cellar" not in events + json.dumps(kubernetes.pod_of(worker["id"]))
+        assert installation.api("GET", "/models/tiny")["state"] == "absent"
+        folder = installation.folder / "models"
+        assert not folder.exists() or list(folder.iterdir()) == []
+        installation.interrupt()
+    assert (kubernetes.all("Pod"), kubernetes.all("Secret")) == ([], [])

@@ -152,6 +152,81 @@ def test_a_control_that_dies_in_the_middle_goes_on_where_it_was() -> None:
     run(body)
 
 
+async def away(api: Api) -> Api:
+    """The same with workers whose provider fetches what they need by itself."""
+    gateway = api.world.gateway
+    await api.world.crash()
+    api.world.provider.models_at = "/cache"
+    await api.world.boot(gateway=gateway)
+    return Api(api.world, api.secret)
+
+
+def test_where_a_provider_fetches_by_itself_nothing_comes_to_this_host_and_no_limit_ends_a_long_download() -> None:
+    async def body(api: Api) -> None:
+        api = await away(api)
+        await api.call("POST", "/secrets", {"name": "hf", "value": "hf-value"})
+        await add(api, token_secret="hf")
+        made = await deploy(api, low=1)
+        await asyncio.sleep(5)
+        [(id, worker)] = api.world.provider.workers.items()
+        fetch = worker.spec.fetch
+        assert fetch is not None
+        assert (fetch.name, fetch.token, fetch.source.location) == ("tiny", "hf-value", URL)
+        assert "hf-value" not in repr(worker.spec)
+        assert worker.spec.command[worker.spec.command.index("--model") + 1] == f"/cache/{fetch.key}/model.gguf"
+        assert worker.spec.mounts == ()
+        api.world.provider.fetching(id, "downloading model 43 %")
+        # Three hours, of which no limit on starting says anything.
+        for hour in range(3):
+            await asyncio.sleep(3_600)
+            shown = await get(api, "/endpoints/e")
+            assert (shown["state"], shown["state_reason"]) == ("starting", "downloading model 43 %"), hour
+        assert [each.id for each in api.world.workers(EndpointId(made["id"]))] == [id]
+        api.world.provider.fetched(id)
+        await asyncio.sleep(5)
+        shown = await get(api, "/endpoints/e")
+        assert (shown["state"], shown["state_reason"]) == ("ready", "")
+        assert api.world.fetcher.fetched == []
+        model = await get(api, "/models/tiny")
+        assert (model["state"], model["used_by"]) == ("absent", ["e"])
+        assert (await api.call("DELETE", "/models/tiny")).status == 409
+
+    run(body)
+
+
+def test_the_time_to_become_ready_counts_from_a_workers_own_beginning() -> None:
+    async def body(api: Api) -> None:
+        api = await away(api)
+        api.world.load_s = 10**9
+        await add(api)
+        await deploy(api, low=1, probes={"startup": {"start_timeout_s": 100}})
+        await asyncio.sleep(5)
+        [id] = api.world.provider.workers
+        await asyncio.sleep(150)
+        api.world.provider.fetched(id)
+        await asyncio.sleep(90)
+        assert list(api.world.provider.workers) == [id]
+        await asyncio.sleep(20)
+        assert id not in api.world.provider.workers
+        assert "not ready within 100 s" in str(await get(api, "/endpoints/e/events"))
+
+    run(body)
+
+
+def test_a_fetch_that_fails_at_the_provider_fails_the_worker_with_its_reason() -> None:
+    async def body(api: Api) -> None:
+        api = await away(api)
+        await add(api)
+        await deploy(api, low=1)
+        await asyncio.sleep(5)
+        [id] = api.world.provider.workers
+        api.world.provider.crash(id, code=2)
+        await asyncio.sleep(2)
+        assert "exited with code 2" in (await get(api, "/endpoints/e"))["state_reason"]
+
+    run(body)
+
+
 def test_a_failure_that_passes_is_tried_again_and_one_that_does_not_waits_for_somebody() -> None:
     async def body(api: Api) -> None:
         api.world.fetcher.fails[URL] = [FetchFailed("the server answers 503"), FetchFailed("no token", permanent=True)]

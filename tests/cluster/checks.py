@@ -15,7 +15,10 @@ def pod_faults(pod: Thing) -> list[str]:
     found, spec = [], pod["spec"]
     volumes = [each["name"] for each in spec.get("volumes") or ()]
     found += [f"spec.volumes: duplicate {name}" for name in volumes if volumes.count(name) > 1]
-    for container in spec.get("containers", ()):
+    both = [*(spec.get("initContainers") or ()), *spec.get("containers", ())]
+    called = [each["name"] for each in both]
+    found += [f"containers: duplicate {name}" for name in called if called.count(name) > 1]
+    for container in both:
         paths = [each["mountPath"] for each in container.get("volumeMounts") or ()]
         found += [f"volumeMounts.mountPath: must be unique: {path}" for path in paths if paths.count(path) > 1]
         for mount in container.get("volumeMounts") or ():
@@ -33,7 +36,7 @@ def pod_faults(pod: Thing) -> list[str]:
                 found.append(f"{name}: must specify a handler type")
         ports = [(each["containerPort"], each.get("protocol", "TCP")) for each in container.get("ports") or ()]
         found += [f"ports: {port} out of range" for port, _ in ports if not 0 < port < 65536]
-    names = {env["name"] for container in spec.get("containers", ()) for env in container.get("env") or ()}
+    names = {env["name"] for container in both for env in container.get("env") or ()}
     found += [f"env.name: Invalid value: {name!r}" for name in names if not name or "=" in name]
     return found
 

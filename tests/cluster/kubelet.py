@@ -14,12 +14,14 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from cluster.objects import Objects, Thing, condition, key_of, stamp
@@ -43,20 +45,30 @@ class Run:
     told: asyncio.Event = field(default_factory=asyncio.Event)
     environ: dict[str, str] = field(default_factory=dict)
     out_of_memory: bool = False
+    # What init containers have said, by name, and claims as folders of this machine, by where they are mounted.
+    steps: dict[str, Run] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    began: bool = False
     # What stands for the part of memory that its containers share.
     shm: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="stoker-shm-"))
 
     def local(self, text: str) -> str:
         """The same with what a real pod has to itself."""
-        return text.replace("0.0.0.0", self.address).replace("/dev/shm", self.shm)
+        text = text.replace("0.0.0.0", self.address).replace("/dev/shm", self.shm)
+        for path, folder in self.folders.items():
+            text = text.replace(path, folder)
+        return text
 
 
 class Kubelet:
-    """`images`: what can be fetched, each with the log-in that it needs, if any."""
+    """`images`: what can be fetched, each with the log-in that it needs, if any. `claims` has a folder for each claim,
+    as far as pods with init containers want one; nobody is kept from writing there.
+    """
 
     _numbers = count(1)
 
-    def __init__(self, name: str, objects: Objects, images: dict[str, str | None]) -> None:
+    def __init__(self, name: str, objects: Objects, images: dict[str, str | None], claims: Path) -> None:
+        self._claims = claims
         self.name, self.silent = name, False
         self.network = f"127.{100 + os.getpid() % 100}.{next(self._numbers) % 250}"
         self._objects, self._images = objects, images
@@ -107,30 +119,89 @@ class Kubelet:
         conditions = condition(pod, "Initialized", "True")
         self._objects.change(run.key, run.uid, hostIP="127.0.0.1", startTime=stamp(time.time()), conditions=conditions)
         self._state(run, waiting={"reason": "ContainerCreating"})
+        for init in pod["spec"].get("initContainers") or ():
+            if not await self._prepared(run, pod, init):
+                return
         if not await self._fetched(run, pod, container["image"]):
             return
+        run.environ = await self._configured(run, pod, container)
+        run.began = True
+        await self._run(run, pod, container)
+
+    async def _configured(self, run: Run, pod: Thing, container: Thing) -> dict[str, str]:
         while True:
             try:
-                run.environ = dict(self._environ(run, pod, container))
-                break
+                return dict(self._environ(run, pod, container))
             except LookupError as exc:
                 self._state(run, waiting={"reason": "CreateContainerConfigError", "message": str(exc)})
                 await asyncio.sleep(0.05)
-        await self._run(run, pod, container)
 
-    async def _fetched(self, run: Run, pod: Thing, image: str) -> bool:
+    async def _prepared(self, run: Run, pod: Thing, init: Thing) -> bool:
+        """Has the init container done what it should? Else the pod is over."""
+        claims = {
+            each["name"]: each["persistentVolumeClaim"]["claimName"]
+            for each in pod["spec"]["volumes"]
+            if "persistentVolumeClaim" in each
+        }
+        for mount in init["volumeMounts"]:
+            folder = self._claims / claims[mount["name"]]
+            folder.mkdir(parents=True, exist_ok=True)
+            run.folders[mount["mountPath"]] = str(folder)
+        if not await self._fetched(run, pod, init["image"], init=init["name"]):
+            return False
+        step = run.steps[init["name"]] = Run(run.key, run.uid, run.address, shm=run.shm, folders=run.folders)
+        environ = await self._configured(run, pod, init)
+        begun = stamp(time.time())
+        run.process = await self._spawned([run.local(text) for text in init["command"]], environ)
+        self._state(run, init=init["name"], running={"startedAt": begun})
+        await self._listen(run.process, step)
+        code = await run.process.wait()
+        step.over.set()
+        code = 128 - code if code < 0 else code
+        ended = {"exitCode": code, "reason": "Error" if code else "Completed", "startedAt": begun}
+        ended["finishedAt"] = stamp(time.time())
+        if code and init.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            ended["message"] = "".join(f"{text}\n" for _, text in step.said)[-2048:]
+        self._state(run, init=init["name"], phase="Failed" if code else "Pending", terminated=ended)
+        run.process = None
+        if code:
+            run.over.set()
+        return not code
+
+    async def _spawned(self, command: list[str], environ: dict[str, str]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environ,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    async def _listen(self, process: asyncio.subprocess.Process, run: Run) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+            run.said.append((at, line.decode(errors="replace").rstrip("\n")))
+            run.told.set()
+            run.told = asyncio.Event()
+
+    async def _fetched(self, run: Run, pod: Thing, image: str, init: str | None = None) -> bool:
         if re.search(r"[A-Z ]", image.partition(":")[0]):
             message = (
                 f'Failed to apply default image tag "{image}": couldn\'t parse image name: invalid reference format'
             )
-            self._state(run, waiting={"reason": "InvalidImageName", "message": message})
+            self._state(run, init=init, waiting={"reason": "InvalidImageName", "message": message})
             return False
         while image not in self._images or not self._logged_in(pod, image, self._images[image]):
             why = "not found" if image not in self._images else "pull access denied, authorization failed"
             text = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: {why}'
-            self._state(run, waiting={"reason": "ErrImagePull", "message": text})
+            self._state(run, init=init, waiting={"reason": "ErrImagePull", "message": text})
             await asyncio.sleep(0.1)
-            self._state(run, waiting={"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'})
+            self._state(
+                run, init=init, waiting={"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}
+            )
             await asyncio.sleep(0.1)
         return True
 
@@ -148,7 +219,8 @@ class Kubelet:
         return False
 
     def _environ(self, run: Run, pod: Thing, container: Thing) -> Iterator[tuple[str, str]]:
-        yield "PATH", os.environ["PATH"]
+        # Every image has a Python with Stoker.
+        yield "PATH", f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
         for each in container.get("env") or ():
             if "value" in each:
                 yield each["name"], run.local(filled(each["value"], {}))
@@ -165,15 +237,7 @@ class Kubelet:
         command = [run.local(filled(text, run.environ)) for text in command]
         begun = stamp(time.time())
         try:
-            run.process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=run.environ,
-                cwd="/",
-                start_new_session=True,
-            )
+            run.process = await self._spawned(command, run.environ)
         except (OSError, IndexError) as exc:
             message = f"failed to create containerd task: exec: {exc}"
             ended = {"exitCode": 128, "reason": "StartError", "message": message, "finishedAt": begun}
@@ -181,12 +245,7 @@ class Kubelet:
             return
         self._state(run, running={"startedAt": begun}, phase="Running")
         ready = asyncio.create_task(self._readiness(run, container))
-        assert run.process.stdout is not None
-        async for line in run.process.stdout:
-            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
-            run.said.append((at, line.decode(errors="replace").rstrip("\n")))
-            run.told.set()
-            run.told = asyncio.Event()
+        await self._listen(run.process, run)
         code = await run.process.wait()
         ready.cancel()
         code = 128 - code if code < 0 else code
@@ -201,16 +260,21 @@ class Kubelet:
         run.over.set()
         run.told.set()
 
-    def _state(self, run: Run, *, phase: str = "Pending", **state: Thing) -> None:
+    def _state(self, run: Run, *, phase: str = "Pending", init: str | None = None, **state: Thing) -> None:
+        """Of its container, or of an init container, for which the other waits."""
         pod = self._objects.find(*run.key)
         if pod is None:
             return
         [container] = pod["spec"]["containers"]
-        status = {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
-        status |= {"ready": False, "state": state}
-        more: dict[str, Any] = {"podIP": run.address, "podIPs": [{"ip": run.address}]} if "running" in state else {}
+        waits = {"waiting": {"reason": "PodInitializing"}}
+        more: dict[str, Any] = {"containerStatuses": [_status(container, state if init is None else waits)]}
+        if init is not None:
+            [step] = pod["spec"]["initContainers"]
+            more |= {"initContainerStatuses": [_status(step, state)]}
+        if "running" in state:
+            more |= {"podIP": run.address, "podIPs": [{"ip": run.address}]}
         conditions = _readiness_of(pod, "False", reason="ContainersNotReady")
-        self._objects.change(run.key, run.uid, phase=phase, containerStatuses=[status], conditions=conditions, **more)
+        self._objects.change(run.key, run.uid, phase=phase, conditions=conditions, **more)
 
     async def _readiness(self, run: Run, container: Thing) -> None:
         probe = container.get("readinessProbe")
@@ -263,7 +327,7 @@ class Kubelet:
     async def _end(self, run: Run, pod: Thing) -> None:
         begun = time.monotonic()
         hook = (pod["spec"]["containers"][0].get("lifecycle") or {}).get("preStop")
-        if hook and run.process is not None:
+        if hook and run.began and run.process is not None:
             work = asyncio.create_task(self.execute(run, hook["exec"]["command"]))
             while not work.done() and not run.over.is_set():
                 await self._over_or(run, begun, STEP_S, 0.0)
@@ -272,7 +336,7 @@ class Kubelet:
             work.cancel()
         if run.process is not None:
             self._signal(run, signal.SIGTERM)
-            await self._over_or(run, begun, float("inf"), LEAST_AFTER_HOOK_S if hook else 0.0)
+            await self._over_or(run, begun, float("inf"), LEAST_AFTER_HOOK_S if hook and run.began else 0.0)
             self._signal(run, signal.SIGKILL)
             await run.over.wait()
         elif run.uid in self._tasks:
@@ -300,6 +364,11 @@ class Kubelet:
         if run.process is not None and run.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.process.pid, number)
+
+
+def _status(container: Thing, state: Thing) -> Thing:
+    status = {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
+    return status | {"ready": False, "state": state}
 
 
 def _readiness_of(pod: Thing, status: str, **more: str) -> list[Thing]:

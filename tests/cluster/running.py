@@ -41,6 +41,8 @@ class Cluster:
         self._thread.start()
         self.kubeconfig = folder / "kubeconfig"
         self.authoriser = Authoriser(rules)
+        # What lies in claims, by their names.
+        self.claims = folder / "claims"
         self.images: dict[str, str | None] = {IMAGE: None}
         self._kubelets: dict[str, Kubelet] = {}
         self.call(self._open())
@@ -146,7 +148,7 @@ class Cluster:
         }
 
         def add() -> None:
-            self._kubelets[name] = Kubelet(name, self.objects, self.images)
+            self._kubelets[name] = Kubelet(name, self.objects, self.images, self.claims)
             self.objects.create(node)
 
         self.do(add)

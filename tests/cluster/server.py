@@ -238,12 +238,18 @@ class Server:
 
     # Pods
 
-    def _run(self, pod: Thing) -> Run:
+    def _run(self, pod: Thing, container: str | None = None) -> Run:
         kubelet = self._kubelets.get(pod["spec"].get("nodeName", ""))
         if kubelet is not None and kubelet.silent:
             url = f"https://10.0.0.1:10250/containerLogs/{pod['metadata']['name']}"
             raise Fault(500, "InternalError", f'Get "{url}": dial tcp 10.0.0.1:10250: i/o timeout')
         run = None if kubelet is None else kubelet.runs.get(pod["metadata"]["uid"])
+        if any(each["name"] == container for each in pod["spec"].get("initContainers") or ()):
+            step = None if run is None else run.steps.get(str(container))
+            if step is None:
+                name = pod["metadata"]["name"]
+                raise Fault(400, "BadRequest", f'container "{container}" in pod "{name}" is waiting to start')
+            return step
         states = pod["status"].get("containerStatuses") or [{"state": {"waiting": {"reason": "ContainerCreating"}}}]
         waiting = states[0]["state"].get("waiting")
         if run is None or waiting:
@@ -255,7 +261,7 @@ class Server:
         unknown = set(request.query) - {"follow", "tailLines", "sinceSeconds", "timestamps", "container"}
         if unknown:
             raise Fault(400, "BadRequest", f"not known here: {sorted(unknown)}")
-        run = self._run(pod)
+        run = self._run(pod, request.query.get("container"))
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
         await response.prepare(request)

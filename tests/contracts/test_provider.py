@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +29,7 @@ from providers.workers import (
     open_files,
     owner,
     processes,
+    python,
     run,
     said,
     shell,
@@ -35,7 +38,9 @@ from providers.workers import (
     until,
 )
 from stoker.domain.errors import Unavailable, Unsupported
+from stoker.domain.hardware import HardwareRequest, Placement
 from stoker.domain.worker import WorkerId
+from stoker.policy.placement import Unplaceable, place
 from stoker.providers.base import Provider, ProviderOptions, load
 from stoker.providers.fake import FakeProvider
 
@@ -53,7 +58,13 @@ class Subject(Protocol):
         """Start a worker that says `up` and goes on."""
 
     async def end(self, name: str, code: int) -> None:
-        """Start a worker that says `up` and `bye` and ends with this code."""
+        """Start a worker that says `up` and `bye` and ends with this code, or by this signal where it is negative."""
+
+    async def serve(self, name: str) -> int:
+        """Start a worker that listens at the one port that all workers of this kind have, and say which."""
+
+    def away(self) -> AbstractContextManager[None]:
+        """What workers run on cannot be asked, as if its connection were cut; the workers go on."""
 
     def runs(self, name: str) -> int:
         """How often its command has been run."""
@@ -83,6 +94,16 @@ class Fake:
             self.provider.say(WorkerId(name), "bye")
             self.provider.crash(WorkerId(name), code=code)
 
+    async def serve(self, name: str) -> int:
+        await self.provider.start(spec(name, "serve", port=8000))
+        return 8000
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.provider.list_error = Unavailable("nobody answers")
+        yield
+        self.provider.list_error = None
+
     def runs(self, name: str) -> int:
         return self.provider.starts.count(WorkerId(name))
 
@@ -103,11 +124,23 @@ class Processes:
         await self._start(name, LASTING)
 
     async def end(self, name: str, code: int) -> None:
-        await self._start(name, f"echo up; echo bye; exit {code}")
+        await self._start(name, ending(code))
 
     async def _start(self, name: str, script: str) -> None:
         counter = self.folder / f"{name}.runs"
         await self.provider.start(shell(name, f'echo >> "$COUNTER"; {script}', env={"COUNTER": str(counter)}))
+
+    async def serve(self, name: str) -> int:
+        # That a restart of the machine would not give to anybody else.
+        port = PORTS.first + os.getpid() % 9_000
+        await self.provider.start(python(name, SERVE, port=port))
+        return port
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        shutil.move(self.folder / "workers", self.folder / "elsewhere")
+        yield
+        shutil.move(self.folder / "elsewhere", self.folder / "workers")
 
     def runs(self, name: str) -> int:
         counter = self.folder / f"{name}.runs"
@@ -131,10 +164,21 @@ class Containers:
         await self._start(name, "echo up; exec sleep 600")
 
     async def end(self, name: str, code: int) -> None:
-        await self._start(name, f"echo up; echo bye; exit {code}")
+        await self._start(name, ending(code))
 
     async def _start(self, name: str, script: str) -> None:
         await self.provider.start(shell(name, f"echo >> /counters/{name}; {script}"))
+
+    async def serve(self, name: str) -> int:
+        port = 28_000 + os.getpid() % 900
+        await self.provider.start(shell(name, "exec httpd -f -p $HOST:$PORT -h /tmp", port=port, listen=80))
+        return port
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.engine.freeze(stopped=True)
+        yield
+        self.engine.freeze(stopped=False)
 
     def runs(self, name: str) -> int:
         counter = self.counters / name
@@ -159,10 +203,20 @@ class Pods:
         await self._start(name, "echo up; exec sleep 600")
 
     async def end(self, name: str, code: int) -> None:
-        await self._start(name, f"echo up; echo bye; exit {code}")
+        await self._start(name, ending(code))
 
     async def _start(self, name: str, script: str) -> None:
         await self.provider.start(shell(name, f"echo >> {self.counters}/{name}.runs; {script}"))
+
+    async def serve(self, name: str) -> int:
+        await self.provider.start(python(name, SERVE, listen=8080))
+        return 8080
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.cluster.do(self.cluster.server.thawed.clear)
+        yield
+        self.cluster.do(self.cluster.server.thawed.set)
 
     def runs(self, name: str) -> int:
         counter = self.counters / f"{name}.runs"
@@ -170,6 +224,20 @@ class Pods:
 
     def identity(self, name: str) -> object:
         return self.cluster.pod_of(name)["metadata"]["uid"]
+
+
+def ending(code: int) -> str:
+    """What says `up` and `bye`, and ends so."""
+    return f"echo up; echo bye; exit {code}" if code >= 0 else f"echo up; echo bye; kill -{-code} $$"
+
+
+# Where it listens is in its environment.
+SERVE = """
+import os, socket
+server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+while True:
+    server.accept()[0].recv(1)
+"""
 
 
 Opened = Callable[[], AbstractAsyncContextManager[Subject]]
@@ -265,13 +333,14 @@ def test_another_instance_finds_and_owns_what_was_started(opened: Opened) -> Non
     run(main())
 
 
-@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("code", [0, 3, -9])
 def test_an_ended_worker_stays_listed_with_its_exit_until_it_is_stopped(opened: Opened, code: int) -> None:
     async def main() -> None:
         async with opened() as subject:
             await subject.end("a", code)
             end = await ended(subject.provider, "a")
-            assert (end.code, end.reason) == (code, f"exited with code {code}")
+            why = "killed by signal 9 (SIGKILL)" if code < 0 else f"exited with code {code}"
+            assert (end.code, end.reason) == (code, why)
             assert abs(end.at - time.time()) < 60
             found = await observed(subject.provider, "a")
             assert found is not None
@@ -362,6 +431,60 @@ def test_offers_name_hosts_with_room(opened: Opened) -> None:
             assert offer.ram_gib > 0
             # None where every worker has an address of its own.
             assert offer.ports is None or len(offer.ports) > 0
+
+    run(main())
+
+
+def test_what_no_host_has_is_refused_with_the_numbers(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            offers = await subject.provider.offers()
+            requests = [(HardwareRequest(gpu_count=64), "64")]
+            # The one without machines has more than may be asked for.
+            if (whole := max(offer.vcpu for offer in offers)) < 100_000:
+                assert isinstance(place(HardwareRequest(vcpu=whole), offers, ()), Placement)
+                requests.append((HardwareRequest(vcpu=whole + 1), f"{whole + 1:g}"))
+            for request, number in requests:
+                found = place(request, offers, ())
+                assert isinstance(found, Unplaceable)
+                assert (found.ever, number in found.reason) == (False, True), found.reason
+
+    run(main())
+
+
+def test_a_port_is_anothers_when_its_worker_has_gone(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            provider = subject.provider
+            for name in ("a", "b"):
+                port = await subject.serve(name)
+
+                async def listens(name: str = name, port: int = port) -> bool:
+                    return await provider.listens(WorkerId(name), port)
+
+                await until(listens, what=f"listener of {name}")
+
+                async def gone(name: str = name) -> bool:
+                    await provider.stop(WorkerId(name), grace_s=0.0)
+                    return await observed(provider, name) is None
+
+                await until(gone, what=f"end of {name}")
+                assert not await listens()
+
+    run(main())
+
+
+def test_what_cannot_be_asked_proves_nothing_and_its_workers_are_there_when_it_is_back(opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as subject:
+            await subject.last("a")
+            await said(subject.provider, "a")
+            before = subject.identity("a")
+            with subject.away(), pytest.raises((Unavailable, TimeoutError)):
+                await asyncio.wait_for(subject.provider.list(), 0.3)
+            [found] = await subject.provider.list()
+            assert (found.id, found.running) == ("a", True)
+            assert (subject.identity("a"), subject.runs("a")) == (before, 1)
 
     run(main())
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -97,16 +98,16 @@ class Hub:
 
 
 @asynccontextmanager
-async def hub(files: dict[str, bytes], **more: object) -> AsyncIterator[Hub]:
-    """One, on a free port."""
-    made = Hub(files, **more)  # type: ignore[arg-type]
+async def hub(files: dict[str, bytes], *, host: str = "127.0.0.1", **more: Any) -> AsyncIterator[Hub]:
+    """One, on a free port of an address of this machine."""
+    made = Hub(files, **more)
     app = web.Application()
     app.router.add_get("/{path:.*}", made.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    made.url = f"http://{host}:{runner.addresses[0][1]}"
     try:
         yield made
     finally:

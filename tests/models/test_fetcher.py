@@ -72,7 +72,7 @@ def run(
     rules: str | bool = True,
     limit: int | None = None,
     pace: float | None = None,
-    **more: object,
+    **more: Any,
 ) -> None:
     async def main() -> None:
         async with hub(files or GGUF, **more) as made:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from builders import worker
 from stoker.domain.endpoint import Failures
 from stoker.domain.worker import TRANSITIONS, Exit, Observed, Worker, WorkerId, WorkerState
-from stoker.policy.lifecycle import Sight, advance, count_failures, failed_start
+from stoker.policy.lifecycle import Sight, advance, count_failures, counts_from, failed_start
 
 S = WorkerState
 NOW = 1_000.0
@@ -54,6 +54,36 @@ def test_absence_proves_nothing_while_a_start_is_under_way() -> None:
     stopping = worker(1, S.STOPPING, acknowledged_at=NOW - 5)
     assert after(stopping, seen(NOW, running=None), settled=False) is stopping
     assert after(stopping, seen(NOW, running=None), settled=True).state is S.STOPPED
+
+
+@given(
+    started=st.floats(0, NOW),
+    began=st.none() | st.floats(0, 2 * NOW),
+    preparing=st.sampled_from(["", "downloading model 43 %"]),
+    limit_s=st.floats(1, NOW),
+)
+def test_what_is_fetched_for_a_worker_takes_none_of_its_time_to_become_ready(
+    started: float, began: float | None, preparing: str, limit_s: float
+) -> None:
+    before = worker(1, S.STARTING, started_at=started, acknowledged_at=started)
+    sight = Sight(NOW, Observed(id=W1, running=True, preparing=preparing, began_at=None if preparing else began))
+    result = advance(before, sight, start_timeout_s=limit_s, ready=False, settled=True, now=NOW)
+    if preparing:
+        assert (result.state, result.reason) == (S.STARTING, preparing)
+        return
+    # A provider's clock that is ahead gives more time, never less than there is.
+    since = max(started, min(began or 0.0, NOW))
+    assert counts_from(before, sight, now=NOW) == since
+    assert (result.state is S.STOPPING) is (NOW - since >= limit_s)
+
+
+def test_how_far_its_model_is_is_said_of_a_starting_worker_until_it_begins() -> None:
+    started = worker(1, S.STARTING, started_at=NOW - 5, acknowledged_at=NOW - 4)
+    fetching = Sight(NOW, Observed(id=W1, running=True, preparing="downloading model 43 %"))
+    said = after(started, fetching)
+    assert said.reason == "downloading model 43 %"
+    assert after(said, fetching) is said
+    assert after(said, seen(NOW, running=True)).reason == ""
 
 
 def test_no_list_at_all_changes_nothing() -> None:

@@ -46,6 +46,10 @@ def test_a_condition_has_one_name(which: Endpoint, workers: list[Worker], state:
 def test_what_holds_it_up_is_said() -> None:
     blocked = worker(1, S.PENDING, reason="needs 1 card, 0 free")
     assert condition_of(endpoint(desired=1), [blocked]).reason == "needs 1 card, 0 free"
+    starting = worker(1, S.STARTING, reason="downloading model 43 %")
+    assert condition_of(endpoint(desired=1), [starting]).reason == "downloading model 43 %"
+    late = outcome_of(operation(K.CREATE, workers=1), endpoint(desired=1), [starting], now=10**9)
+    assert late.message == "not done in time: downloading model 43 %"
     fetching = Hold(reason="fetching m: 3 of 5 GiB")
     assert condition_of(endpoint(desired=1), [], hold=fetching).reason == fetching.reason
     broken = Hold(reason="no such model", failed=True)

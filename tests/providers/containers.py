@@ -31,7 +31,8 @@ class Installation:
 async def containers(engine: Engine, folder: Path, **more: object) -> AsyncIterator[Installation]:
     counters = folder / "counters"
     counters.mkdir()
-    options = {"host": engine.host, "image": IMAGE, "folders": [f"{counters}:/counters:rw"], "log_mib": 1, **more}
+    folders = [f"{counters}:/counters:rw", *_texts(more.pop("folders", ()))]
+    options = {"host": engine.host, "image": IMAGE, "folders": folders, "log_mib": 1, **more}
     provider = load("docker", ProviderOptions(folder, options))
     try:
         yield Installation(provider, engine, counters, folder, options)
@@ -39,6 +40,11 @@ async def containers(engine: Engine, folder: Path, **more: object) -> AsyncItera
         await clear(provider)
         await provider.close()
         assert engine.names() == []
+
+
+def _texts(value: object) -> list[str]:
+    assert isinstance(value, list | tuple)
+    return list(value)
 
 
 def container_of(engine: Engine, worker: str) -> str:

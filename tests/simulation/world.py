@@ -155,8 +155,8 @@ class World:
             return "HTTP 503"
         fakes = [each for each in self.providers.values() if isinstance(each, FakeProvider)]
         for worker in (worker for fake in fakes for worker in fake.workers.values()):
-            if worker.spec.port == address.port and worker.exit is None:
-                return None if wall() >= worker.started_at + self.load_s else "loading"
+            if worker.spec.port == address.port and worker.exit is None and not worker.preparing:
+                return None if wall() >= (worker.began_at or worker.started_at) + self.load_s else "loading"
         return "refused"
 
     async def create(self, wanted: EndpointSpec) -> Endpoint:

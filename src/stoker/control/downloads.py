@@ -15,10 +15,12 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection
 
+from stoker.control.away import Away, named
 from stoker.control.fleet import Change, EventDraft, Fleet
 from stoker.control.loop import Loop
 from stoker.domain.endpoint import Endpoint, EndpointId, Phase, ProjectId
 from stoker.domain.errors import Conflict, StokerError, Unavailable
+from stoker.domain.fetching import ModelFetch
 from stoker.domain.models import FetchFailed, Hold, Model, Weights, WeightsKey, WeightsState
 from stoker.domain.operation import Level
 from stoker.domain.weights import WeightsSize
@@ -61,7 +63,9 @@ class _Running:
 
 
 class Downloads:
-    """See the module. `load`, then run `loop`; `at_once` downloads go on side by side."""
+    """See the module. `load`, then run `loop`; `at_once` downloads go on side by side. What workers need at providers
+    that fetch by themselves does not come here.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class Downloads:
         at_once: int,
         clock: Callable[[], float],
         told: Callable[[EndpointId], None],
+        away: Away | None = None,
     ) -> None:
         """`told(endpoint)` is called when something has changed for an endpoint that waits."""
         self._fleet = fleet
@@ -80,6 +85,7 @@ class Downloads:
         self._at_once = at_once
         self._clock = clock
         self._told = told
+        self._away = away or Away()
         self._weights: dict[WeightsKey, Weights] = {}
         self._names: dict[WeightsKey, str] = {}
         self._pinned: frozenset[WeightsKey] = frozenset()
@@ -140,7 +146,9 @@ class Downloads:
     def hold(self, endpoint: Endpoint) -> Hold | None:
         """Why no worker of the present revision may start; `None` when all that it needs is here."""
         now = self._clock()
-        for key in _needs(endpoint):
+        for key in named(endpoint):
+            if key in self._weights and key not in self._needs(endpoint):
+                continue
             name = self._names.get(key) or endpoint.spec.launch.model or key
             found = policy.hold_of(self.weights(key), name, rate_bytes_per_s=self._rates.get(key), now=now)
             if found is not None:
@@ -160,10 +168,21 @@ class Downloads:
         known = self._weights.get(key)
         return None if known is None else known.path
 
+    def elsewhere(self, key: WeightsKey, names: tuple[str, ...]) -> ModelFetch | None:
+        """What a provider is told that fetches these by itself; `None` for those that nobody else can fetch. `names`:
+        what the model is called where the catalogue does not know.
+        """
+        known = self._weights.get(key)
+        return None if known is None else self._away.fetch(known, self._names.get(key) or next(iter(names), key))
+
+    def _needs(self, endpoint: Endpoint) -> frozenset[WeightsKey]:
+        """The weights that workers of the present revision need on this host."""
+        return self._away.needed_here(endpoint, self._weights)
+
     def used_by(self, key: WeightsKey) -> tuple[Endpoint, ...]:
         """Endpoints that need them now or at their next start, and those of which a worker has them open."""
         open_by = {endpoint for endpoint, keys in self._open().items() if key in keys}
-        return tuple(e for e in self._fleet.endpoints() if key in _needs(e) or e.id in open_by)
+        return tuple(e for e in self._fleet.endpoints() if key in named(e) or e.id in open_by)
 
     # What others change
 
@@ -174,7 +193,7 @@ class Downloads:
 
     async def expect(self, endpoint: Endpoint) -> None:
         """A new or changed endpoint: fetch what it needs before its first request, and what failed once more."""
-        for key in _needs(endpoint):
+        for key in self._needs(endpoint):
             known = self._weights.get(key)
             if known is None or known.state is WeightsState.READY:
                 continue
@@ -212,7 +231,7 @@ class Downloads:
         """Remove all that is neither used by an active endpoint nor pinned nor asked for: which, and how many bytes."""
         async with self._making_room:
             sizes = await self._fetcher.sizes()
-            needed = self._protected() | {key for e in self._fleet.endpoints() if _active(e) for key in _needs(e)}
+            needed = self._protected() | {key for e in self._fleet.endpoints() if _active(e) for key in self._needs(e)}
             chosen = tuple(key for key in sizes if key not in needed and key in self._weights)
             return chosen, sum([await self._remove(key) for key in chosen])
 
@@ -252,7 +271,7 @@ class Downloads:
             key
             for endpoint in self._fleet.endpoints()
             if _active(endpoint)
-            for key in _needs(endpoint)
+            for key in self._needs(endpoint)
             if key in self._weights
             and policy.wants(self._weights[key], desired=endpoint.desired, fetched_before=key in self._fetched_before)
         )
@@ -270,7 +289,7 @@ class Downloads:
         return found
 
     def _protected(self) -> frozenset[WeightsKey]:
-        needed = {key for e in self._fleet.endpoints() if _active(e) and e.desired > 0 for key in _needs(e)}
+        needed = {key for e in self._fleet.endpoints() if _active(e) and e.desired > 0 for key in self._needs(e)}
         opened = {key for keys in self._open().values() for key in keys}
         return frozenset(self._pinned | needed | opened | self._running.keys())
 
@@ -410,7 +429,7 @@ class Downloads:
         self._tell(key)
 
     def _waiting(self, key: WeightsKey) -> list[Endpoint]:
-        return [e for e in self._fleet.endpoints() if key in _needs(e) and e.phase is not Phase.DELETING]
+        return [e for e in self._fleet.endpoints() if key in self._needs(e) and e.phase is not Phase.DELETING]
 
     def _tell(self, key: WeightsKey) -> None:
         for endpoint in self._waiting(key):
@@ -434,8 +453,3 @@ class Downloads:
 
 def _active(endpoint: Endpoint) -> bool:
     return endpoint.phase is Phase.ACTIVE
-
-
-def _needs(endpoint: Endpoint) -> frozenset[WeightsKey]:
-    """The weights that workers of the present revision need."""
-    return frozenset(WeightsKey(launch.weights) for launch in endpoint.launches.values() if launch.weights is not None)

@@ -16,7 +16,7 @@ from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement,
 from stoker.domain.worker import Worker, WorkerId, WorkerSpec
 from stoker.policy.accounting import hardware_name, price_of
 from stoker.policy.placement import impossible
-from stoker.providers.base import Provider, Tells
+from stoker.providers.base import KeepsModels, Provider, Tells
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,11 @@ class Callbacks:
     refused: Callable[[WorkerId, str], Awaitable[None]]
     complete: Callable[[WorkerSpec], Awaitable[WorkerSpec]] | None = None
     said: Callable[[WorkerId, str], None] = lambda worker, text: None
+
+
+def models_at(provider: Provider) -> str | None:
+    """Where its workers see the models that it fetches by itself; `None` where it does not."""
+    return provider.models_at if isinstance(provider, KeepsModels) else None
 
 
 class Managed:

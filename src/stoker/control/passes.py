@@ -21,7 +21,7 @@ from stoker.policy import eviction
 from stoker.policy.backoff import counted, resting
 from stoker.policy.deadlines import next_look
 from stoker.policy.eviction import Idle
-from stoker.policy.lifecycle import STABLE_S, advance, failed_start
+from stoker.policy.lifecycle import STABLE_S, advance, counts_from, failed_start
 from stoker.policy.placement import Unplaceable
 from stoker.policy.pools import pools_for
 from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan
@@ -404,9 +404,11 @@ class Pass:
             self.change.removed = True
 
     def _start_timeout_s(self, worker: Worker) -> float:
+        """After its start, what is fetched for it meanwhile included."""
         known = self._facts.probes.get(worker.id) or self.endpoint.as_revision().probes_of(worker.pool)
         assert known is not None
-        return known.start_timeout_s
+        since = counts_from(worker, self._facts.sights.get(worker.id), now=self._facts.now)
+        return known.start_timeout_s + (0.0 if since is None else since - (worker.started_at or 0.0))
 
     def next_at(self) -> float | None:
         """When the endpoint must be looked at again though nothing happens; `None` when never."""

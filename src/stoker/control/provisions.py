@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from stoker.control.downloads import Downloads
 from stoker.control.volumes import Volumes
 from stoker.domain.endpoint import Endpoint, Launch
+from stoker.domain.fetching import ModelFetch
 from stoker.domain.models import Hold, WeightsKey
 from stoker.domain.volumes import Mount, variable_of
 
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What a worker is given: values for the placeholders of its command, more of an environment, and what it sees of
-    the host's files.
+    """What a worker is given: values for the placeholders of its command, more of an environment, what it sees of the
+    host's files, and the weights that come to its provider before it starts.
     """
 
     fill: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    fetch: ModelFetch | None = None
 
 
 class Provisions:
@@ -34,15 +36,20 @@ class Provisions:
         """Why no worker of the present revision may start now."""
         return self._downloads.hold(endpoint) or self._volumes.hold(endpoint)
 
-    def of(self, endpoint: Endpoint, launch: Launch) -> Provision:
-        """What a worker of this launch is given."""
+    def of(self, endpoint: Endpoint, launch: Launch, models_at: str | None = None) -> Provision:
+        """What a worker of this launch is given. `models_at`: where it sees its provider's own cache of models."""
         mounts = self._volumes.mounts(endpoint.project, launch.volumes)
         places = {mount.name: mount.path or mount.source for mount in mounts}
         fill = {f"{{volume:{name}}}": place for name, place in places.items()}
-        if launch.weights is not None:
+        fetch = None
+        if launch.weights is not None and models_at is not None:
+            fetch = self._downloads.elsewhere(WeightsKey(launch.weights), launch.models)
+        if fetch is not None:
+            fill["{weights}"] = f"{models_at}/{fetch.place}"
+        elif launch.weights is not None:
             path = self._downloads.path(WeightsKey(launch.weights))
             # Gone since: the program says what it misses, and the endpoint that the model is being fetched again.
             fill["{weights}"] = path or "/nonexistent"
             if path is not None:
                 mounts = (*mounts, Mount(name="weights", source=path, path=path, read_only=True))
-        return Provision(fill, {variable_of(name): place for name, place in places.items()}, mounts)
+        return Provision(fill, {variable_of(name): place for name, place in places.items()}, mounts, fetch)

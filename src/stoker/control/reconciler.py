@@ -16,7 +16,7 @@ import structlog
 from stoker.control import cold
 from stoker.control.facts import Facts, Ground
 from stoker.control.fleet import Change, Fleet
-from stoker.control.managed import Managed, Providers
+from stoker.control.managed import Managed, Providers, models_at
 from stoker.control.observer import Snapshot
 from stoker.control.passes import Pass
 from stoker.control.prober import Prober, Target
@@ -351,7 +351,8 @@ class Reconciler:
     def _start(self, endpoint: Endpoint, worker: Worker) -> None:
         managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
         if launch is not None:
-            provision, probes = self._provisions.of(endpoint, launch), self._probes(endpoint, worker)
+            provision = self._provisions.of(endpoint, launch, models_at(managed.provider))
+            probes = self._probes(endpoint, worker)
             spec = worker_spec(endpoint, launch, worker, managed, provision, probes)
             managed.actions.start(spec, then=cold.warmed(worker, launch) if worker.from_cold else None)
 

@@ -71,10 +71,15 @@ class Vault:
         return RegistryLogin(registry=found.registry, username=found.username, password=password)
 
     async def complete(self, spec: WorkerSpec) -> WorkerSpec:
-        """The same with the values that its environment refers to, and its log-in. Raises `NotFound`, `Unavailable`."""
+        """The same with the values that its environment refers to, its log-in, and the token that its model is fetched
+        with. Raises `NotFound`, `Unavailable`.
+        """
         values = {variable: await self.secret(spec.project, name) for variable, name in spec.secrets.items()}
         login = None if spec.credential is None else await self.registry(spec.project, spec.credential)
-        return replace(spec, env={**spec.env, **values}, login=login)
+        fetch = spec.fetch
+        if fetch is not None and fetch.token_secret is not None:
+            fetch = replace(fetch, token=await self.secret(spec.project, fetch.token_secret))
+        return replace(spec, env={**spec.env, **values}, login=login, fetch=fetch)
 
     # Workers
 

@@ -66,6 +66,7 @@ def worker_spec(
         probes=probes,
         drain_s=endpoint.spec.rollout.drain_timeout_s,
         grace_s=endpoint.spec.rollout.grace_s,
+        fetch=provision.fetch,
     )
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NewType
 
 from stoker.domain.endpoint import FIRST_PROJECT, EndpointId, ProjectId
+from stoker.domain.fetching import ModelFetch
 from stoker.domain.hardware import Placement
 from stoker.domain.probe import Probes
 from stoker.domain.secrets import RegistryLogin
@@ -112,6 +113,8 @@ class WorkerSpec:
 
     `secrets` (variable to name) and `credential` are what control looks up in `project` right before the start: the
     provider finds the values in `env` and `login`, which are never shown.
+
+    `fetch` is what has to be in the provider's cache of models before it starts, for providers that keep one.
     """
 
     id: WorkerId
@@ -138,6 +141,7 @@ class WorkerSpec:
     probes: Probes | None = None
     drain_s: float | None = None
     grace_s: float | None = None
+    fetch: ModelFetch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,9 @@ class Exit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What a provider last saw of one worker. `exit` is set once it has ended; it stays listed until it is stopped.
-    `leaving`: why one that runs will be ended soon, by somebody else than control.
+    `leaving`: why one that runs will be ended soon, by somebody else than control. `preparing`: what goes on before its
+    program begins, for as long as that takes; of one that had to wait for that, `began_at` is when it began (seconds
+    since the epoch, by the provider's clock).
     """
 
     id: WorkerId
@@ -160,3 +166,5 @@ class Observed:
     address: Address | None = None
     exit: Exit | None = None
     leaving: str = ""
+    preparing: str = ""
+    began_at: float | None = None

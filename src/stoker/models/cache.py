@@ -23,12 +23,22 @@ RESERVE_BYTES = 512 * 1024 * 1024
 
 
 class Cache:
-    """Weights below `root`, at most `bytes_max` of them (`None`: as many as the disk takes)."""
+    """Weights below `root`, at most `bytes_max` of them (`None`: as many as the disk takes). Readable by their owner
+    alone, unless they are for programs of others (`readable_by_all`).
+    """
 
-    def __init__(self, root: Path, *, bytes_max: int | None, reserve_bytes: int = RESERVE_BYTES) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        bytes_max: int | None,
+        reserve_bytes: int = RESERVE_BYTES,
+        readable_by_all: bool = False,
+    ) -> None:
         self._root = root
         self.bytes_max = bytes_max
         self._reserve_bytes = reserve_bytes
+        self._readable_by_all = readable_by_all
 
     def parts(self, key: WeightsKey) -> Path:
         """Where a download goes on."""
@@ -40,6 +50,8 @@ class Cache:
         """Everything is there and checked. Where it lies: its one GGUF file, else the folder."""
         parts, files = self._root / key / "parts", self._root / key / "files"
         if not files.is_dir():
+            if self._readable_by_all:
+                _show(parts)
             parts.rename(files)
             _sync(files.parent)
         return found_in(files)
@@ -97,6 +109,15 @@ def size_of(path: Path) -> int:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(folder, name)).st_size
     return total
+
+
+def _show(root: Path) -> None:
+    """Let everybody read all of it."""
+    root.parent.chmod(0o755)
+    for folder, _, names in os.walk(root):
+        os.chmod(folder, 0o755)
+        for name in names:
+            os.chmod(os.path.join(folder, name), 0o644)
 
 
 def _sync(folder: Path) -> None:

@@ -51,21 +51,36 @@ def advance(
         # Its provider knows best: an address of its own is known only once it runs.
         worker = replace(worker, address=found)
     if worker.state is WorkerState.STARTING:
-        return _started(worker, start_timeout_s=start_timeout_s, ready=ready, now=now)
+        return _started(worker, sight, start_timeout_s=start_timeout_s, ready=ready, now=now)
     return worker
+
+
+def counts_from(worker: Worker, sight: Sight | None, *, now: float) -> float | None:
+    """Since when the time counts that a starting worker has to become ready: what is fetched for it at its provider
+    takes as long as it takes. Seconds since the epoch; `None` before its start.
+    """
+    observed = None if sight is None else sight.observed
+    if worker.started_at is None or observed is None:
+        return worker.started_at
+    if observed.preparing:
+        return now
+    # Its provider's clock may be ahead of ours.
+    return max(worker.started_at, min(observed.began_at or 0.0, now))
 
 
 def _after_start(worker: Worker, sight: Sight | None) -> bool:
     return sight is not None and worker.acknowledged_at is not None and sight.begun_at > worker.acknowledged_at
 
 
-def _started(worker: Worker, *, start_timeout_s: float, ready: bool, now: float) -> Worker:
+def _started(worker: Worker, sight: Sight | None, *, start_timeout_s: float, ready: bool, now: float) -> Worker:
     if ready:
         return replace(worker, state=WorkerState.READY, ready_at=now, reason="")
-    if worker.started_at is not None and now - worker.started_at >= start_timeout_s:
+    since = counts_from(worker, sight, now=now)
+    if since is not None and now - since >= start_timeout_s:
         reason = f"not ready within {start_timeout_s:g} s"
         return replace(worker, state=WorkerState.STOPPING, reason=reason)
-    return worker
+    preparing = "" if sight is None or sight.observed is None else sight.observed.preparing
+    return worker if worker.reason == preparing else replace(worker, reason=preparing)
 
 
 def _ended(worker: Worker, observed: Observed, now: float) -> Worker:

@@ -25,7 +25,8 @@ def condition_of(endpoint: Endpoint, workers: Sequence[Worker], *, hold: Hold | 
     ready = [w for w in current if w.state is WorkerState.READY and not w.unready]
     unready = next((f"worker {w.number} is not ready: {w.unready}" for w in current if w.unready), "")
     old_ready = [w for w in wanted if not endpoint.runs(w.pool, w.revision) and w.state is WorkerState.READY]
-    blocked = next((w.reason for w in current if w.state is WorkerState.PENDING and w.reason), "")
+    waits = (WorkerState.PENDING, WorkerState.STARTING)
+    blocked = next((w.reason for w in current if w.state in waits and w.reason), "")
     if hold is not None:
         blocked = hold.reason
     if hold is not None and hold.failed and not ready:
@@ -93,9 +94,14 @@ def outcome_of(
         if hold is not None and hold.failed:
             return _failure(_cause_of(hold), f"no worker can start: {hold.reason}")
     if now >= operation.deadline_at:
-        message = "not done in time" if hold is None else f"not done in time: {hold.reason}"
+        why = hold.reason if hold is not None else next((w.reason for w in live if _prepares(w)), "")
+        message = f"not done in time: {why}" if why else "not done in time"
         return Outcome(OperationState.TIMEOUT, message, _too_late(live, ready, hold))
     return Outcome(OperationState.PENDING)
+
+
+def _prepares(worker: Worker) -> bool:
+    return worker.state is WorkerState.STARTING and bool(worker.reason)
 
 
 def _cause_of(hold: Hold) -> Cause:

@@ -75,6 +75,14 @@ class HoldsVolumes(Protocol):
 
 
 @runtime_checkable
+class KeepsModels(Protocol):
+    """A provider that may have a cache of models of its own, which a step before each worker fills."""
+
+    # Where workers see what `WorkerSpec.fetch` has brought; `None` where the settings name no cache.
+    models_at: str | None
+
+
+@runtime_checkable
 class Tells(Protocol):
     """A provider that tells by itself what has happened, so that nobody has to ask as often."""
 

@@ -10,8 +10,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from signal import Signals
 
 from stoker.domain.errors import Unavailable
+from stoker.domain.fetching import words_of
 from stoker.domain.hardware import Offer, PortRange
 from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers.base import LogLine, ProviderOptions
@@ -34,6 +36,8 @@ class FakeWorker:
     exit: Exit | None = None
     paused: bool = False
     leaving: str = ""
+    preparing: str = ""
+    began_at: float | None = None
     output: list[LogLine] = field(default_factory=list)
     said: int = 0
     _observed: Observed | None = None
@@ -41,13 +45,16 @@ class FakeWorker:
     def observed(self) -> Observed:
         """As it is listed: the same object as long as nothing changes, since long lists are compared every second."""
         known = self._observed
-        if known is None or known.exit is not self.exit or known.leaving is not self.leaving:
+        facts = (self.exit, self.leaving, self.preparing, self.began_at)
+        if known is None or (known.exit, known.leaving, known.preparing, known.began_at) != facts:
             self._observed = Observed(
                 id=self.spec.id,
                 running=self.exit is None,
                 address=_address(self.spec),
                 exit=self.exit,
                 leaving=self.leaving,
+                preparing=self.preparing,
+                began_at=self.began_at,
             )
             return self._observed
         return known
@@ -58,7 +65,8 @@ class FakeProvider:
 
     `start_error`: raised by every start. `list_error`: raised by every list. `list_lag_s`: how long a started worker
     is not listed. `stop_s`: how long an end takes. `exit_code`: every worker ends with it as soon as it starts.
-    `execute_code`: what every command beside a worker exits with. `images`: can it run images?
+    `execute_code`: what every command beside a worker exits with. `images`: can it run images? `models_at`: where it
+    has a cache of models of its own; each worker that wants one of them prepares itself until it is `fetched`.
     """
 
     pauses = True
@@ -77,6 +85,7 @@ class FakeProvider:
         self.exit_code: int | None = None
         self.execute_code = 0
         self.images = True
+        self.models_at: str | None = None
 
     def image_of(self, engine: str) -> str | None:
         return f"fake/{engine}"
@@ -89,7 +98,8 @@ class FakeProvider:
             return
         now = self._clock()
         self.starts.append(spec.id)
-        self.workers[spec.id] = FakeWorker(spec, now, now + self.list_lag_s)
+        preparing = "" if spec.fetch is None else words_of(None, spec.fetch.name)
+        self.workers[spec.id] = FakeWorker(spec, now, now + self.list_lag_s, preparing=preparing)
         if self.exit_code is not None:
             self.crash(spec.id, code=self.exit_code)
 
@@ -155,8 +165,17 @@ class FakeProvider:
         return found if found.ends_at is None or self._clock() < found.ends_at else None
 
     def crash(self, worker: WorkerId, *, code: int = 1) -> None:
-        """The worker ends by itself, with this exit code."""
-        self.workers[worker].exit = Exit(code=code, at=self._clock(), reason=f"exited with code {code}")
+        """The worker ends by itself, with this exit code; a negative one is a signal."""
+        reason = f"killed by signal {-code} ({Signals(-code).name})" if code < 0 else f"exited with code {code}"
+        self.workers[worker].exit = Exit(code=code, at=self._clock(), reason=reason)
+
+    def fetching(self, worker: WorkerId, text: str) -> None:
+        """How far its model is."""
+        self.workers[worker].preparing = text
+
+    def fetched(self, worker: WorkerId) -> None:
+        """Its model is there, and it begins."""
+        self.workers[worker].preparing, self.workers[worker].began_at = "", self._clock()
 
     def leave(self, worker: WorkerId, why: str) -> None:
         """Its host says that it will end it."""

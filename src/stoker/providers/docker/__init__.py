@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,18 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
 from stoker.domain.errors import Invalid, Unavailable
+from stoker.domain.fetching import MODELS_AT
 from stoker.domain.hardware import Offer
 from stoker.domain.worker import Observed, WorkerId, WorkerSpec
 from stoker.providers import keeping, reaching, worker_log
 from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
-from stoker.providers.docker import containers, hosts, logs, volumes, watch
-from stoker.providers.docker.daemon import asking, connection, failing
-from stoker.providers.docker.images import Images
+from stoker.providers.docker import containers, hosts, logs, steps, volumes, watch
+from stoker.providers.docker.calls import Calls, created, unless
+from stoker.providers.docker.daemon import asking, failing
 from stoker.providers.docker.options import DockerOptions, parse
+from stoker.providers.docker.steps import Steps
 
 GONE = ".gone"
-# The daemon works on a few starts at a time however many are asked for, and each waits for its answer.
-STARTS_AT_ONCE = 16
-LOOKS_AT_ONCE = 16
 # For a stop that fails at once; after this it goes on at the daemon.
 STOP_LOOK_S = 1.0
 # A forwarder on the host takes connections for a program that does not listen yet, and drops them at once.
@@ -52,25 +51,21 @@ class DockerProvider:
         self._folder, self._options, self._installation = folder, options, installation
         self._gone = folder / GONE
         self._gone.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._starts, self._looks = asyncio.Semaphore(STARTS_AT_ONCE), asyncio.Semaphore(LOOKS_AT_ONCE)
-        self._connected: tuple[Docker, Images] | None = None
+        self._calls = Calls(options)
         # Stops that the daemon carries out, and when each of them kills, by the loop's clock.
         self._stops: dict[WorkerId, tuple[asyncio.Task[None], float]] = {}
         # Of ended containers nothing changes any more.
         self._exits: dict[str, Observed] = {}
+        self._steps = Steps(self._calls, options, installation)
+        # Starts that are under way here.
+        self._starting: set[WorkerId] = set()
+        self.models_at = None if options.models is None else MODELS_AT
         self._tasks: set[asyncio.Task[None]] = set()
         self._said: Callable[[WorkerId, str], None] = lambda worker, text: None
 
     @property
     def _docker(self) -> Docker:
-        return self._connection()[0]
-
-    def _connection(self) -> tuple[Docker, Images]:
-        # Within the loop in which it is used, which is not there yet when the settings are read.
-        if self._connected is None:
-            docker = connection(self._options)
-            self._connected = docker, Images(docker, timeout_s=self._options.pull_timeout_s)
-        return self._connected
+        return self._calls.docker
 
     def _name(self, worker: WorkerId) -> str:
         if not worker or not all(char.isalnum() or char in "_-" for char in worker):
@@ -79,15 +74,7 @@ class DockerProvider:
 
     async def _find(self, worker: WorkerId) -> dict[str, Any] | None:
         """The worker's container in full; `None` when there is none."""
-        return await self._show(self._name(worker))
-
-    async def _show(self, container: str) -> dict[str, Any] | None:
-        try:
-            async with self._looks, asking("look at a container"):
-                found: dict[str, Any] | None = await _unless(404, self._docker.containers.container(container).show())
-                return found
-        except Invalid as exc:
-            raise Unavailable(str(exc)) from exc
+        return await self._calls.show(self._name(worker))
 
     def image_of(self, engine: str) -> str | None:
         return self._options.engine_images.get(engine, self._options.image)
@@ -96,44 +83,37 @@ class DockerProvider:
 
     async def start(self, spec: WorkerSpec) -> None:
         body = containers.body(spec, self._options, self._installation)
-        found = await self._find(spec.id)
+        step = None if spec.fetch is None else steps.body(spec, self._options, self._installation)
+        self._starting.add(spec.id)
+        try:
+            await self._start(spec, body, step)
+        finally:
+            self._starting.discard(spec.id)
+
+    async def _start(self, spec: WorkerSpec, body: dict[str, Any], step: dict[str, Any] | None) -> None:
+        found, name = await self._find(spec.id), self._name(spec.id)
         if found is None:
-            await self._create(spec, body)
+            await self._calls.create(name, body, spec.login, lambda text: self._said(spec.id, text))
             found = await self._find(spec.id)
         status = None if found is None else found["State"]["Status"]
         if status == "created":
-            await self._run(spec.id)
+            if step is None:
+                await self._run(name)
+            else:
+                await self._steps.fetch(spec.id, step)
         elif status == "paused":
             await self._resume(spec.id)
         elif status in (None, "removing", "dead"):
             raise Unavailable("the container is being removed")
 
-    async def _create(self, spec: WorkerSpec, body: dict[str, Any]) -> None:
-        docker, images = self._connection()
-        for _ in range(2):
-            async with self._starts, asking("create the container"):
-                try:
-                    await docker.containers.create(body, name=self._name(spec.id))
-                    return
-                except DockerError as exc:
-                    if exc.status == 409:
-                        # Somebody else has just done it.
-                        return
-                    if exc.status != 404:
-                        raise
-            await images.bring(body["Image"], spec.login, lambda text: self._said(spec.id, text))
-        raise Unavailable(f"the image {body['Image']} went away as soon as it was there")
-
-    async def _run(self, worker: WorkerId) -> None:
+    async def _run(self, name: str) -> None:
         try:
-            async with self._starts, asking("start the container"):
-                await self._docker.containers.container(self._name(worker)).start()
+            await self._calls.begin(name)
         except (Invalid, Unavailable):
             # What did not start is made anew, perhaps differently, or not at all.
-            with contextlib.suppress(Invalid, Unavailable):
-                found = await self._find(worker)
-                if found is not None and found["State"]["Status"] == "created":
-                    await self._remove(worker)
+            if await created(self._calls, name):
+                with contextlib.suppress(Invalid, Unavailable):
+                    await self._calls.remove(name)
             raise
 
     # Pausing
@@ -141,13 +121,13 @@ class DockerProvider:
     async def pause(self, worker: WorkerId) -> None:
         async with asking("pause the container"):
             # Conflict: it is paused, or has ended.
-            await _unless(404, _unless(409, self._docker.containers.container(self._name(worker)).pause()))
+            await unless(404, unless(409, self._docker.containers.container(self._name(worker)).pause()))
 
     async def _resume(self, worker: WorkerId) -> None:
         async with asking("let the container go on"):
             call = self._docker.containers.container(self._name(worker)).unpause()
             try:
-                await _unless(404, _unless(409, call))
+                await unless(404, unless(409, call))
             except DockerError as exc:
                 if "is not paused" not in exc.message:
                     raise
@@ -156,6 +136,8 @@ class DockerProvider:
 
     async def stop(self, worker: WorkerId, *, grace_s: float) -> None:
         found = await self._find(worker)
+        if found is None or containers.MODEL in found["Config"]["Labels"]:
+            await self._steps.give_up(worker)
         if found is None:
             return
         state = found["State"]
@@ -181,7 +163,7 @@ class DockerProvider:
         async with asking("stop the container", timeout_s=grace_s + 60.0):
             # The daemon goes on with it if we go away in between.
             call = container.stop(t=math.ceil(grace_s)) if grace_s > 0 else container.kill(signal="SIGKILL")
-            await _unless(404, _unless(409, call))
+            await unless(404, unless(409, call))
 
     def _ended(self, worker: WorkerId, task: asyncio.Task[None]) -> None:
         known = self._stops.get(worker)
@@ -198,14 +180,8 @@ class DockerProvider:
             with contextlib.suppress(aiohttp.ClientResponseError):
                 said = await logs.last(self._docker, self._name(worker))
                 await asyncio.to_thread(keeping.keep, said, self._gone / worker, bytes_max=limit)
-        await self._remove(worker)
+        await self._calls.remove(self._name(worker))
         await asyncio.to_thread(keeping.trim, self._gone, self._options.workers_kept)
-
-    async def _remove(self, worker: WorkerId) -> None:
-        async with asking("remove the container"):
-            container = self._docker.containers.container(self._name(worker))
-            # Conflict: it is being removed already.
-            await _unless(404, _unless(409, container.delete(v=True, force=True)))
 
     # Looking
 
@@ -213,21 +189,39 @@ class DockerProvider:
         filters = {"label": [f"{containers.INSTALLATION}={self._installation}"]}
         try:
             async with asking("list the containers"):
-                listed = await self._docker.containers.list(all=True, filters=json.dumps(filters))
-            seen = await asyncio.gather(*(self._observe(one._container) for one in listed))
+                answer = await self._docker.containers.list(all=True, filters=json.dumps(filters))
+                listed = [one._container for one in answer]
+                before = {WorkerId(one["Labels"][steps.STEP]): one for one in listed if steps.STEP in one["Labels"]}
+                workers = [one for one in listed if containers.WORKER in one["Labels"]]
+                seen = await asyncio.gather(*(self._observe(one, before) for one in workers))
         except Invalid as exc:
             raise Unavailable(str(exc)) from exc
-        ids = {one.id for one in listed}
+        ids = {one["Id"] for one in listed}
         self._exits = {container: end for container, end in self._exits.items() if container in ids}
-        return tuple(observed for observed in seen if observed is not None)
+        there = frozenset(WorkerId(one["Labels"][containers.WORKER]) for one in workers)
+        found = tuple(observed for observed in seen if observed is not None)
+        going = any(observed.preparing for observed in found)
+        await self._steps.tidy(before.keys() - there - self._starting, ids=ids, known=there, going=going)
+        return found
 
-    async def _observe(self, listed: dict[str, Any]) -> Observed | None:
-        if listed["State"] not in containers.OVER:
-            address = containers.address_of(listed, self._options)
-            return Observed(id=WorkerId(listed["Labels"][containers.WORKER]), running=True, address=address)
+    async def _observe(self, listed: dict[str, Any], before: Mapping[WorkerId, dict[str, Any]]) -> Observed | None:
+        worker, fetched = WorkerId(listed["Labels"][containers.WORKER]), containers.MODEL in listed["Labels"]
+        address = containers.address_of(listed, self._options)
+        if listed["State"] == "created":
+            if fetched and worker in before:
+                return await self._steps.observed(listed, before[worker], address)
+            if worker in self._starting:
+                # Just made, and about to begin.
+                return Observed(id=worker, running=True, address=address)
+        if listed["State"] in containers.OVER:
+            return await self._over(listed)
+        began_at = await self._steps.began_at(listed) if fetched else None
+        return Observed(id=worker, running=True, address=address, began_at=began_at)
+
+    async def _over(self, listed: dict[str, Any]) -> Observed | None:
         known = self._exits.get(listed["Id"])
         if known is None:
-            found = await self._show(listed["Id"])
+            found = await self._calls.show(listed["Id"])
             if found is None:
                 return None
             known = containers.observed(found, containers.address_of(listed, self._options))
@@ -295,6 +289,7 @@ class DockerProvider:
 
     def attach(self, *, changed: Callable[[], None], said: Callable[[WorkerId, str], None]) -> None:
         self._said = said
+        self._steps.attach(changed, said)
         task = asyncio.create_task(watch.watch(self._docker, self._installation, changed), name="watch docker")
         self._tasks.add(task)
 
@@ -303,21 +298,8 @@ class DockerProvider:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._connected is not None:
-            docker, self._connected = self._connected[0], None
-            await docker.close()
-            # The library leaves one that was handed to it.
-            await docker.connector.close()
-
-
-async def _unless(status: int, call: Coroutine[Any, Any, Any]) -> Any:
-    """What it answers; `None` when the daemon says `status`."""
-    try:
-        return await call
-    except DockerError as exc:
-        if exc.status != status:
-            raise
-        return None
+        await self._steps.close()
+        await self._calls.close()
 
 
 def connect(options: ProviderOptions) -> DockerProvider:

@@ -8,6 +8,7 @@ from signal import Signals
 from typing import Any
 
 from stoker.domain.errors import Invalid
+from stoker.domain.fetching import MODELS_AT, ModelFetch
 from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers.docker.options import DockerOptions
 from stoker.providers.environ import environ, listens_at
@@ -19,6 +20,8 @@ ENDPOINT = "stoker.endpoint"
 NAME = "stoker.name"
 LISTEN = "stoker.listen"
 PORT = "stoker.port"
+# The name of the model that is fetched before it runs.
+MODEL = "stoker.model"
 _GIB = 1024**3
 # Frameworks hand tensors from process to process through it; the daemon's own default of 64 MiB breaks them.
 SHM_BYTES = _GIB
@@ -59,7 +62,8 @@ def body(spec: WorkerSpec, options: DockerOptions, installation: str) -> dict[st
             NAME: spec.name,
         }
         | ({} if listen is None else {LISTEN: str(listen)})
-        | ({} if spec.port is None else {PORT: str(spec.port)}),
+        | ({} if spec.port is None else {PORT: str(spec.port)})
+        | ({} if spec.fetch is None else {MODEL: spec.fetch.name}),
         "HostConfig": _host_config(spec, options, published, installation),
     }
 
@@ -75,17 +79,10 @@ def _published(spec: WorkerSpec, options: DockerOptions) -> dict[str, list[dict[
 def _host_config(
     spec: WorkerSpec, options: DockerOptions, published: Mapping[str, Any], installation: str
 ) -> dict[str, Any]:
-    log_each = max(1, int(options.log_mib * 1024 / 2))
-    config: dict[str, Any] = {
+    config: dict[str, Any] = guarded(options) | {
         "PortBindings": published,
-        "RestartPolicy": {"Name": "no"},
-        "SecurityOpt": ["no-new-privileges"],
-        "CapDrop": ["ALL"],
         "CapAdd": list(options.capabilities),
-        "PidsLimit": options.pids_max,
-        "Init": options.init,
         "ShmSize": SHM_BYTES if options.shm_gib is None else int(options.shm_gib * _GIB),
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": f"{log_each}k", "max-file": "2"}},
         "Mounts": _mounts(spec, options, installation),
         "ReadonlyRootfs": options.read_only,
     }
@@ -98,24 +95,65 @@ def _host_config(
         config["Memory"] = config["MemorySwap"] = int(spec.ram_gib * _GIB)
     if spec.gpus:
         config["DeviceRequests"] = [{"Driver": "", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
-    if options.network is not None:
-        config["NetworkMode"] = options.network
     if options.runtime is not None:
         config["Runtime"] = options.runtime
+    if spec.fetch is not None:
+        more = weights(spec.fetch, options.models, read_only=True)
+        config |= more | {"Mounts": config["Mounts"] + more.get("Mounts", [])}
     return config
 
 
+def guarded(options: DockerOptions) -> dict[str, Any]:
+    """What holds for every container, that of a step included."""
+    log_each = max(1, int(options.log_mib * 1024 / 2))
+    config: dict[str, Any] = {
+        "RestartPolicy": {"Name": "no"},
+        "SecurityOpt": ["no-new-privileges"],
+        "CapDrop": ["ALL"],
+        "PidsLimit": options.pids_max,
+        "Init": options.init,
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": f"{log_each}k", "max-file": "2"}},
+    }
+    if options.network is not None:
+        config["NetworkMode"] = options.network
+    return config
+
+
+def folders(options: DockerOptions) -> list[dict[str, Any]]:
+    """The folders of the daemon's host that every container sees."""
+    return [
+        {"Type": "bind", "Source": each.source, "Target": each.path, "ReadOnly": each.read_only}
+        for each in options.folders
+    ]
+
+
 def _mounts(spec: WorkerSpec, options: DockerOptions, installation: str) -> list[dict[str, Any]]:
-    wanted = [("bind", each.source, each.path, each.read_only) for each in options.folders]
+    wanted: list[tuple[str, str, str, bool]] = []
     for each in spec.mounts:
         if each.held is None:
             wanted.append(("bind", each.source, each.path or each.source, each.read_only))
         else:
             wanted.append(("volume", name_of(each.held, installation), each.path or each.source, each.read_only))
-    return [
+    return folders(options) + [
         {"Type": kind, "Source": source, "Target": target, "ReadOnly": read_only}
         for kind, source, target, read_only in wanted
     ]
+
+
+def weights(fetch: ModelFetch, models: str | None, *, read_only: bool) -> dict[str, Any]:
+    """How a container sees these weights, and no others: part of its `HostConfig`. A volume for each model, since not
+    every daemon can show a part of one. Raises `Invalid`.
+    """
+    if models is None:
+        raise Invalid("the docker provider has no cache of models: name one with its option models")
+    target = f"{MODELS_AT}/{fetch.key}"
+    if models.startswith("/"):
+        # As a bind the daemon makes the folder where there is none.
+        return {"Binds": [f"{models}/{fetch.key}:{target}:{'ro' if read_only else 'rw'}"]}
+    more = {"NoCopy": True, "Labels": {MODEL: fetch.name}}
+    name = f"{models}-{fetch.key}"
+    mount = {"Type": "volume", "Source": name, "Target": target, "ReadOnly": read_only, "VolumeOptions": more}
+    return {"Mounts": [mount]}
 
 
 def _hostname(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -15,6 +16,7 @@ LOOPBACK = "127.0.0.1"
 # Beside those of local processes, and below the ephemeral ports of Linux (32768 on).
 PORTS = PortRange(30_000, 32_767)
 _TLS = ("tls_ca", "tls_cert", "tls_key")
+_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class DockerOptions:
     in that come without an image, `engine_images` what engines do, by their names (`{version}` is the engine's).
     `user`, `read_only` (its file system, all but /tmp), `capabilities` (that it keeps), `pids_max`, `shm_gib` and
     `init` hold for each worker. `gpus` says how many cards of which family a remote host has.
-    `installation` marks what belongs to this Stoker (none: a mark kept in the data folder).
+    `models` is what volumes of the daemon begin with, or a folder of its host, that weights are fetched into by a step
+    before each worker, which `models_image` runs: one with Stoker in it. Without, workers see what Stoker has fetched
+    to its own folders. `installation` marks what belongs to this Stoker (none: a mark kept in the data folder).
     """
 
     host: str = LOCAL
@@ -64,6 +68,8 @@ class DockerOptions:
     shm_gib: float | None = None
     init: bool = True
     folders: tuple[Folder, ...] = ()
+    models: str | None = None
+    models_image: str | None = None
     gpus: Mapping[str, int] | None = None
     installation: str | None = None
     pull_timeout_s: float = 3_600.0
@@ -97,6 +103,8 @@ def parse(given: Mapping[str, object]) -> DockerOptions:
     options = DockerOptions(**values)
     if any(getattr(options, name) for name in _TLS) and not all(getattr(options, name) for name in _TLS):
         raise Invalid(f"the options {', '.join(_TLS)} of the docker provider belong together: give all or none")
+    if (options.models is None) is not (options.models_image is None):
+        raise Invalid("the options models and models_image of the docker provider belong together: give both or none")
     if options.published and not options.local and options.publish == LOOPBACK:
         raise Invalid(
             "workers at a remote Docker host cannot be reached at its loopback address: "
@@ -159,6 +167,14 @@ def _folders(value: object) -> tuple[Folder, ...]:
     return tuple(Folder.parse(item) for item in _list(value))
 
 
+def _models(value: object) -> str:
+    text = _text(value)
+    plain = text.startswith("/") and text != "/" and ":" not in text and text.isprintable()
+    if not plain and not _VOLUME.match(text):
+        raise ValueError("expected the beginning of names of volumes, or a folder of the daemon's host")
+    return text.rstrip("/")
+
+
 def _gpus(value: object) -> Mapping[str, int]:
     if not isinstance(value, Mapping):
         raise TypeError("expected families and how many cards of each, as in {h100: 8}")
@@ -202,6 +218,8 @@ _PARSERS: Mapping[str, Any] = {
     "shm_gib": _number(0.001, 10_000),
     "init": _switch,
     "folders": _folders,
+    "models": _models,
+    "models_image": _text,
     "gpus": _gpus,
     "installation": _text,
     "pull_timeout_s": _number(1, 86_400),

@@ -10,7 +10,7 @@ import asyncio
 import math
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ import aiohttp
 import structlog
 
 from stoker.domain.errors import Invalid, Unavailable, Unsupported
+from stoker.domain.fetching import MODELS_AT
 from stoker.domain.hardware import Offer
 from stoker.domain.worker import Exit, Observed, WorkerId, WorkerSpec
-from stoker.providers import keeping, reaching, worker_log
+from stoker.providers import keeping, preparing, reaching, worker_log
 from stoker.providers.base import KeptOutput, LogLine, ProviderOptions
-from stoker.providers.kubernetes import logs, nodes, pods, states
+from stoker.providers.kubernetes import claims, logs, nodes, pods, states, steps
 from stoker.providers.kubernetes.cluster import Cluster, Refused, asking, opened, over_quota, unless
 from stoker.providers.kubernetes.options import KubernetesOptions, parse
 from stoker.providers.kubernetes.watch import Watch
@@ -31,7 +32,8 @@ log = structlog.get_logger(__name__)
 
 GONE = ".gone"
 RELEASE_S = 5.0
-CLAIM = "persistent_volume_claim"
+# Of a node that does not answer nobody waits for more.
+LOOK_S = 5.0
 # Less would have the pod forgotten at once, before its node has ended it and freed what it holds.
 GRACE_LEAST_S = 1
 TOMBSTONES_MAX = 1_000
@@ -63,6 +65,8 @@ class KubernetesProvider:
         # Ends that were asked for here, and how pods ended that somebody else has deleted.
         self._asked: set[WorkerId] = set()
         self._lost: dict[WorkerId, Exit] = {}
+        self._preparing = preparing.Preparing()
+        self.models_at = None if options.models is None else MODELS_AT
         # Started here, and not known to be on a node yet.
         self._placing: set[WorkerId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -218,6 +222,7 @@ class KubernetesProvider:
             raise Unavailable(str(exc)) from exc
         hindered = {pod["metadata"]["uid"]: self._hindrance(pod, now) for pod in listed}
         self._hindered = {uid: found for uid, found in hindered.items() if found is not None}
+        words = await self._prepare(cluster, [pod for pod in listed if steps.running(pod)])
         seen = [
             states.observed(
                 pod,
@@ -225,13 +230,29 @@ class KubernetesProvider:
                 hindered=hindered[pod["metadata"]["uid"]],
                 asked=states.worker_of(pod) in self._asked,
                 now=now,
+                preparing=words.get(states.worker_of(pod), ""),
             )
             for pod in listed
         ]
         there = {found.id for found in seen}
+        self._preparing.keep(there, going=bool(words))
         # One may have been deleted since it was listed.
         lost = [(worker, end) for worker, end in self._lost.items() if worker not in there]
         return (*seen, *(Observed(id=worker, running=False, exit=end) for worker, end in lost))
+
+    async def _prepare(self, cluster: Cluster, fetching: Sequence[Pod]) -> dict[WorkerId, str]:
+        """How far the models of these are."""
+
+        async def look(pod: Pod) -> str:
+            worker, model, said = states.worker_of(pod), steps.model_of(pod) or "", list[str]()
+            try:
+                async with self._preparing.room, asking("hear how far a model is", timeout_s=LOOK_S):
+                    said = await logs.tail(cluster, pod["metadata"]["name"], steps.CONTAINER, preparing.LINES)
+            except (Invalid, Unavailable) as exc:
+                log.info("kubernetes_step_silent", worker=worker, error=str(exc))
+            return self._preparing.take(worker, model, said, self._said)
+
+        return dict(zip(map(states.worker_of, fetching), await asyncio.gather(*map(look, fetching)), strict=True))
 
     def _hindrance(self, pod: Pod, now: float) -> states.Obstacle | None:
         return states.hindrance(pod, self._hindered.get(pod["metadata"]["uid"]), now=now)
@@ -307,39 +328,18 @@ class KubernetesProvider:
     # Volumes
 
     async def make_volume(self, volume: str, *, size_gib: float) -> None:
-        body, cluster = pods.claim(volume, size_gib, self._options, self._installation), await self._cluster()
-        async with asking("make the claim"):
-            try:
-                await cluster.create(CLAIM, body)
-                return
-            except Refused as exc:
-                if exc.status != 409:
-                    raise
-        async with asking("make the claim larger"):
-            larger = {"spec": {"resources": body["spec"]["resources"]}}
-            await cluster.merge(CLAIM, body["metadata"]["name"], larger)
+        await claims.make(await self._cluster(), volume, size_gib, self._options, self._installation)
 
     async def remove_volume(self, volume: str) -> None:
-        name, cluster = pods.claim_of(volume, self._installation), await self._cluster()
-        try:
-            async with asking("delete the claim"):
-                await cluster.delete(CLAIM, name)
-        except Invalid as exc:
-            raise Unavailable(str(exc)) from exc
+        await claims.remove(await self._cluster(), volume, self._installation)
 
     async def volumes(self) -> frozenset[str]:
-        cluster, selector = await self._cluster(), f"{pods.INSTALLATION}={self._installation},{pods.VOLUME}"
-        try:
-            async with asking("list the claims"):
-                found = await cluster.claims(selector)
-        except Invalid as exc:
-            raise Unavailable(str(exc)) from exc
-        return frozenset(claim["metadata"]["labels"][pods.VOLUME] for claim in found)
+        return await claims.known(await self._cluster(), self._installation)
 
     # Telling
 
     def attach(self, *, changed: Callable[[], None], said: Callable[[WorkerId, str], None]) -> None:
-        self._changed, self._said = changed, said
+        self._changed, self._preparing.changed, self._said = changed, changed, said
         self._tasks.add(asyncio.create_task(self._watch(), name="watch kubernetes"))
 
     async def _watch(self) -> None:
@@ -381,6 +381,7 @@ class KubernetesProvider:
             self._said(worker, f"placed on the node {node}, which fetches what it needs")
 
     async def close(self) -> None:
+        self._preparing.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

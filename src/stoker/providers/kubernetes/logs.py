@@ -90,6 +90,16 @@ async def stream(
         await asyncio.sleep(LOOK_S)
 
 
+async def tail(cluster: Cluster, pod: str, container: str, count: int) -> list[str]:
+    """The last lines of one of its containers; none while it has said nothing. Raises what the library raises."""
+    try:
+        return [text async for _, text in _lines(cluster, pod, container=container, tail_lines=count)]
+    except Refused as exc:
+        # Bad request: it has no output yet. Else its node does not answer, or it is gone.
+        log.info("kubernetes_step_silent", pod=pod, error=str(exc))
+        return []
+
+
 async def _lines(cluster: Cluster, pod: str, **how: Any) -> AsyncIterator[tuple[str, str]]:
     async with cluster.output(pod, **how) as content:
         async for line in lines(content):

@@ -70,8 +70,9 @@ class KubernetesOptions:
     `node_selector`, `tolerations`, `runtime_class`, `priority_class`, `scheduler`, `service_account` and `pull_secrets`
     (names) are given to every pod; `spread` is a label of nodes over whose values workers of one endpoint are spread.
     Volumes that Stoker makes are of `storage_class`, to be used as `volume_access` says.
-    `claims` are mounted in every worker; `shared` are claims that Stoker has as folders of its own, so that workers see
-    its volumes and models. `user`, `read_only`, `capabilities` and `shm_gib` hold for each worker.
+    `models` is a claim that weights are fetched into by an init container, which `models_image` runs: one with Stoker
+    in it. `claims` are mounted in every worker; `shared` are claims that Stoker has as folders of its own, so that
+    workers see its volumes and models. `user`, `read_only`, `capabilities` and `shm_gib` hold for each worker.
 
     With `drain`, a pod that somebody else ends is told so only when its requests have ended, as far as its image has a
     shell. A pod that no node takes for `unschedulable_s`, or whose container cannot be made for `failing_s`, has
@@ -102,6 +103,8 @@ class KubernetesOptions:
     volume_access: str = "ReadWriteOnce"
     claims: tuple[Claim, ...] = ()
     shared: tuple[Claim, ...] = ()
+    models: str | None = None
+    models_image: str | None = None
     user: int | None = None
     read_only: bool = False
     capabilities: tuple[str, ...] = ()
@@ -135,6 +138,10 @@ def parse(given: Mapping[str, object]) -> KubernetesOptions:
             raise Invalid(
                 f"the option {name} of the kubernetes provider cannot be {str(value)[:100]!r}: {exc}"
             ) from exc
+    if ("models" in values) is not ("models_image" in values):
+        raise Invalid(
+            "the options models and models_image of the kubernetes provider belong together: give both or none"
+        )
     return KubernetesOptions(**values)
 
 
@@ -303,6 +310,8 @@ _PARSERS: Mapping[str, Any] = {
     "volume_access": _access,
     "claims": _claims,
     "shared": _claims,
+    "models": _name,
+    "models_image": _text,
     "user": _whole(0, 2_147_483_647),
     "read_only": _switch,
     "capabilities": _capabilities,

@@ -15,6 +15,7 @@ from stoker.domain.probe import Probe
 from stoker.domain.secrets import RegistryLogin
 from stoker.domain.worker import WorkerSpec
 from stoker.providers.environ import environ, listens_at
+from stoker.providers.kubernetes import steps
 from stoker.providers.kubernetes.nodes import Host
 from stoker.providers.kubernetes.options import Claim, KubernetesOptions
 
@@ -108,6 +109,9 @@ def pod(spec: WorkerSpec, options: KubernetesOptions, installation: str, host: H
             "terminationGracePeriodSeconds": _drain_s(spec, options) + math.ceil(spec.grace_s or GRACE_S),
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}} | _user(options),
             "volumes": volumes,
+        }
+        | _given(initContainers=steps.containers(spec, options, name))
+        | {
             "containers": [_container(spec, options, image, name, mounts, host)],
         },
     }
@@ -130,7 +134,8 @@ def _labels(spec: WorkerSpec, installation: str) -> dict[str, str]:
 def _annotations(spec: WorkerSpec) -> dict[str, str]:
     listen = listens_at(spec)
     return {NAME: spec.name} | _given(
-        **{LISTEN: None if listen is None else str(listen), PORT: None if spec.port is None else str(spec.port)}
+        **{LISTEN: None if listen is None else str(listen), PORT: None if spec.port is None else str(spec.port)},
+        **{steps.MODEL: None if spec.fetch is None else spec.fetch.name},
     )
 
 
@@ -149,7 +154,7 @@ def _container(
     mounts: list[dict[str, Any]],
     host: Host | None,
 ) -> dict[str, Any]:
-    command = [_plain(argument) for argument in spec.command]
+    command = [steps.plain(argument) for argument in spec.command]
     ports = _ports(spec, options)
     return {
         "name": CONTAINER,
@@ -173,17 +178,12 @@ def _container(
     )
 
 
-def _plain(text: str) -> str:
-    """As it is meant, where Kubernetes would fill in variables: each sign that is doubled is one that is left alone."""
-    return text.replace("$", "$$")
-
-
 def _env(spec: WorkerSpec, name: str) -> list[dict[str, Any]]:
     keys = keys_of(spec)
     return [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": keys[variable]}}}
         if variable in keys
-        else {"name": variable, "value": _plain(value)}
+        else {"name": variable, "value": steps.plain(value)}
         for variable, value in environ(spec).items()
     ]
 
@@ -198,8 +198,11 @@ def secrets(spec: WorkerSpec, installation: str) -> list[dict[str, Any]]:
     """The secrets that the pod refers to; of most there are none."""
     name, keys = name_of(spec.id, installation), keys_of(spec)
     found: list[tuple[str, str, dict[str, str]]] = []
-    if keys:
-        found.append((name, "Opaque", {key: spec.env[variable] for variable, key in keys.items()}))
+    data = {key: spec.env[variable] for variable, key in keys.items()}
+    if spec.fetch is not None and spec.fetch.token is not None:
+        data[steps.TOKEN_KEY] = spec.fetch.token
+    if data:
+        found.append((name, "Opaque", data))
     if spec.login is not None:
         config = json.dumps(_docker_config(spec.login))
         found.append((pull_secret_of(name), "kubernetes.io/dockerconfigjson", {".dockerconfigjson": config}))
@@ -374,7 +377,7 @@ def _files(
             | _given(readOnly=wanted.read_only, subPath=None if part == "." else part)
         )
     volumes += [{"name": own, "persistentVolumeClaim": {"claimName": claim}} for claim, own in claims.items()]
-    return mounts, volumes
+    return [*mounts, *steps.mounts(spec.fetch)], [*volumes, *steps.volumes(spec, options)]
 
 
 def _shared_claim(folder: str, options: KubernetesOptions) -> Claim:

@@ -9,6 +9,7 @@ from signal import Signals
 from typing import Any
 
 from stoker.domain.worker import Address, Exit, Observed, WorkerId
+from stoker.providers.kubernetes import steps
 from stoker.providers.kubernetes.nodes import quantity
 from stoker.providers.kubernetes.options import KubernetesOptions
 from stoker.providers.kubernetes.pods import LISTEN, PORT, WORKER
@@ -61,17 +62,30 @@ def seconds(stamp: str) -> float:
 
 
 def observed(
-    pod: Mapping[str, Any], options: KubernetesOptions, *, hindered: Obstacle | None, asked: bool, now: float
+    pod: Mapping[str, Any],
+    options: KubernetesOptions,
+    *,
+    hindered: Obstacle | None,
+    asked: bool,
+    now: float,
+    preparing: str = "",
 ) -> Observed:
     """`hindered`: by what, as `hindrance` remembers it. `asked`: its end was asked for here. `now` is in seconds since
-    the epoch.
+    the epoch. `preparing`: how far its step is, if that runs.
     """
     worker = worker_of(pod)
-    end = exit_of(pod) or _given_up(pod, now) or _stuck(hindered, options, now)
+    end = steps.failed(pod) or exit_of(pod) or _given_up(pod, now) or _stuck(hindered, options, now)
     if end is not None:
         return Observed(id=worker, running=False, exit=end)
     leaving = "" if asked or "deletionTimestamp" not in pod["metadata"] else disruption(pod)
-    return Observed(id=worker, running=True, address=address_of(pod, options), leaving=leaving)
+    return Observed(
+        id=worker,
+        running=True,
+        address=address_of(pod, options),
+        leaving=leaving,
+        preparing=preparing,
+        began_at=steps.began_at(pod),
+    )
 
 
 def running(pod: Mapping[str, Any]) -> bool:
@@ -186,7 +200,8 @@ def overdue(pod: Mapping[str, Any], now: float) -> bool:
 def obstacle(pod: Mapping[str, Any]) -> str:
     """What keeps it from running, in the cluster's words; nothing when all is well, or on its way."""
     status = pod.get("status", {})
-    for container in status.get("containerStatuses") or ():
+    # One that waits for a step before it says no more than that.
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (container.get("state") or {}).get("waiting")
         if waiting is not None and waiting.get("reason") not in (None, *_TRYING):
             return _reason(waiting["reason"], waiting.get("message"))
