@@ -57,7 +57,7 @@ class Scene:
     async def everything_opens(self) -> None:
         for index in range(MANY):
             assert await self.vault.secret(ADMIN.project, f"s{index}") == f"value {index}"
-        assert (await self.vault.registry(ADMIN.project, "c")).password == "password"
+        assert (await self.vault.registry(ADMIN.project, "c", None)).password == "password"
 
 
 def run(tmp_path: Path, body: Callable[[Scene], Awaitable[None]]) -> None:

@@ -8,6 +8,18 @@ from stoker.domain.errors import Invalid
 from stoker.domain.limits import check_arguments
 
 PATTERN_CHARS_MAX = 1_024
+# Where an image is whose name does not say.
+HUB = "docker.io"
+
+
+def registry_of(image: str) -> str:
+    """The host that an image is fetched from.
+
+    >>> registry_of("ghcr.io/org/app:1"), registry_of("org/app")
+    ('ghcr.io', 'docker.io')
+    """
+    first, slash, _ = image.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else HUB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
