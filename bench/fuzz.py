@@ -10,6 +10,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,22 +19,25 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from clients import fuzzing
 from clients.exoscale import running as exoscale
 from clients.gcore import running as gcore
+from clients.yotta import running as yotta
 
 # Where the description is, and where its paths begin.
 FACES = {
     "exoscale": ("/exoscale/v2/openapi.json", "/exoscale"),
     "gcore": ("/gcore/cloud/openapi.json", "/gcore"),
+    "yotta": ("/yotta/v2/openapi.json", "/yotta"),
 }
-
-
-def _started(cloud: str, folder: Path) -> AbstractContextManager[exoscale.Stoker | gcore.Stoker]:
-    return exoscale.running(folder) if cloud == "exoscale" else gcore.running(folder)
+RUNNING: dict[str, Callable[[Path], AbstractContextManager[exoscale.Stoker | gcore.Stoker | yotta.Stoker]]] = {
+    "exoscale": exoscale.running,
+    "gcore": gcore.running,
+    "yotta": yotta.running,
+}
 
 
 def play(cloud: str, *, examples: int, seed: int | None) -> fuzzing.Played:
     """Ask for everything of one cloud's API so many times."""
     description, base = FACES[cloud]
-    with tempfile.TemporaryDirectory() as folder, _started(cloud, Path(folder)) as stoker:
+    with tempfile.TemporaryDirectory() as folder, RUNNING[cloud](Path(folder)) as stoker:
         return fuzzing.play(stoker, description, base, examples=examples, known=stoker.fill(), seeded=seed)
 
 
