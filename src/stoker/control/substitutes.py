@@ -42,7 +42,9 @@ def instead_of(wanted: LaunchSpec, rule: ImageRule) -> Instead:
     if rule.model is None:
         if wanted.command:
             notes.append(_not_applied(wanted.command, "another command runs instead"))
-        return Instead(launch=replace(wanted, image=None, credential=None, command=rule.command), names=(), notes=tuple(notes))
+        return Instead(
+            launch=replace(wanted, image=None, credential=None, command=rule.command), names=(), notes=tuple(notes)
+        )
     version = _version(wanted.image or "")
     names, parameters = _taken_over(wanted.command, version or vllm.DEFAULT_VERSION, notes)
     launch = replace(

@@ -140,12 +140,13 @@ class Stoker(Installation):
 
 @contextmanager
 def running(folder: Path) -> Iterator[Stoker]:
-    """One with pretended L40S, and the real model in the place of vLLM's image."""
+    """One with pretended cards in two regions, and the real model in the place of vLLM's image."""
     made = Stoker(folder / "stoker")
     images = {IMAGE: "{model: smollm2}", IDLE: "{command: [sleep, '1000']}", "r/img": "{command: [sleep, '1000']}"}
     made.environ |= {
         "STOKER_IMAGES": "{" + ", ".join(f"'{name}': {instead}" for name, instead in images.items()) + "}",
-        "STOKER_VIRTUAL_GPUS": "[{family: l40s, count: 4}]",
+        "STOKER_VIRTUAL_GPUS": "[{family: l40s, count: 4}, {family: l4, count: 1, region: east}]",
+        "STOKER_REGIONS": "{local: 1, east: 2}",
         # Receivers of webhooks that tests have.
         "STOKER_ALLOW_PRIVATE_URLS": "[127.0.0.0/8]",
     }

@@ -190,6 +190,20 @@ def _the_rest_by_the_package(sdk: Sdk) -> None:
     single = sdk("GpuApi", "http_post", url_path=path, payload={"queryType": 1, "gpuTypes": ["NVIDIA_L40S_48G"]})
     assert [(each["gpuCount"], each["singleCardVramInGb"]) for each in single] == [(1, 48)]
     assert [each["gpuCount"] for each in sdk("GpuApi", "http_post", url_path=path)] == [2, 3, 4]
+    east = {"region": "east", "gpuType": "NVIDIA_L4_24G", "gpuCount": 1}
+    both = sdk(
+        *(ENDPOINTS, "create_deployment"),
+        name="two-regions",
+        image=IDLE,
+        resources=[east, *RESOURCES],
+        workers=2,
+        service_mode="CUSTOM",
+        container_volume_in_gb=20,
+    )
+    until(lambda: _regions(sdk, both["id"]) == ["east", "local"], within_s=20, what="what has no room is elsewhere")
+    sdk(ENDPOINTS, "scale_workers", deployment_id=both["id"], workers=1)
+    until(lambda: _regions(sdk, both["id"]) == ["east"], within_s=20, what="one is left where it was tried first")
+    sdk(ENDPOINTS, "delete_deployment", deployment_id=both["id"])
     login = sdk(LOGINS, "create_credential", name="a", type="ECR", username="u", password="p")
     assert sdk(LOGINS, "get_credential", credential_id=login["id"]) == login == sdk(LOGINS, "get_credentials")[0]
     assert sdk(LOGINS, "update_credential", credential_id=login["id"], name="b")["name"] == "b"
@@ -222,6 +236,10 @@ def _the_rest_by_the_package(sdk: Sdk) -> None:
     assert sdk(ENDPOINTS, "http_put", url_path=f"/v2/serverless/{made['id']}/workers/0") is True
     sdk(ENDPOINTS, "delete_deployment", deployment_id=made["id"])
     until(lambda: not sdk(ENDPOINTS, "get_deployments"), within_s=20, what="it is gone")
+
+
+def _regions(sdk: Sdk, id: str) -> list[str]:
+    return sorted(each["region"] for each in sdk(ENDPOINTS, "get_workers", deployment_id=id))
 
 
 def _chat(url: str, key: str) -> tuple[int, Any]:

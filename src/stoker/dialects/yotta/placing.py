@@ -126,7 +126,7 @@ def _steady(workers: int) -> ScalingPolicy:
     if not workers:
         return ScalingPolicy()
     always = Schedule(start=_DAILY, end=_YEARLY, workers=workers)
-    return ScalingPolicy(triggers=(always,), initial=workers)
+    return ScalingPolicy(triggers=(always,), initial=workers, scale_down_delay_s=0)
 
 
 def resized(spec: EndpointSpec, workers: int) -> EndpointSpec | None:
