@@ -125,11 +125,12 @@ def test_a_balanced_endpoint_by_the_package_alone_through_all_its_states(stoker:
         expose={"port": 8000, "protocol": "HTTP"},
     )
     id = made["id"]
+    _reaches(sdk, id, "RUNNING", workers=1)
     status, answer = _chat(made["domain"], stoker.key)
     assert (status, len(answer.get("choices", []))) == (200, 1), answer
     assert _chat(made["domain"], "sk-none")[0] == 401
     shown = sdk(ENDPOINTS, "get_deployment_detail", deployment_id=id)
-    assert (shown["status"], shown["runningWorkers"], shown["minSingleCardVramInGb"]) == ("RUNNING", 1, 24)
+    assert (shown["minSingleCardVramInGb"], shown["serviceMode"], shown["domain"]) == (24, "ALB", made["domain"])
     [worker] = sdk(ENDPOINTS, "get_workers", deployment_id=id)
     assert (worker["singleCardVcpu"], worker["singleCardRamInGb"], worker["id"]) == (4, 16, worker["workerId"])
     _its_logs(sdk, id, worker["id"])

@@ -105,7 +105,7 @@ MISTAKES: tuple[tuple[dict[str, Any], list[str]], ...] = (
     ({"environmentVars": [{"key": "a b", "value": ""}]}, ["/environmentVars/0/key"]),
     ({"environmentVars": [{"key": "A"}, {"name": "A"}]}, ["/environmentVars"]),
     ({"expose": {"port": 65_536}}, ["/expose/port"]),
-    ({"serviceMode": "ALB", "expose": {"port": 1, "protocol": "ssh"}}, [""]),
+    ({"serviceMode": "ALB", "expose": {"port": 1, "protocol": "ssh"}}, ["/expose/protocol"]),
     ({"webhook": "file:///etc"}, ["/webhook"]),
     ({"webhook": "http://" + "a" * 512}, ["/webhook"]),
     ({"containerRegistryAuthId": 7}, ["/containerRegistryAuthId"]),
@@ -257,6 +257,7 @@ def test_an_endpoint_whose_workers_do_not_start_is_failed() -> None:
                 world.provider.crash(worker)
             if (await cloud.ok("GET", f"{ENDPOINTS}/{made['id']}"))["status"] == "FAILED":
                 break
+        assert "failed starts" in (await cloud.ok("GET", f"{ENDPOINTS}/{made['id']}"))["statusReason"]
         task = await cloud.call("POST", f"{ENDPOINTS}/{made['id']}/tasks", {"input": 1})
         told(task, 409, 24000, "Serverless unavailable")
 

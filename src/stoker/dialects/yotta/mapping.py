@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from stoker.dialects.yotta.placing import PLACEMENT, Placement, placement_in, placement_of, resized, sized
 from stoker.dialects.yotta.wire.base import PORT, PROCESS_URI
-from stoker.dialects.yotta.wire.endpoints import EndpointIn, EndpointPatch, Mode, Variable
+from stoker.dialects.yotta.wire.endpoints import EndpointIn, EndpointPatch, Expose, Mode, Variable
 from stoker.domain.endpoint import EndpointSpec, LaunchSpec, SecretRef, Timeouts
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
@@ -55,6 +55,12 @@ def full_image(image: str, registry: str | None) -> str:
     return image if not prefix or image.startswith(f"{prefix}/") else f"{prefix}/{image}"
 
 
+def _protocol(mode: Mode, expose: Expose) -> str:
+    if mode == "ALB" and expose.protocol not in ("http", "https"):
+        raise Invalid.at("/expose/protocol", "requests are balanced by HTTP: the protocol must be http")
+    return expose.protocol
+
+
 def created(body: EndpointIn, finds: Finds, *, credential: str | None) -> EndpointSpec:
     """The endpoint that is asked for; `credential` is the name of the log-in. Raises `Invalid`."""
     placement = placement_in(body)
@@ -73,7 +79,7 @@ def created(body: EndpointIn, finds: Finds, *, credential: str | None) -> Endpoi
     if body.image_registry:
         annotations[REGISTRY] = body.image_registry
     if body.expose is not None:
-        annotations[PROTOCOL] = body.expose.protocol
+        annotations[PROTOCOL] = _protocol(body.service_mode, body.expose)
     if body.webhook is not None:
         annotations[WEBHOOK] = body.webhook
     if body.service_mode == "CUSTOM":
@@ -114,7 +120,7 @@ def changed(
         if body.webhook is not None:
             annotations[WEBHOOK] = body.webhook
     if body.expose is not None:
-        annotations[PROTOCOL] = body.expose.protocol
+        annotations[PROTOCOL] = _protocol(mode_of(spec), body.expose)
     spec = replace(spec, name=body.name or spec.name, launch=launch, annotations=annotations)
     workers = body.workers or workers
     if wanted != placement:

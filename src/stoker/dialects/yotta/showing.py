@@ -54,6 +54,7 @@ def endpoint_out(view: EndpointView, workers: Sequence[WorkerView], *, now: floa
         image=image,
         image_registry=registry,
         status=status_of(view),
+        status_reason=view.condition.reason or None,
         total_workers=wanted_of(endpoint, now=now),
         running_workers=view.workers.get(WorkerState.READY, 0),
         cost=cost,

@@ -114,12 +114,6 @@ class EndpointIn(Asked):
     container_volume_in_gb: Volume
     service_mode: Mode
 
-    @model_validator(mode="after")
-    def _by_http(self) -> Self:
-        if self.service_mode == "ALB" and self.expose is not None and self.expose.protocol not in ("http", "https"):
-            raise ValueError("requests are balanced by HTTP: expose.protocol must be http")
-        return self
-
 
 class EndpointPatch(Asked):
     """What is to be changed. What is left out stays; null clears what may be cleared."""
@@ -147,13 +141,16 @@ class VariableOut(Wire):
 
 
 class EndpointOut(Wire):
-    """An endpoint. `cost` is what its workers cost in an hour by the price list, 0 without one."""
+    """An endpoint. `status_reason` is why it stands so, where there is more to say. `cost` is what its workers cost in
+    an hour by the price list, 0 without one.
+    """
 
     id: str
     name: str
     image: str
     image_registry: str | None
     status: Status
+    status_reason: str | None
     total_workers: int
     running_workers: int
     cost: float
