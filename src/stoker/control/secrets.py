@@ -188,3 +188,4 @@ def check_references(tx: Connection, spec: EndpointSpec, *, project: ProjectId) 
         if login is None or login.name != credential:
             detail = f"there is no registry credential {credential[:64]!r}: stoker credentials create NAME ..."
             raise Invalid.at("/launch/credential", detail)
+        login.registry_for(spec.launch.image or "")

@@ -8,8 +8,9 @@ from stoker.domain.errors import Invalid
 from stoker.domain.limits import check_arguments
 
 PATTERN_CHARS_MAX = 1_024
-# Where an image is whose name does not say.
+# Where an image is whose name does not say, and what else that is called.
 HUB = "docker.io"
+_HUBS = frozenset({HUB, f"index.{HUB}", f"registry-1.{HUB}", "hub.docker.com", "registry.hub.docker.com"})
 
 
 def registry_of(image: str) -> str:
@@ -19,7 +20,13 @@ def registry_of(image: str) -> str:
     ('ghcr.io', 'docker.io')
     """
     first, slash, _ = image.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else HUB
+    named = slash and ("." in first or ":" in first or first == "localhost")
+    return registry_named(first) if named else HUB
+
+
+def registry_named(host: str) -> str:
+    """The registry at this host, under the one name that it has here."""
+    return HUB if host in _HUBS else host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from stoker.domain.access import Sealed
 from stoker.domain.endpoint import ENV_VALUE_CHARS_MAX, ProjectId
 from stoker.domain.errors import Invalid
-from stoker.domain.images import HUB, registry_of
+from stoker.domain.images import registry_named, registry_of
 
 DESCRIPTION_CHARS_MAX = 1_024
 LOGIN_CHARS_MAX = 255
@@ -46,12 +46,15 @@ class Credential:
     created_at: float
     updated_at: float
 
-    def registry_for(self, image: str | None) -> str:
-        """The host to log in at in order to fetch this image."""
-        host = None if image is None else registry_of(image)
-        if host is not None and (self.registry == ANY_REGISTRY or host.endswith(f".{self.registry}")):
+    def registry_for(self, image: str) -> str:
+        """The host to log in at in order to fetch this image. Raises `Invalid` when it comes from elsewhere, where the
+        password is not to be shown.
+        """
+        host, own = registry_of(image), registry_named(self.registry)
+        if own in (ANY_REGISTRY, host) or host.endswith(f".{own}"):
             return host
-        return HUB if self.registry == ANY_REGISTRY else self.registry
+        detail = f"the registry credential {self.name!r} is for {self.registry}, and the image comes from {host}"
+        raise Invalid.at("/launch/credential", detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import pytest
 
 from api.client import Exchange
 from dialects.yotta.client import CARD, ENDPOINTS, ROOT, Cloud, invalid, play, told
+from dialects.yotta.client import endpoint as wanted
 from simulation.virtual import wall
 from stoker.dialects.yotta.caller import ACTIONS
 from stoker.dialects.yotta.errors import translated
@@ -141,7 +142,11 @@ def test_a_log_in_is_kept_by_its_type_renamed_and_held_by_who_uses_it() -> None:
         told(await cloud.call("PATCH", at, {"name": "gcr"}), 409, 12001, "Resource status invalid")
         invalid(await cloud.call("PATCH", at, {"name": "1"}))
         invalid(await cloud.call("POST", LOGINS, {"name": "gcr", "type": "GCR", "username": "u", "password": "p"}))
-        endpoint = await cloud.make(containerRegistryAuthId=made["ECR"]["id"])
+        private = {"imageRegistry": "https://1.dkr.ecr.eu.amazonaws.com", "containerRegistryAuthId": made["ECR"]["id"]}
+        endpoint = await cloud.make(**private)
+        elsewhere = dict(private, imageRegistry="https://evil.test")
+        refused = await cloud.call("POST", ENDPOINTS, wanted("other", **elsewhere))
+        assert invalid(refused) == ["/containerRegistryAuthId"], "a password is shown to no other registry"
         for method in ("DELETE", "PATCH"):
             told(await cloud.call(method, at, {"name": "again"}), 409, 12001, "Resource status invalid")
         await cloud.ok("POST", f"{ENDPOINTS}/{endpoint['id']}/stop")

@@ -51,7 +51,7 @@ def test_what_is_left_out_is_the_default_and_everything_said_comes_back() -> Non
         assert (made["webhook"], made["environmentVars"]) == (None, [])
         assert made["expose"] == {"port": 8000, "protocol": "http"}
         assert made["domain"] == "http://127.0.0.1:7878/e/plain"
-        login = {"name": "hub", "type": "DOCKER_HUB", "username": "u", "password": "p"}
+        login = {"name": "hub", "type": "PRIVATE", "username": "u", "password": "p"}
         credential = (await cloud.ok("POST", "/v2/container-registry-auths", login))["id"]
         said = {
             "image": "org/app:1",

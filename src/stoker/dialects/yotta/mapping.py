@@ -12,7 +12,7 @@ from stoker.dialects.yotta.wire.endpoints import EndpointIn, EndpointPatch, Expo
 from stoker.domain.endpoint import EndpointSpec, LaunchSpec, SecretRef, Timeouts
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
-from stoker.domain.images import HUB
+from stoker.domain.images import HUB, registry_named
 from stoker.domain.queueing import Mode as CalledBy
 from stoker.domain.queueing import QueueSpec
 
@@ -22,7 +22,6 @@ REGISTRY = "yotta/registry"
 WEBHOOK = "yotta/webhook"
 PROTOCOL = "yotta/protocol"
 TASK_S = 3_600.0
-_HUBS = frozenset({HUB, f"index.{HUB}", f"registry-1.{HUB}", f"registry.{HUB}", "hub.docker.com"})
 _SHELL = ("sh", "-c")
 
 # Which provider has machines for it. Raises `Invalid`.
@@ -49,7 +48,7 @@ def full_image(image: str, registry: str | None) -> str:
         raise Invalid.at("/imageRegistry", "an address of a registry is needed, as in https://ghcr.io")
     # Addresses of APIs end so.
     path = parts.path.strip("/").removesuffix("v1").removesuffix("v2").strip("/")
-    if host in _HUBS:
+    if registry_named(host) == HUB:
         host = "" if not path else HUB
     prefix = "/".join(part for part in (host, path) if part)
     return image if not prefix or image.startswith(f"{prefix}/") else f"{prefix}/{image}"
