@@ -26,7 +26,9 @@ def test_a_queue_by_the_command_line_alone_down_to_the_webhook(cli: Cli, sdk: Sd
     )
     id = made["id"]
     assert (made["serviceMode"], made["status"], made["domain"]) == ("QUEUE", "INITIALIZING", None)
-    until(lambda: cli("serverless", "get", id)["status"] == "RUNNING", within_s=60, what="it runs")
+    # The package asks again and again at less cost.
+    _reaches(sdk, id, "RUNNING", workers=1)
+    assert cli("serverless", "get", id)["status"] == "RUNNING"
     [worker] = cli("serverless", "workers", id, "--status", "RUNNING")
     assert (worker["gpuType"], worker["gpuCount"], worker["region"]) == ("NVIDIA_L40S_48G", 1, "local")
     submitted = cli(
@@ -41,21 +43,21 @@ def test_a_queue_by_the_command_line_alone_down_to_the_webhook(cli: Cli, sdk: Sd
     assert (told["user_task_id"], told["endpoint_id"], told["status"]) == ("a_1", id, "Success")
     assert (told["success"], told["retry_count"]) == (True, 1)
     assert told["result"]["choices"][0]["message"]["content"]
-    task = until(lambda: _delivered(cli, id), within_s=10, what="it is delivered")
+    until(lambda: _delivered(sdk, id), within_s=10, what="it is delivered")
+    task = cli("tasks", "get", "--endpoint-id", id, "a_1")
     assert (task["status"], task["input"], task["output"]) == ("SUCCESS", CHAT, told["result"])
     assert (task["endpointId"], task["deliveryAttempts"], task["error"]) == (int(id), 1, None)
     assert task["workerUrl"].endswith("/v1/chat/completions")
     _more_tasks(cli, id, receiver)
     cli("serverless", "delete", id)
-    until(lambda: id not in [each["id"] for each in cli("serverless", "list")], within_s=30, what="it is gone")
+    until(lambda: not sdk(ENDPOINTS, "get_deployments"), within_s=30, what="it is gone")
     assert cli.refused("serverless", "get", id).startswith("(404, 14000, 'Endpoint not found'")
-    _idle_by_the_command_line(cli)
+    _idle_by_the_command_line(cli, sdk)
     assert conformance.of(conformance.CLI) - cli.driven == set()
 
 
-def _delivered(cli: Cli, id: str) -> Any:
-    task = cli("tasks", "get", "--endpoint-id", id, "a_1")
-    return task if task["deliveryStatus"] == "SUCCESS" else None
+def _delivered(sdk: Sdk, id: str) -> bool:
+    return bool(sdk(QUEUES, "get_task", endpoint_id=id, task_id="a_1")["deliveryStatus"] == "SUCCESS")
 
 
 def _more_tasks(cli: Cli, id: str, receiver: Receiver) -> None:
@@ -75,7 +77,7 @@ def _more_tasks(cli: Cli, id: str, receiver: Receiver) -> None:
     assert cli("tasks", "count", "--endpoint-id", id)["processing"] == 0
 
 
-def _idle_by_the_command_line(cli: Cli) -> None:
+def _idle_by_the_command_line(cli: Cli, sdk: Sdk) -> None:
     """Everything that a create can say, and what else there is, of workers that are none too busy."""
     types = {each["gpuType"]: each["regions"] for each in cli("gpus", "list")}
     assert [each["region"] for each in types["NVIDIA_L40S_48G"]] == ["local"]
@@ -100,12 +102,12 @@ def _idle_by_the_command_line(cli: Cli) -> None:
     running = cli("serverless", "list", "--status", "RUNNING", "--status", "STOPPED")
     assert made["id"] in [each["id"] for each in running], "at none it runs"
     cli("serverless", "stop", made["id"])
-    until(lambda: cli("serverless", "get", made["id"])["status"] == "STOPPED", within_s=20, what="it is stopped")
+    _reaches(sdk, made["id"], "STOPPED")
     task = ("--endpoint-id", made["id"], "--worker-port", "8000", "--process-uri", "run", "--input", '{"p": 1}')
     assert "(409, 24000, 'Serverless unavailable'" in cli.refused("tasks", "create", *task)
     cli("serverless", "start", made["id"])
     cli("serverless", "delete", made["id"])
-    until(lambda: not cli("serverless", "list"), within_s=20, what="it is gone")
+    until(lambda: not sdk(ENDPOINTS, "get_deployments"), within_s=20, what="it is gone")
     cli("credentials", "delete", id)
 
 
