@@ -10,6 +10,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,25 +20,28 @@ from clients import fuzzing
 from clients.exoscale import running as exoscale
 from clients.gcore import running as gcore
 from clients.novita import running as novita
+from clients.yotta import running as yotta
 
 # Where the description is, and where its paths begin.
 FACES = {
     "exoscale": ("/exoscale/v2/openapi.json", "/exoscale"),
     "gcore": ("/gcore/cloud/openapi.json", "/gcore"),
     "novita": ("/novita/gpu-instance/openapi/v1/openapi.json", "/novita"),
+    "yotta": ("/yotta/v2/openapi.json", "/yotta"),
 }
-
-
-def _started(cloud: str, folder: Path) -> AbstractContextManager[exoscale.Stoker | gcore.Stoker | novita.Stoker]:
-    if cloud == "novita":
-        return novita.running(folder)
-    return exoscale.running(folder) if cloud == "exoscale" else gcore.running(folder)
+Running = AbstractContextManager[exoscale.Stoker | gcore.Stoker | novita.Stoker | yotta.Stoker]
+RUNNING: dict[str, Callable[[Path], Running]] = {
+    "exoscale": exoscale.running,
+    "gcore": gcore.running,
+    "novita": novita.running,
+    "yotta": yotta.running,
+}
 
 
 def play(cloud: str, *, examples: int, seed: int | None) -> fuzzing.Played:
     """Ask for everything of one cloud's API so many times."""
     description, base = FACES[cloud]
-    with tempfile.TemporaryDirectory() as folder, _started(cloud, Path(folder)) as stoker:
+    with tempfile.TemporaryDirectory() as folder, RUNNING[cloud](Path(folder)) as stoker:
         return fuzzing.play(stoker, description, base, examples=examples, known=stoker.fill(), seeded=seed)
 
 

@@ -162,7 +162,13 @@ class Hall:
         self.spool = Spool(folder)
         forms = {"": STANDARD}
         self.ends = Ends(
-            store, self.backlog, clock=wall, new_id=ids, link=lambda task: f"http://s/{task.id}", forms=forms
+            store,
+            self.backlog,
+            clock=wall,
+            new_id=ids,
+            link=lambda task: f"http://s/{task.id}",
+            number=lambda task: None,
+            forms=forms,
         )
         vault = Vault(store, keyring.fresh())
         self.changed: list[str] = []

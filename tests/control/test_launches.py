@@ -153,6 +153,13 @@ def test_a_command_stands_in_for_an_image_with_the_ports_that_were_declared(tmp_
     assert found.mapped(placement) == {80: 20_000, 443: 20_001, 9000: 20_002}
 
 
+@pytest.mark.parametrize("image", ["vllm/vllm-openai:v0.15.1", "nginx:1"])
+def test_what_stands_in_for_an_image_needs_no_log_in_which_is_said(image: str, tmp_path: Path) -> None:
+    found = instead(LaunchSpec(image=image, credential="hub"), tmp_path)
+    assert found.credential is None
+    assert "the registry credential 'hub' is not used" in "\n".join(found.notes)
+
+
 def test_an_image_that_nothing_stands_in_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"nothing stands in for 'redis'; .* has vllm/\*, nginx"):
         instead(LaunchSpec(image="redis"), tmp_path)

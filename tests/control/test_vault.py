@@ -57,7 +57,7 @@ class Scene:
     async def everything_opens(self) -> None:
         for index in range(MANY):
             assert await self.vault.secret(ADMIN.project, f"s{index}") == f"value {index}"
-        assert (await self.vault.registry(ADMIN.project, "c")).password == "password"
+        assert (await self.vault.registry(ADMIN.project, "c", "r.test/a")).password == "password"
 
 
 def run(tmp_path: Path, body: Callable[[Scene], Awaitable[None]]) -> None:
@@ -166,6 +166,7 @@ def test_a_worker_gets_the_values_that_it_refers_to_and_shows_none(tmp_path: Pat
             command=("run",),
             env={"A": "b"},
             secrets={"TOKEN": "token"},
+            image="r.test/app",
             credential="c",
         )
         completed = await scene.vault.complete(spec)

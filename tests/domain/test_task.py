@@ -22,7 +22,7 @@ def test_final_states_never_change_and_nothing_that_runs_expires() -> None:
     ("values", "pointer"),
     [
         ({"id": "with a blank"}, "/id"),
-        ({"id": "x" * 129}, "/id"),
+        ({"id": "x" * 256}, "/id"),
         ({"method": "post"}, "/method"),
         ({"target": "relative"}, "/path"),
         ({"target": "/with a blank"}, "/path"),

@@ -102,7 +102,7 @@ def rotate_master_key(session: Session) -> None:
 def create_credential(
     session: Session,
     name: Name,
-    registry: Annotated[str, typer.Option(help="Its host, as in ghcr.io.")],
+    registry: Annotated[str, typer.Option(help="Its host, as in ghcr.io; * for whichever an image comes from.")],
     username: Annotated[str, typer.Option(help="Who logs in.")],
     from_file: File = None,
 ) -> None:

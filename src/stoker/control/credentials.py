@@ -78,14 +78,17 @@ class Credentials:
         by: Principal,
         reference: str,
         *,
+        name: str | None = None,
         registry: str | None = None,
         username: str | None = None,
         password: str | None = None,
     ) -> Credential:
-        """Another registry, user name or password; `None` leaves it. A password stays with the registry that it was
-        given for: another registry needs a password too.
+        """Another name, registry, user name or password; `None` leaves it. One that endpoints refer to keeps its name.
+        A password stays with the registry that it was given for: another registry needs a password too.
         """
         admit(by, Action.CREDENTIAL_UPDATE)
+        if name is not None:
+            check_secret_name(name)
         if password is not None:
             check_secret_value(password, "/password")
         now = self._clock()
@@ -93,8 +96,16 @@ class Credentials:
         def save(tx: Connection) -> Credential:
             before = _found(tx, reference, by)
             changed = replace(
-                before, registry=registry or before.registry, username=username or before.username, updated_at=now
+                before,
+                name=name or before.name,
+                registry=registry or before.registry,
+                username=username or before.username,
+                updated_at=now,
             )
+            if changed.name != before.name:
+                _check_unused(tx, before)
+                if rows.find_credential(tx, changed.name, project=by.project) is not None:
+                    raise Conflict(f"there is a registry credential named {changed.name!r} already")
             check_login(changed.registry, changed.username)
             if password is not None:
                 changed = replace(changed, sealed=self._vault.seal("credential", before.id, password))
@@ -112,11 +123,7 @@ class Credentials:
 
         def remove(tx: Connection) -> None:
             credential = _found(tx, reference, by)
-            name = credential.name
-            users = rows.users(tx, lambda s: name in s.credentials, project=by.project, mentioning=name)
-            if users:
-                shown = ", ".join(users[:10])
-                raise Conflict(f"the registry credential {name!r} is used by {shown}; change them first")
+            _check_unused(tx, credential)
             rows.remove(tx, credential)
             self._audit(tx, by, Action.CREDENTIAL_DELETE, credential, None)
 
@@ -139,6 +146,14 @@ class Credentials:
                 after=None if after is None else audit.credential_facts(after),
             ),
         )
+
+
+def _check_unused(tx: Connection, credential: Credential) -> None:
+    name = credential.name
+    users = rows.users(tx, lambda s: name in s.credentials, project=credential.project, mentioning=name)
+    if users:
+        shown = ", ".join(users[:10])
+        raise Conflict(f"the registry credential {name!r} is used by {shown}; change them first")
 
 
 def _found(tx: Connection, reference: str, by: Principal) -> Credential:

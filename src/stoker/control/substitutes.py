@@ -37,15 +37,20 @@ class Instead:
 def instead_of(wanted: LaunchSpec, rule: ImageRule) -> Instead:
     """The launch that stands in for `wanted`, which names an image."""
     notes = [f"{wanted.image} is not run: {rule.instead} runs instead"]
+    if wanted.credential is not None:
+        notes.append(f"the registry credential {wanted.credential!r} is not used: nothing is fetched")
     if rule.model is None:
         if wanted.command:
             notes.append(_not_applied(wanted.command, "another command runs instead"))
-        return Instead(launch=replace(wanted, image=None, command=rule.command), names=(), notes=tuple(notes))
+        return Instead(
+            launch=replace(wanted, image=None, credential=None, command=rule.command), names=(), notes=tuple(notes)
+        )
     version = _version(wanted.image or "")
     names, parameters = _taken_over(wanted.command, version or vllm.DEFAULT_VERSION, notes)
     launch = replace(
         wanted,
         image=None,
+        credential=None,
         command=(),
         model=rule.model,
         engine="auto",

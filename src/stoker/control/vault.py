@@ -62,20 +62,24 @@ class Vault:
             raise NotFound("the key that came with this task is gone")
         return self.open("webhook", found.id, found.sealed)
 
-    async def registry(self, project: ProjectId, name: str) -> RegistryLogin:
-        """The log-in of the project's registry credential. Raises `NotFound`, `Unavailable`."""
+    async def registry(self, project: ProjectId, name: str, image: str) -> RegistryLogin:
+        """The log-in of the project's registry credential for this image. Raises `NotFound`, `Unavailable`, or
+        `Invalid` when the image comes from elsewhere.
+        """
         found = await self._store.read(lambda tx: rows.find_credential(tx, name, project=project))
         if found is None or found.name != name:
             raise NotFound(f"no registry credential {name[:64]!r}; `stoker credentials ls` lists those there are")
         password = self.open("credential", found.id, found.sealed)
-        return RegistryLogin(registry=found.registry, username=found.username, password=password)
+        return RegistryLogin(registry=found.registry_for(image), username=found.username, password=password)
 
     async def complete(self, spec: WorkerSpec) -> WorkerSpec:
         """The same with the values that its environment refers to, its log-in, and the token that its model is fetched
-        with. Raises `NotFound`, `Unavailable`.
+        with. Raises as `secret` and `registry` do.
         """
         values = {variable: await self.secret(spec.project, name) for variable, name in spec.secrets.items()}
-        login = None if spec.credential is None else await self.registry(spec.project, spec.credential)
+        login = (
+            None if spec.credential is None else await self.registry(spec.project, spec.credential, spec.image or "")
+        )
         fetch = spec.fetch
         if fetch is not None and fetch.token_secret is not None:
             fetch = replace(fetch, token=await self.secret(spec.project, fetch.token_secret))

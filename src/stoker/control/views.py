@@ -94,6 +94,15 @@ class Views:
         # The row may be a moment older than what control knows.
         return self._fleet.endpoint(found.id) or found
 
+    async def numbered(self, number: int, principal: Principal, action: Action = Action.ENDPOINT_READ) -> Endpoint:
+        """The project's endpoint of that number. Raises `NotFound` as `find` does."""
+        rows = await self._fleet.store.read(
+            lambda tx: endpoint_rows.page(tx, project=principal.project, after=number - 1, limit=1)
+        )
+        if not rows or rows[0].number != number or not _visible(principal, rows[0], action):
+            raise NotFound(f"no endpoint {number}; `stoker ls` lists those there are")
+        return self._fleet.endpoint(rows[0].id) or rows[0]
+
     async def page(
         self, principal: Principal, *, after: int, limit: int
     ) -> tuple[tuple[EndpointView, ...], int | None]:

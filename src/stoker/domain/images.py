@@ -8,6 +8,25 @@ from stoker.domain.errors import Invalid
 from stoker.domain.limits import check_arguments
 
 PATTERN_CHARS_MAX = 1_024
+# Where an image is whose name does not say, and what else that is called.
+HUB = "docker.io"
+_HUBS = frozenset({HUB, f"index.{HUB}", f"registry-1.{HUB}", "hub.docker.com", "registry.hub.docker.com"})
+
+
+def registry_of(image: str) -> str:
+    """The host that an image is fetched from.
+
+    >>> registry_of("ghcr.io/org/app:1"), registry_of("org/app")
+    ('ghcr.io', 'docker.io')
+    """
+    first, slash, _ = image.partition("/")
+    named = slash and ("." in first or ":" in first or first == "localhost")
+    return registry_named(first) if named else HUB
+
+
+def registry_named(host: str) -> str:
+    """The registry at this host, under the one name that it has here."""
+    return HUB if host in _HUBS else host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

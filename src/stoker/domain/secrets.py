@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from stoker.domain.access import Sealed
 from stoker.domain.endpoint import ENV_VALUE_CHARS_MAX, ProjectId
 from stoker.domain.errors import Invalid
+from stoker.domain.images import registry_named, registry_of
 
 DESCRIPTION_CHARS_MAX = 1_024
 LOGIN_CHARS_MAX = 255
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+# In the place of a registry: whichever the image comes from that is fetched with this log-in.
+ANY_REGISTRY = "*"
 _REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?\Z")
 
 
@@ -31,7 +34,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """A log-in at a container registry. `sealed` is the password, encrypted."""
+    """A log-in at a container registry, or at those whose hosts lie below it. `sealed` is the password, encrypted."""
 
     id: str
     number: int
@@ -42,6 +45,16 @@ class Credential:
     sealed: Sealed
     created_at: float
     updated_at: float
+
+    def registry_for(self, image: str) -> str:
+        """The host to log in at in order to fetch this image. Raises `Invalid` when it comes from elsewhere, where the
+        password is not to be shown.
+        """
+        host, own = registry_of(image), registry_named(self.registry)
+        if own in (ANY_REGISTRY, host) or host.endswith(f".{own}"):
+            return host
+        detail = f"the registry credential {self.name!r} is for {self.registry}, and the image comes from {host}"
+        raise Invalid.at("/launch/credential", detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +88,7 @@ def check_description(text: str) -> None:
 
 def check_login(registry: str, username: str) -> None:
     """Raises `Invalid`."""
-    if not _REGISTRY.match(registry) or len(registry) > LOGIN_CHARS_MAX:
+    if (registry != ANY_REGISTRY and not _REGISTRY.match(registry)) or len(registry) > LOGIN_CHARS_MAX:
         raise Invalid.at("/registry", "a registry is a host, perhaps with a port, as in ghcr.io or local.test:5000")
     if not username or len(username) > LOGIN_CHARS_MAX or not username.isprintable() or ":" in username:
         raise Invalid.at("/username", f"a user name has between 1 and {LOGIN_CHARS_MAX} characters and no colon")

@@ -30,7 +30,7 @@ TARGET_CHARS_MAX = 4_096
 URL_CHARS_MAX = 2_048
 KEY_CHARS_MAX = 1_024
 REASON_CHARS_MAX = 1_000
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,254}\Z")
 _METHOD = re.compile(r"[A-Z]{1,20}\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
 # What belongs to a connection, or to Stoker.
@@ -159,7 +159,7 @@ class TaskDraft:
 
     def __post_init__(self) -> None:
         if self.id is not None and not _ID.match(self.id):
-            raise Invalid.at("/id", "an id has up to 128 letters, digits, dots, dashes, colons and underscores")
+            raise Invalid.at("/id", "an id has up to 255 letters, digits, dots, dashes, colons and underscores")
         if not _METHOD.match(self.method):
             raise Invalid.at("/method", "a method is a word of capital letters")
         if self.target is not None:

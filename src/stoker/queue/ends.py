@@ -18,8 +18,8 @@ from stoker.store.base import Store
 
 
 class Ends:
-    """One for all queues. `told` is called when a webhook is to be sent. `link(task)` is where its result is; `forms`
-    are those that webhooks are written in, by name.
+    """One for all queues. `told` is called when a webhook is to be sent. `link(task)` is where its result is, `number`
+    that of its endpoint; `forms` are those that webhooks are written in, by name.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Ends:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         link: Callable[[Task], str],
+        number: Callable[[Task], int | None],
         forms: Mapping[str, WebhookForm],
     ) -> None:
         self.told: Callable[[], None] = lambda: None
@@ -38,6 +39,7 @@ class Ends:
         self._clock = clock
         self._new_id = new_id
         self._link = link
+        self._number = number
         self._forms = forms
         self._waiting: dict[int, set[asyncio.Event]] = {}
 
@@ -48,7 +50,14 @@ class Ends:
             return None
         now = self._clock()
         form = self._forms.get(ended.webhook.form, STANDARD)
-        ending = Ending(task=ended, event=event, result=json_of(ended), link=self._link(ended), at=now)
+        ending = Ending(
+            task=ended,
+            event=event,
+            result=json_of(ended),
+            link=self._link(ended),
+            at=now,
+            endpoint=self._number(ended),
+        )
         return Delivery(
             id=f"msg_{self._new_id()}",
             number=0,

@@ -22,7 +22,7 @@ TRY_S = 15.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """What is told of: `result` is a small answer that is JSON, else `None`; `link` is where every one is. `at` is when
-    it ended, in seconds since the epoch.
+    it ended, in seconds since the epoch; `endpoint` is the number of its endpoint, unless that is gone.
     """
 
     task: Task
@@ -30,6 +30,7 @@ class Ending:
     result: Any
     link: str
     at: float
+    endpoint: int | None = None
 
 
 # (the delivery, the key if it has one, when) -> headers and body of one try. `tries` counts those before it.

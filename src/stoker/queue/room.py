@@ -72,8 +72,12 @@ class Queue:
         def link(task: Task) -> str:
             return f"{url}/api/v1/endpoints/{task.endpoint}/tasks/{task.id}/result"
 
+        def number(task: Task) -> int | None:
+            endpoint = fleet.endpoint(task.endpoint)
+            return None if endpoint is None else endpoint.number
+
         known = {"": STANDARD, **forms}
-        ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link, forms=known)
+        ends = Ends(store, self.backlog, clock=clock, new_id=new_id, link=link, number=number, forms=known)
         asked = attempts(spool)
         conclusions = Conclusions(store, spool, ends, clock=clock)
         self.pulls = Pulls(

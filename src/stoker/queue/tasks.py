@@ -27,6 +27,7 @@ from stoker.domain.task import (
     QueueView,
     Task,
     TaskDraft,
+    TaskNumber,
     TaskState,
 )
 from stoker.queue.backlog import Backlog
@@ -149,6 +150,28 @@ class Tasks:
         endpoint = self._endpoint(by, reference, Action.TASK_READ)
         found = await self._store.read(lambda tx: rows.page(tx, endpoint.id, state=state, after=after, limit=limit + 1))
         return found[:limit], found[limit - 1].number if len(found) > limit else None
+
+    async def newest(
+        self, by: Principal, reference: str, *, states: Sequence[TaskState], skip: int, limit: int
+    ) -> tuple[tuple[Task, ...], int]:
+        """Tasks in one of these states (none said: in any), the newest first, after the first `skip`; and how many
+        there are in all.
+        """
+        endpoint = self._endpoint(by, reference, Action.TASK_READ)
+        return await self._store.read(lambda tx: rows.newest(tx, endpoint.id, states, skip=skip, limit=limit))
+
+    async def told(self, tasks: Sequence[Task]) -> dict[TaskNumber, Delivery]:
+        """The webhook of each of these tasks that has one."""
+        found = await self._store.read(lambda tx: deliveries.of_tasks(tx, [task.number for task in tasks]))
+        return {delivery.task: delivery for delivery in found}
+
+    async def bodies(self, task: Task) -> tuple[bytes, bytes | None]:
+        """What was submitted, and what the worker answered if it did. Raises `NotFound` when it is forgotten."""
+        whole = await self._store.read(lambda tx: rows.whole(tx, task.number))
+        if whole is None:
+            raise NotFound(f"no task {task.id[:64]!r} at this endpoint")
+        result = None if whole.result is None else await self._spool.read(whole.result)
+        return await self._spool.read(whole.input), result
 
     async def wait(self, by: Principal, reference: str, id: str, *, timeout_s: float) -> Task:
         """The task once it has ended, or as it is after `timeout_s`, of which at most `WAIT_S_MAX` count."""

@@ -110,6 +110,12 @@ def of_task(tx: Connection, task: TaskNumber) -> tuple[Delivery, ...]:
     return tuple(_delivery(row) for row in tx.execute(query))
 
 
+def of_tasks(tx: Connection, of: Sequence[TaskNumber]) -> tuple[Delivery, ...]:
+    """Those of these tasks, first one first."""
+    query = select(deliveries).where(deliveries.c.task.in_(of)).order_by(deliveries.c.number)
+    return tuple(_delivery(row) for row in tx.execute(query)) if of else ()
+
+
 def renew(tx: Connection, delivery: Delivery) -> None:
     """Let it begin anew."""
     tx.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(created_at=delivery.created_at))

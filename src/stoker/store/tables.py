@@ -27,6 +27,8 @@ metadata = MetaData()
 # Of 64 bits, as callers may name and compare any: PostgreSQL refuses even to look for one that its column cannot hold.
 # SQLite's integers are of 64 bits anyway, and only an INTEGER column counts by itself.
 Number = BigInteger().with_variant(Integer(), "sqlite")
+# SQLite keeps the length that it was told once, and does not mind.
+TaskId = String(255).with_variant(String(128), "sqlite")
 
 # The last number given out for each kind: numbers are never used twice, deleted objects included.
 counters = Table(
@@ -285,7 +287,7 @@ tasks = Table(
     "tasks",
     metadata,
     Column("number", Number, primary_key=True, autoincrement=True),
-    Column("id", String(128), nullable=False),
+    Column("id", TaskId, nullable=False),
     Column("endpoint", String(36), nullable=False),
     Column("project", Integer, nullable=False),
     Column("state", String(16), nullable=False),
@@ -314,7 +316,7 @@ tasks = Table(
     Column("webhook", Text),
     Column("execution_timeout_s", Float, nullable=False),
     Column("retention_s", Float, nullable=False),
-    Column("retry_of", String(128)),
+    Column("retry_of", TaskId),
     Column("digest", String(64), nullable=False),
     Column("input_size", BigInteger, nullable=False),
     Column("input_file", String(64)),
@@ -370,7 +372,7 @@ deliveries = Table(
     Column("number", Number, primary_key=True, autoincrement=True),
     Column("id", String(64), nullable=False, unique=True),
     Column("task", Number, nullable=False, index=True),
-    Column("task_id", String(128), nullable=False),
+    Column("task_id", TaskId, nullable=False),
     Column("endpoint", String(36), nullable=False),
     Column("project", Integer, nullable=False),
     Column("event", String(32), nullable=False),

@@ -179,6 +179,20 @@ def page(tx: Connection, endpoint: EndpointId, *, state: TaskState | None, after
     return tuple(_shown(row) for row in tx.execute(query.order_by(tasks.c.number).limit(limit)))
 
 
+def newest(
+    tx: Connection, endpoint: EndpointId, states: Sequence[TaskState], *, skip: int, limit: int
+) -> tuple[tuple[Task, ...], int]:
+    """Up to `limit` tasks in one of these states (none said: in any), without their bodies, the newest first, after
+    the first `skip`; and how many there are in all.
+    """
+    wanted = [tasks.c.endpoint == endpoint]
+    if states:
+        wanted.append(tasks.c.state.in_([state.value for state in states]))
+    query = select(*_SHOWN).where(*wanted).order_by(tasks.c.number.desc()).offset(skip).limit(limit)
+    total = tx.execute(select(func.count()).select_from(tasks).where(*wanted)).scalar_one()
+    return tuple(_shown(row) for row in tx.execute(query)), int(total)
+
+
 def attempts_of(tx: Connection, number: TaskNumber) -> tuple[Attempt, ...]:
     """Its attempts, first one first."""
     query = select(attempts).where(attempts.c.task == number).order_by(attempts.c.attempt)

@@ -161,7 +161,7 @@ def test_names_that_are_taken_and_what_is_in_use_clash_and_are_not_to_be_repeate
             clash = await cloud.call("POST", f"{INFERENCE}/{noun}", body)
             told(clash, 409, "ConflictError")
             assert clash.headers["x-should-retry"] == "false", noun
-        await cloud.deploy("user", credentials_name="twice")
+        await cloud.deploy("user", image="registry.test/app:1", credentials_name="twice")
         told(await cloud.call("DELETE", f"{INFERENCE}/registry_credentials/twice"), 409, "ConflictError")
         [task] = (await cloud.ok("DELETE", f"{DEPLOYMENTS}/user"))["tasks"]
         told(await cloud.call("PATCH", f"{DEPLOYMENTS}/user", {"description": "late"}), 409, "ConflictError")

@@ -77,7 +77,7 @@ class CredentialIn(In):
     """A log-in at a container registry, to be made."""
 
     name: str
-    registry: str = Field(description="host, perhaps with a port, as in ghcr.io")
+    registry: str = Field(description="host, perhaps with a port, as in ghcr.io; * for whichever an image comes from")
     username: str
     password: SecretStr
 

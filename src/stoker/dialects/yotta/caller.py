@@ -1,0 +1,112 @@
+"""Who calls: `X-Api-Key` with a key of Stoker's, or a bearer key for Stoker's own tools.
+
+The table says which action of `domain.authorisation` each operation is; one without a row is an error when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.dialects.yotta.errors import NO_ENDPOINT, SUBMIT, Refused
+from stoker.domain.access import Principal
+from stoker.domain.authorisation import Action, admit
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.errors import NotFound
+from stoker.domain.views import EndpointView
+from stoker.web import Services, check_characters, principal_of, read_body, services_of
+
+_PAGE = 500
+# What numbers of this store have at most.
+DIGITS_MAX = 18
+
+ACTIONS: Mapping[str, Action] = {
+    "create-endpoint": Action.ENDPOINT_CREATE,
+    "list-endpoints": Action.ENDPOINT_LIST,
+    "get-endpoint": Action.ENDPOINT_READ,
+    "update-endpoint": Action.ENDPOINT_UPDATE,
+    "delete-endpoint": Action.ENDPOINT_DELETE,
+    "start-endpoint": Action.ENDPOINT_START,
+    "stop-endpoint": Action.ENDPOINT_STOP,
+    "scale-workers": Action.ENDPOINT_SCALE,
+    "scale-workers-by-path": Action.ENDPOINT_SCALE,
+    "list-workers": Action.ENDPOINT_READ,
+    "get-worker-logs": Action.ENDPOINT_READ,
+    SUBMIT: Action.TASK_SUBMIT,
+    "get-task": Action.TASK_READ,
+    "list-tasks": Action.TASK_READ,
+    "count-tasks": Action.TASK_READ,
+    "list-types": Action.INSTALLATION_READ,
+    "search-gpus": Action.INSTALLATION_READ,
+    "create-credential": Action.CREDENTIAL_CREATE,
+    "list-credentials": Action.CREDENTIAL_LIST,
+    "get-credential": Action.CREDENTIAL_READ,
+    "update-credential": Action.CREDENTIAL_UPDATE,
+    "delete-credential": Action.CREDENTIAL_DELETE,
+}
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class KeyedRoute(APIRoute):
+    """A route whose caller is known, and allowed what it does, before the rest of the request is looked at."""
+
+    def get_route_handler(self) -> Handle:
+        handle = super().get_route_handler()
+        action = ACTIONS[self.operation_id or ""]
+
+        async def keyed(request: Request) -> Response:
+            request.state.principal = caller = principal_of(request)
+            admit(caller, action)
+            check_characters(await read_body(request))
+            return await handle(request)
+
+        return keyed
+
+
+def number_of(id: str) -> int | None:
+    """The number that an id is; `None` for what is none of anything."""
+    known = id.isascii() and id.isdigit() and len(id) <= DIGITS_MAX
+    return int(id) if known and int(id) > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request's caller and what it may use."""
+
+    principal: Principal
+    services: Services
+
+    async def views(self) -> list[EndpointView]:
+        """Every endpoint of the project that the caller may see."""
+        found: list[EndpointView] = []
+        after: int | None = 0
+        while after is not None:
+            page, after = await self.services.views.page(self.principal, after=after, limit=_PAGE)
+            found += page
+        return found
+
+    async def endpoint(self, id: str, action: Action = Action.ENDPOINT_READ) -> Endpoint:
+        """The endpoint of that number, which is all the id it has here. Raises `Refused`."""
+        number = number_of(id)
+        if number is None:
+            raise Refused(NO_ENDPOINT)
+        try:
+            return await self.services.views.numbered(number, self.principal, action)
+        except NotFound:
+            raise Refused(NO_ENDPOINT) from None
+
+
+# Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
+async def _context(request: Request) -> Context:
+    principal = request.state.principal
+    assert isinstance(principal, Principal)
+    return Context(principal, services_of(request))
+
+
+Caller = Annotated[Context, Depends(_context)]

@@ -1,0 +1,1 @@
+"""Yotta's JSON as types, one file for each noun. Pure."""

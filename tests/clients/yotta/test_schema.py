@@ -1,0 +1,24 @@
+"""Requests made up from the API's own description meet no fault of ours and are answered as described."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clients import fuzzing
+from clients.yotta import conformance
+from clients.yotta.running import running
+
+# For each operation; `bench/fuzz.py` plays more.
+EXAMPLES = 10
+pytestmark = [pytest.mark.process, pytest.mark.timeout(140)]
+
+
+def test_no_request_is_a_fault_or_answered_otherwise_than_described(tmp_path: Path) -> None:
+    # One of its own: what is made here would be in the way of others.
+    with running(tmp_path) as stoker:
+        known = stoker.fill()
+        played = fuzzing.play(stoker, "/yotta/v2/openapi.json", "/yotta", examples=EXAMPLES, known=known)
+    assert {200, 400, 404} <= played.statuses
+    assert played.operations == {row.operation for row in conformance.ROWS}
