@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -181,10 +183,21 @@ async def world(
     others: Mapping[str, Provider] | None = None,
     data_dir: Path = NOWHERE,
 ) -> AsyncIterator[World]:
-    """A world, booted; taken down at the end. `others` are providers beside the one called `fake`."""
+    """A world, booted; taken down at the end. `others` are providers beside the one called `fake`. Without a `data_dir`
+    it has one of its own for as long as it is there: ids on virtual time are the same in all of them.
+    """
+    with contextlib.ExitStack() as folders:
+        if data_dir is NOWHERE:
+            data_dir = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="stoker-world-")))
+        async with _world(provider, others or {}, data_dir) as made:
+            yield made
+
+
+@asynccontextmanager
+async def _world(provider: FakeProvider | None, others: Mapping[str, Provider], data_dir: Path) -> AsyncIterator[World]:
     store = InlineSqliteStore()
     await store.write(lambda tx: installation.add_default_project(tx, now=wall()))
-    made = World(store, provider or FakeProvider(clock=wall), others or {}, data_dir)
+    made = World(store, provider or FakeProvider(clock=wall), others, data_dir)
     await made.boot()
     try:
         yield made

@@ -193,4 +193,7 @@ def _check_launch(tx: Connection, launch: LaunchSpec, place: str, *, project: Pr
         if login is None or login.name != credential:
             detail = f"there is no registry credential {credential[:64]!r}: stoker credentials create NAME ..."
             raise Invalid.at(f"{place}/credential", detail)
-        login.registry_for(launch.image or "")
+        try:
+            login.registry_for(launch.image or "")
+        except Invalid as exc:
+            raise Invalid.at(f"{place}/credential", str(exc)) from exc
