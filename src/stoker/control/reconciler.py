@@ -370,6 +370,8 @@ class Reconciler:
     def _watch(self, endpoint: Endpoint, worker: Worker) -> None:
         """Probe a worker that should be probed."""
         starting = worker.state is WorkerState.STARTING and worker.acknowledged_at is not None
+        # Its program has not begun, perhaps for hours.
+        starting = starting and not worker.reason
         probed = starting or worker.state is WorkerState.READY
         # Those that ask for tasks are heard of; there is nobody to ask.
         if not probed or worker.address is None or self._fleet.ping_s(worker) is not None:

@@ -66,7 +66,8 @@ class Worker:
     `slots`: requests it takes at once. `started_at`, `acknowledged_at` and `ready_at` are of its last start, cold
     workers being started again (`from_cold`); `acknowledged_at`: the provider confirmed it. `drain_deadline`: after
     this it is stopped even when busy. `chilling`: it drains to be kept cold. `unready`: why its readiness probe fails,
-    so that it takes no new requests for now.
+    so that it takes no new requests for now. `reason` is why it is as it is; of a starting one, what its program waits
+    for.
     `released_at`: the gateway has acknowledged its removal, which starts the quarantine of its port.
     """
 
