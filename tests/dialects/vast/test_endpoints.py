@@ -8,6 +8,9 @@ import pytest
 
 from api.client import spec
 from dialects.vast.client import ARGS, ENDPOINTS, GROUPS, TEMPLATES, Cloud, play, told
+from simulation import virtual
+from stoker.domain.hardware import Offer, PortRange
+from stoker.providers.fake import FakeProvider
 
 DEFAULTS = {
     "min_load": 1.0,
@@ -241,7 +244,7 @@ def test_a_template_says_what_runs_and_where_and_an_update_changes_only_what_it_
 def test_a_password_in_the_arguments_is_never_shown_again() -> None:
     async def main(cloud: Cloud) -> None:
         id = await cloud.endpoint()
-        args = "--image worker:1 --login '-u me -p hunter2 registry.test'"
+        args = "--image registry.test/worker:1 --login '-u me -p hunter2 registry.test'"
         group = await cloud.group(id, launch_args=args)
         assert (await cloud.shown_group(group))["launch_args"] == args.replace("hunter2", "***")
         assert "hunter2" not in str(await cloud.api.dump())
@@ -289,3 +292,18 @@ def test_an_endpoint_made_elsewhere_is_shown_and_changed_here() -> None:
         assert spec()["name"] == "e"
 
     play(main)
+
+
+def test_an_image_runs_where_images_do_even_if_others_have_more_room() -> None:
+    machines = tuple(Offer(host=name, vcpu=1_000, ram_gib=1_000, ports=PortRange(20_000, 29_999)) for name in "abc")
+    process = FakeProvider(clock=virtual.wall, offers=machines)
+    process.images = False
+
+    async def main(cloud: Cloud) -> None:
+        id = await cloud.endpoint()
+        await cloud.group(id)
+        await cloud.group(id, launch_args="--image other:1 --env '-p 80:80'")
+        spec = (await cloud.api.call("GET", "/endpoints/demo")).json["spec"]
+        assert [pool["provider"] for pool in spec["pools"]] == ["fake", "fake"]
+
+    play(main, process=process)

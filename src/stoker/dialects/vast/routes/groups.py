@@ -143,7 +143,7 @@ async def _joined(
         try:
             return await endpoints.apply(context, endpoint, spec, changed), name
         except Invalid as exc:
-            runs = not any(problem.pointer.startswith("/launch") for problem in exc.problems)
+            runs = not any(problem.pointer.endswith("/launch/image") for problem in exc.problems)
             if runs or provider == providers[-1]:
                 raise
     raise AssertionError("there is at least one provider")
