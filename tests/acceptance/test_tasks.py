@@ -31,7 +31,8 @@ def test_a_task_wakes_an_endpoint_from_zero_and_its_result_is_kept(installation:
 
 def test_a_killed_control_goes_on_with_what_gateways_have_and_costs_no_attempt(installation: Installation) -> None:
     installation.up()
-    installation.create(low=1, mode="mixed", slots=2)
+    # One worker, of which it is asked how much it had at once.
+    installation.create(low=1, high=1, mode="mixed", slots=2)
     until(installation.ready_workers, what="a worker")
     for number in range(4):
         installation.api("POST", "/endpoints/e/tasks", {"id": f"t{number}", "method": "GET", "path": "/slow?s=2"})

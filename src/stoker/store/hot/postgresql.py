@@ -53,19 +53,22 @@ WHERE number IN (
 )
 RETURNING {", ".join(LEASED)}
 """
+# In one round trip: what ends, and the attempts of that alone.
 _END = f"""
-UPDATE tasks SET state = t.state, not_before = t.not_before, ended_at = t.ended_at, forget_at = t.forget_at,
-  attempts = t.attempts, status = t.status, worker = t.worker, reason = t.reason, result_type = t.result_type,
-  result_size = t.result_size, result_file = t.result_file, result = t.result, lease = NULL, holder = NULL,
-  lease_until = NULL
-FROM {_unnested(EndRow._fields)}
-WHERE tasks.number = t.number AND tasks.lease = t.lease AND tasks.state = 'running'
-RETURNING tasks.number
-"""
-_ADD_ATTEMPTS = f"""
-INSERT INTO attempts (task, attempt, worker, began_at, ended_at, outcome, status, reason)
-SELECT number, attempts, worker, began_at, at, outcome, status, reason
-FROM {_unnested(EndRow._fields)}
+WITH t AS (SELECT * FROM {_unnested(EndRow._fields)}), ended AS (
+  UPDATE tasks SET state = t.state, not_before = t.not_before, ended_at = t.ended_at, forget_at = t.forget_at,
+    attempts = t.attempts, status = t.status, worker = t.worker, reason = t.reason, result_type = t.result_type,
+    result_size = t.result_size, result_file = t.result_file, result = t.result, lease = NULL, holder = NULL,
+    lease_until = NULL
+  FROM t
+  WHERE tasks.number = t.number AND tasks.lease = t.lease AND tasks.state = 'running'
+  RETURNING tasks.number, t.place
+), made AS (
+  INSERT INTO attempts (task, attempt, worker, began_at, ended_at, outcome, status, reason)
+  SELECT t.number, t.attempts, t.worker, t.began_at, t.at, t.outcome, t.status, t.reason
+  FROM t JOIN ended USING (place) WHERE t.outcome IS NOT NULL
+)
+SELECT number FROM ended
 """
 _RENEW = """
 UPDATE tasks SET lease_until = $3 FROM unnest($1::int8[], $2::text[]) AS t (number, lease)
@@ -91,11 +94,7 @@ class _Postgresql:
 
     def end_attempts(self, driver: Any, rows: Sequence[EndRow]) -> set[int]:
         rows = [row._replace(reason=row.reason.replace("\0", "\ufffd")) for row in rows]
-        ended = {row["number"] for row in await_only(driver.fetch(_END, *zip(*rows, strict=True)))}
-        made = [row for row in rows if row.number in ended and row.outcome is not None]
-        if made:
-            await_only(driver.execute(_ADD_ATTEMPTS, *zip(*made, strict=True)))
-        return ended
+        return {row["number"] for row in await_only(driver.fetch(_END, *zip(*rows, strict=True)))}
 
     def renew_leases(self, driver: Any, leases: Sequence[tuple[int, str]], until: float) -> set[int]:
         return {row["number"] for row in await_only(driver.fetch(_RENEW, *zip(*leases, strict=True), until))}
