@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
+
 from simulation import virtual
 from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
@@ -14,10 +16,12 @@ from stoker.domain.endpoint import Endpoint, ScaleBounds, ScalingPolicy
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Taken
 from stoker.domain.operation import Decision
-from stoker.domain.scaling import Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule
+from stoker.domain.scaling import Auto, Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule
 from stoker.domain.views import Explanation
 from stoker.domain.worker import WorkerId, WorkerState
+from stoker.policy.auto.estimates import choose, of_recorded
 from stoker.providers.fake import FakeProvider
+from stoker.store import experiences
 
 READY = WorkerState.READY
 
@@ -81,7 +85,9 @@ def test_an_explanation_is_of_then_or_of_now() -> None:
 def test_advice_is_recorded_once_and_nobody_acts_on_it_but_bounds_hold() -> None:
     async def main() -> None:
         async with world() as w:
-            endpoint = await w.create(spec(low=1, high=4, scaling=ScalingPolicy(advisory=True)))
+            endpoint = await w.create(
+                spec(low=1, high=4, scaling=ScalingPolicy(triggers=(Concurrency(),), advisory=True))
+            )
             await asyncio.sleep(10)
             for _ in range(3):
                 w.gateway.request(endpoint.id, 600.0)
@@ -90,7 +96,7 @@ def test_advice_is_recorded_once_and_nobody_acts_on_it_but_bounds_hold() -> None
             advice = [each.workers for each in await decisions(w, endpoint) if each.advisory]
             assert advice[0] == 3
             assert len(set(advice)) == len(advice), "the same is not recorded again"
-            changed = spec(low=2, high=4, scaling=ScalingPolicy(advisory=True))
+            changed = spec(low=2, high=4, scaling=ScalingPolicy(triggers=(Concurrency(),), advisory=True))
             await w.stoker.endpoints.update(ADMIN, endpoint.id, changed)
             await asyncio.sleep(10)
             assert len(w.workers(endpoint.id, READY)) == 2
@@ -234,5 +240,89 @@ def test_a_policy_that_changes_begins_anew() -> None:
             await asyncio.sleep(15)
             assert desired(w, endpoint) == 1
             assert endpoint.spec.bounds == ScaleBounds(max=4)
+
+    virtual.run(main())
+
+
+def test_what_learns_serves_every_request_from_zero_and_goes_back_to_zero() -> None:
+    """Nothing is said of scaling: bursts, silence, bursts."""
+
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=2, high=6, scaling=ScalingPolicy()))
+            requests = []
+            for _ in range(3):
+                for _ in range(20):
+                    requests.append(w.gateway.request(endpoint.id, 3.0))
+                    await asyncio.sleep(0.5)
+                await asyncio.sleep(120)
+            for request in requests:
+                await request.ended.wait()
+            assert {request.outcome for request in requests} == {"done"}
+            assert desired(w, endpoint) <= 6
+            await asyncio.sleep(6 * 3_600)
+            assert w.workers(endpoint.id) == []
+            made = await decisions(w, endpoint)
+            assert {each.trigger for decision in made for each in decision.triggers} == {"auto"}
+            assert max(decision.workers for decision in made) > 1
+
+    virtual.run(main())
+
+
+def test_what_was_recorded_of_a_decision_leads_to_it_again() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=2, high=6, scaling=ScalingPolicy(triggers=(Auto(late_cost=50),))))
+            for index in range(60):
+                w.gateway.request(endpoint.id, 1.0 + index % 7)
+                await asyncio.sleep(0.4 if index % 20 else 45.0)
+            made = [each for each in await decisions(w, endpoint) if each.triggers]
+            assert len(made) > 3
+            for decision in made:
+                estimates, setting = of_recorded(decision.inputs)
+                wanted = choose(estimates, setting)
+                assert (wanted.workers, wanted.reason) == (decision.triggers[0].workers, decision.triggers[0].text)
+                assert setting.late_cost_s == 50
+
+    virtual.run(main())
+
+
+def test_what_was_learned_outlasts_control() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=1, scaling=ScalingPolicy()))
+            for _ in range(20):
+                request = w.gateway.request(endpoint.id, 2.0)
+                await request.ended.wait()
+                await asyncio.sleep(30)
+            before = (await explained(w, endpoint)).present
+            assert before is not None
+            await w.crash()
+            await w.boot(gateway=w.gateway)
+            await asyncio.sleep(2)
+            after = (await explained(w, endpoint)).present
+            assert after is not None
+            assert before.inputs["auto.service_known"] == 1
+            for name in ("auto.service_s", "auto.kept", "auto.persistence"):
+                assert after.inputs[name] == pytest.approx(before.inputs[name], rel=0.1), name
+            await w.stoker.endpoints.delete(ADMIN, endpoint.id)
+            await asyncio.sleep(60)
+            assert await w.store.read(experiences.everything) == ()
+
+    virtual.run(main())
+
+
+def test_looking_at_an_explanation_teaches_nothing() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=1, scaling=ScalingPolicy()))
+            w.gateway.request(endpoint.id, 30.0)
+            await asyncio.sleep(10)
+            auto = w.stoker.books.experiences.of(endpoint.id)
+            assert auto is not None
+            before = auto.known(wall())
+            for _ in range(5):
+                await explained(w, endpoint)
+            assert auto.known(wall()) == before
 
     virtual.run(main())

@@ -13,14 +13,17 @@ from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Measured
 from stoker.domain.operation import Decision
-from stoker.domain.scaling import Cpu, Custom, GpuMemory, GpuUtilization, Load, Memory, ScalingPolicy, SqsQueue
+from stoker.domain.scaling import Auto, Cpu, Custom, GpuMemory, GpuUtilization, Load, Memory, ScalingPolicy, SqsQueue
 from stoker.domain.task import QueueDemand
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy import memory as memories
+from stoker.policy.auto.decision import START_S, Sample
 from stoker.policy.scaling import decide, told
-from stoker.policy.signals import Reading, Signals, WorkerSignals, of_worker
+from stoker.policy.signals import Learned, Reading, Signals, WorkerSignals, fresh, of_worker
 from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
 
+# What starts took holds for weeks.
+_START_AGE_S_MAX = 30 * 86_400.0
 _OF_WORKERS = Cpu | Memory | GpuUtilization | GpuMemory | Custom
 
 
@@ -44,6 +47,8 @@ class Sources:
     depths: Callable[[Endpoint, float], Depths]
     # The same of what requests and workers said of its load.
     announced: Callable[[Endpoint], Mapping[str, Reading]]
+    # What was learned of its traffic, this sample included; which, unless the last is true, nobody remembers.
+    auto: Callable[[Endpoint, Auto, Sample, bool], Learned]
 
 
 class Scaling:
@@ -62,7 +67,7 @@ class Scaling:
 
     def decide(self, endpoint: Endpoint, *, now: float) -> Decision:
         """How many workers it should have. The next decision remembers this one."""
-        signals = self.signals(endpoint, now=now)
+        signals = self._learned(endpoint, self.signals(endpoint, now=now), now, learn=True)
         return told(self._decided(endpoint, signals, now), signals)
 
     def _decided(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
@@ -73,7 +78,8 @@ class Scaling:
 
     def wants_change(self, endpoint: Endpoint, *, now: float) -> bool:
         """Is the next decision another one than the last that was recorded?"""
-        decision = self._decided(endpoint, self.signals(endpoint, now=now), now)
+        signals = self._learned(endpoint, self.signals(endpoint, now=now), now, learn=True)
+        decision = self._decided(endpoint, signals, now)
         return self.news(endpoint, decision) or decision.held != self._held.get(endpoint.id, 0)
 
     def news(self, endpoint: Endpoint, decision: Decision) -> bool:
@@ -92,7 +98,7 @@ class Scaling:
         """The same with everything that is known as its inputs, and remembered by nobody; and what is known of its
         workers.
         """
-        signals = self.signals(endpoint, now=now, everything=True)
+        signals = self._learned(endpoint, self.signals(endpoint, now=now, everything=True), now, learn=False)
         return told(self._asked(endpoint, signals, now), signals), self._workers(endpoint, now)
 
     def _asked(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
@@ -124,24 +130,12 @@ class Scaling:
         signals = self._traffic.signals(endpoint.id, now=now, windows=windows)
         if signals is None:
             return None
-        tasks = self.tasks(endpoint.id, now)
-        if tasks.queued or tasks.running or tasks.arrivals_per_s:
-            oldest_s = tasks.oldest_age_s
-            signals = replace(
-                signals,
-                queued=tasks.ready,
-                running=tasks.running,
-                # What waits for its next attempt keeps no worker.
-                busy_at=now if tasks.ready or tasks.running else signals.busy_at,
-                tasks_queued=Reading(float(tasks.queued), 0.0),
-                oldest_task_s=None if oldest_s is None else Reading(oldest_s, 0.0),
-                tasks_per_s=Reading(tasks.arrivals_per_s, 0.0),
-            )
+        signals = _with_tasks(signals, self.tasks(endpoint.id, now), now, pull=endpoint.spec.queue.pull)
         if policy.queues:
             depths = self._sources.depths(endpoint, now)
             busy_at = max(signals.busy_at, depths.busy_at or signals.busy_at)
             signals = replace(signals, messages=depths.messages, busy_at=busy_at)
-        if everything or any(isinstance(trigger, Load) for trigger in policy.triggers):
+        if everything or policy.auto or any(isinstance(trigger, Load) for trigger in policy.triggers):
             learned = {**self._sources.learned(endpoint, now), **self._sources.announced(endpoint)}
             signals = replace(
                 signals,
@@ -156,6 +150,26 @@ class Scaling:
             signals = replace(signals, workers=self._workers(endpoint, now))
         return signals
 
+    def _learned(self, endpoint: Endpoint, signals: Signals | None, now: float, *, learn: bool) -> Signals | None:
+        """With what was learned of its traffic, if anybody wants to know."""
+        trigger = endpoint.spec.scaling.auto
+        if signals is None or trigger is None:
+            return signals
+        live = self._fleet.live(endpoint.id)
+        loading = [w.started_at or w.created_at for w in live if w.state in (WorkerState.PENDING, WorkerState.STARTING)]
+        sample = Sample(
+            now=now,
+            arrived=signals.arrived,
+            ended=signals.ended,
+            in_flight=signals.serving,
+            waiting=signals.held_up,
+            ready=sum(1 for worker in live if worker.state is WorkerState.READY),
+            active=endpoint.desired,
+            loading_since=min(loading, default=None),
+            start_s=fresh(signals.start_s, age_s_max=_START_AGE_S_MAX) or START_S,
+        )
+        return replace(signals, auto=self._sources.auto(endpoint, trigger, sample, learn))
+
     def tasks(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What its queue wants."""
         return self._sources.tasks(endpoint, now)
@@ -169,6 +183,28 @@ class Scaling:
         hardware = HardwareRequest() if pool is None else pool.hardware
         custom = self._sources.custom(worker.id, now)
         return of_worker(worker.number, self._sources.measured(worker.id), hardware, custom, now=now)
+
+
+def _with_tasks(signals: Signals, tasks: QueueDemand, now: float, *, pull: bool) -> Signals:
+    """`pull`: workers ask for them, so that the gateway counts none; else it has counted those that began."""
+    signals = replace(
+        signals,
+        arrived=signals.arrived + tasks.came - (0 if pull else tasks.begun),
+        ended=signals.ended + (tasks.stopped if pull else 0),
+    )
+    if not (tasks.queued or tasks.running or tasks.arrivals_per_s):
+        return signals
+    oldest_s = tasks.oldest_age_s
+    return replace(
+        signals,
+        queued=tasks.ready,
+        running=tasks.running,
+        # What waits for its next attempt keeps no worker.
+        busy_at=now if tasks.ready or tasks.running else signals.busy_at,
+        tasks_queued=Reading(float(tasks.queued), 0.0),
+        oldest_task_s=None if oldest_s is None else Reading(oldest_s, 0.0),
+        tasks_per_s=Reading(tasks.arrivals_per_s, 0.0),
+    )
 
 
 def within(endpoint: Endpoint) -> bool:

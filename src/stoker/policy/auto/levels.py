@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from stoker.policy.auto.experience import LEVELS_MAX, Experience, Histogram, LevelKnown
 from stoker.policy.auto.gaps import Gaps, keep_s
 
 # Needs that were away for less were not.
@@ -44,13 +45,19 @@ class Lateness:
 class Levels:
     """Level k is needed while k workers are; for each, how long it was away before, and what is late without it."""
 
-    def __init__(self, workers_max: int) -> None:
+    def __init__(self, workers_max: int, *, now: float, known: Experience) -> None:
         self._needed = 0
-        self._below_since = [0.0] * (workers_max + 2)
+        self._below_since = [now] * (workers_max + 2)
         self._gaps: dict[int, Gaps] = {}
-        self._all = Gaps()
+        self._all = Gaps(known.gaps)
         self._late: dict[int, float] = {}
         self._keep_s: dict[int, float] = {}
+        for level, each in known.levels.items():
+            if 0 < level < len(self._below_since):
+                self._below_since[level] = min(now, each.below_since)
+                self._gaps[level] = Gaps(each.gaps)
+            if each.late is not None:
+                self._late[level] = each.late
         # (when, arrived by then, level) of needs of whose first start time is not over.
         self._returns: deque[tuple[float, int, int]] = deque()
 
@@ -71,6 +78,19 @@ class Levels:
         for level in range(needed + 1, self._needed + 1):
             self._below_since[level] = now
         self._needed = needed
+
+    def known(self, now: float) -> tuple[Histogram, dict[int, LevelKnown]]:
+        """What should outlast it: gaps of all levels together, and what is known of each."""
+        return self._all.known(), {
+            level: LevelKnown(
+                # Those needed at the moment are not until somebody says so again.
+                below_since=round(now if level <= self._needed else self._below_since[level], 3),
+                late=self._late.get(level),
+                gaps=gaps.known(),
+            )
+            for level, gaps in self._gaps.items()
+            if level <= LEVELS_MAX
+        }
 
     def _late_at(self, level: int) -> float:
         return self._late.get(level, _LATE_FIRST if level == 1 else _LATE_OTHERS)
