@@ -326,3 +326,26 @@ def test_looking_at_an_explanation_teaches_nothing() -> None:
             assert auto.known(wall()) == before
 
     virtual.run(main())
+
+
+def test_what_learns_keeps_workers_cold_where_that_is_said_to_be_cheap() -> None:
+    async def main() -> None:
+        async with world() as w:
+            scaling = ScalingPolicy(triggers=(Auto(cold_cost=0.05),))
+            endpoint = await w.create(spec(slots=1, high=4, scaling=scaling))
+            for _ in range(6):
+                requests = [w.gateway.request(endpoint.id, 10.0) for _ in range(2)]
+                for request in requests:
+                    await request.ended.wait()
+                    assert request.outcome == "done"
+                await asyncio.sleep(60)
+            assert w.workers(endpoint.id, READY) == []
+            cold = w.workers(endpoint.id, WorkerState.COLD)
+            assert cold
+            starts = len(w.provider.starts)
+            request = w.gateway.request(endpoint.id, 1.0)
+            await request.ended.wait()
+            assert {worker.id for worker in w.workers(endpoint.id)} == {worker.id for worker in cold}
+            assert len(w.provider.starts) - starts <= len(cold), "those that were there run again"
+
+    virtual.run(main())

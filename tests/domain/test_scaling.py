@@ -40,6 +40,7 @@ NOON = Schedule(start="0 11 * * *", end="0 13 * * *", workers=1)
     [
         (lambda: Auto(late_cost=-1.0), "/late_cost"),
         (lambda: Auto(wait_target_s=0.0), "/wait_target_s"),
+        (lambda: Auto(cold_cost=1.5), "/cold_cost"),
         (lambda: ScalingPolicy(triggers=(Auto(), Concurrency(), Auto())), "/scaling/triggers/2"),
         (lambda: Concurrency(target=0.0), "/target"),
         (lambda: Concurrency(utilization=1.1), "/utilization"),

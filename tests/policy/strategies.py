@@ -84,6 +84,7 @@ settings = st.builds(
     workers_max=st.integers(1, 100),
     late_cost_s=st.floats(0, 1_000),
     wait_target_s=st.floats(0.1, 60),
+    cold_cost=st.sampled_from((0.0, 0.05)),
 )
 counts = st.integers(0, 200)
 times = st.floats(0.02, 3_600).map(rounded)
@@ -93,6 +94,8 @@ estimates = st.builds(
     waiting=counts,
     ready=counts,
     active=counts,
+    busy=counts,
+    cold=counts,
     loading=st.booleans(),
     start_s=times,
     start_left_s=times,

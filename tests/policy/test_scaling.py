@@ -280,6 +280,8 @@ def learned(**values: int) -> Signals:
         waiting=values.get("waiting", 0),
         ready=2,
         active=2,
+        busy=0,
+        cold=0,
         loading=False,
         start_s=60.0,
         start_left_s=60.0,

@@ -56,6 +56,7 @@ class Experiences:
             workers_max=max(1, endpoint.spec.bounds.max),
             late_cost_s=rounded(trigger.late_cost),
             wait_target_s=rounded(trigger.wait_target_s),
+            cold_cost=rounded(trigger.cold_cost),
         )
         auto = self._auto(endpoint.id, setting, sample.now)
         if not learn:

@@ -156,16 +156,20 @@ class Scaling:
         if signals is None or trigger is None:
             return signals
         live = self._fleet.live(endpoint.id)
-        loading = [w.started_at or w.created_at for w in live if w.state in (WorkerState.PENDING, WorkerState.STARTING)]
+        ready = [w for w in live if w.state is WorkerState.READY]
+        begun = [w for w in live if w.state in (WorkerState.PENDING, WorkerState.STARTING)]
+        loads = self._traffic.loads(endpoint.id)
         sample = Sample(
             now=now,
             arrived=signals.arrived,
             ended=signals.ended,
             in_flight=signals.serving,
             waiting=signals.held_up,
-            ready=sum(1 for worker in live if worker.state is WorkerState.READY),
+            ready=len(ready) + sum(1 for worker in begun if worker.from_cold),
             active=endpoint.desired,
-            loading_since=min(loading, default=None),
+            busy=sum(1 for worker in ready if loads.get(worker.id)),
+            cold=sum(1 for worker in live if worker.state is WorkerState.COLD or worker.chilling),
+            loading_since=min((w.started_at or w.created_at for w in begun if not w.from_cold), default=None),
             start_s=fresh(signals.start_s, age_s_max=_START_AGE_S_MAX) or START_S,
         )
         return replace(signals, auto=self._sources.auto(endpoint, trigger, sample, learn))

@@ -39,13 +39,16 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 class Auto(Trigger, frozen=True, kw_only=True, tag="auto"):
     """As many as what was learned of the endpoint's traffic makes worth it. `late_cost`: GPU-seconds that it is worth
-    to spare one late request; one that waits for longer than `wait_target_s` is late.
+    to spare one late request; one that waits for longer than `wait_target_s` is late. `cold_cost`: what a cold worker
+    costs beside a ready one, as in 0.05; 0: none is kept cold.
     """
 
     late_cost: float = 300.0
     wait_target_s: float = 5.0
+    cold_cost: float = 0.0
 
     def __post_init__(self) -> None:
+        within("/cold_cost", self.cold_cost, 0, 1)
         within("/late_cost", self.late_cost, 0, 1e6)
         within("/wait_target_s", self.wait_target_s, 0.1, 3_600)
 

@@ -83,6 +83,7 @@ def _auto(trigger: Auto, evidence: Evidence) -> Demand:
         target=float(setting.slots),
         age_s=signals.age_s,
         text=wanted.reason,
+        held=wanted.held,
         settled=True,
         keeps=True,
     )

@@ -17,6 +17,9 @@ class AutoIn(In):
     type: Literal["auto"]
     late_cost: Number = Field(default=300.0, description="GPU-seconds that it is worth to spare one late request")
     wait_target_s: Number = Field(default=5.0, description="a request that waits for longer is late")
+    cold_cost: Number = Field(
+        default=0.0, description="what a cold worker costs beside a ready one, as in 0.05; 0: none is kept cold"
+    )
 
 
 class ConcurrencyIn(In):

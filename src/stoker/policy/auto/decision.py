@@ -28,6 +28,9 @@ from stoker.policy.auto.service import Arrivals, ServiceTime, levels
 
 # A rise that comes with this chance within one start time is prepared for.
 _CHANCE = 0.3
+# With workers that cost next to nothing until they are needed, a small one is enough.
+_CHANCE_COLD = 0.01
+_DEVIATIONS, _DEVIATIONS_COLD = 1.5, 3.0
 _START_LEFT_S_MIN = 1.0
 # What a start takes until one was seen.
 START_S = 60.0
@@ -39,7 +42,7 @@ _START_S_MAX = 3_600.0
 class Sample:
     """What is seen of an endpoint: requests since the beginning that `arrived` and `ended`, those `in_flight` and
     `waiting`; workers that are `ready` and those wanted so far (`active`); since when the first of those that load
-    does. `start_s`: what a start takes.
+    does. `start_s`: what a start takes. `cold` are kept so; those on their way back count as ready.
     """
 
     now: float
@@ -51,6 +54,8 @@ class Sample:
     active: int
     loading_since: float | None
     start_s: float
+    busy: int = 0
+    cold: int = 0
 
 
 class Auto:
@@ -84,9 +89,7 @@ class Auto:
         needs = needed(it, self.setting)
         self._rises.note(sample.now, needs, start_s=it.start_s)
         if needs:
-            # For a first request there is one worker: nobody knows whether there will be a second one.
-            thumb = rule_of_thumb(slots_needed(it, self.setting), self.setting.slots, needs) if it.service_known else 0
-            it = replace(it, rise=self._rises.likely(needs, chance=_CHANCE, otherwise=thumb))
+            it = replace(it, rise=self._rise(it, needs))
         it = replace(it, kept=self._kept(sample, it))
         self._note_backlog(sample.now, it)
         return it
@@ -112,6 +115,8 @@ class Auto:
             waiting=sample.waiting,
             ready=sample.ready,
             active=sample.active,
+            busy=sample.busy,
+            cold=sample.cold,
             loading=sample.loading_since is not None,
             start_s=rounded(start_s),
             start_left_s=rounded(left_s),
@@ -122,12 +127,28 @@ class Auto:
             going=self._extra,
         )
 
+    def _rise(self, it: Estimates, needs: int) -> int:
+        setting, cold = self.setting, self.setting.cold_cost > 0
+        thumb = 0
+        # For a first request there is one worker: nobody knows whether there will be a second one.
+        if it.service_known:
+            deviations = _DEVIATIONS_COLD if cold else _DEVIATIONS
+            thumb = rule_of_thumb(slots_needed(it, setting), setting.slots, needs, deviations=deviations)
+        return self._rises.likely(needs, chance=_CHANCE_COLD if cold else _CHANCE, otherwise=thumb)
+
     def _kept(self, sample: Sample, it: Estimates) -> int:
         setting = self.setting
         aim = aimed(it, setting)
-        late = Lateness(it.service_s, setting.slots, it.start_s, setting.wait_target_s, setting.late_cost_s)
+        late = Lateness(
+            it.service_s,
+            setting.slots,
+            it.start_s,
+            setting.wait_target_s,
+            setting.late_cost_s,
+            setting.cold_cost or 1.0,
+        )
         self._levels.note(sample.now, aim, arrived=sample.arrived, late=late)
-        kept = self._levels.kept(sample.now, aim, it.active, late)
+        kept = self._levels.kept(sample.now, aim, it.active + it.cold, late)
         if it.waiting:
             # Whoever is there anyway works off what waits.
             kept = max(kept, min(it.ready, levels(it.present, setting.slots)))

@@ -20,19 +20,22 @@ _DIGITS: Final = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """`slots` of a worker; never more workers than `workers_max`. `late_cost_s`: seconds of a worker that it is worth
-    to spare one late request; a wait of more than `wait_target_s` makes it late.
+    to spare one late request; a wait of more than `wait_target_s` makes it late. `cold_cost`: what a cold worker, which
+    is back in less than that, costs beside a ready one; 0: there are none.
     """
 
     slots: int
     workers_max: int
     late_cost_s: float = 300.0
     wait_target_s: float = 5.0
+    cold_cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimates:
-    """Of now: requests `in_flight` and `waiting`, workers that are `ready` and that are wanted so far (`active`),
-    whether any is `loading`, a start's `start_s` and what of it the first of those loading still takes.
+    """Of now: requests `in_flight` and `waiting`, workers that are `ready` (`busy` of them have requests), wanted so
+    far (`active`) and `cold`, whether any is `loading`, a start's `start_s` and what of it the first of those loading
+    still takes.
 
     Learned: how many requests `arrived` in the time in which they must be served, what each takes (`service_s`, a guess
     unless `service_known`), the `rise` that is likely while a worker starts, the `persistence` of arrivals, up to which
@@ -43,6 +46,8 @@ class Estimates:
     waiting: int
     ready: int
     active: int
+    busy: int
+    cold: int
     loading: bool
     start_s: float
     start_left_s: float
@@ -64,7 +69,8 @@ class Estimates:
 class Wanted:
     """Workers: those that demand `needs`, those prepared `ahead`, extra for a `backlog`, `kept` though not needed.
 
-    `workers` is what all of this comes to. `demand` is in slots.
+    `workers` is what all of this comes to. `demand` is in slots. `held` are to be ready or cold, where there are cold
+    workers: then `workers` are those that requests are there for, and all the others are kept cold.
     """
 
     workers: int
@@ -74,10 +80,13 @@ class Wanted:
     kept: int
     demand: float
     service_s: float
+    held: int = 0
 
     @property
     def reason(self) -> str:
         """One sentence."""
+        if self.held:
+            return f"{self.workers} for those who are there, {self.held} ready or cold for what may come"
         parts = [f"{self.needs} for a demand of {self.demand:.1f} slots ({self.service_s:.2g} s each)"]
         if self.ahead:
             parts.append(f"{self.ahead} for the rise that is likely while one starts")
@@ -154,6 +163,8 @@ def _waiting(it: Estimates, setting: Setting) -> Waiting:
 def choose(it: Estimates, setting: Setting) -> Wanted:
     """What to have now."""
     needs, aim, backlog = needed(it, setting), aimed(it, setting), extra(it, setting)
+    if setting.cold_cost:
+        return _with_cold(it, setting, needs, aim, backlog)
     workers = min(setting.workers_max, max(aim + backlog, it.kept))
     return Wanted(
         workers=workers,
@@ -163,6 +174,24 @@ def choose(it: Estimates, setting: Setting) -> Wanted:
         kept=max(0, workers - aim - backlog),
         demand=slots_needed(it, setting),
         service_s=it.service_s,
+    )
+
+
+def _with_cold(it: Estimates, setting: Setting, needs: int, aim: int, backlog: int) -> Wanted:
+    """Those that requests are there for, which wait less than the target while a cold one is made warm; the rest may
+    rest.
+    """
+    held = min(setting.workers_max, max(aim + backlog, it.kept))
+    workers = min(held, max(it.busy, levels(it.present, setting.slots)))
+    return Wanted(
+        workers=workers,
+        needs=workers,
+        ahead=0,
+        backlog=0,
+        kept=0,
+        demand=slots_needed(it, setting),
+        service_s=it.service_s,
+        held=held,
     )
 
 

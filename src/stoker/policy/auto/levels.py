@@ -21,13 +21,16 @@ _LATE_STEP: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """What it is to miss a worker: how many requests are late, and what that costs."""
+    """What it is to miss a worker: how many requests are late, and what that costs beside the `keep_cost` of one that
+    is kept a second.
+    """
 
     service_s: float
     slots: int
     start_s: float
     wait_target_s: float
     late_cost_s: float
+    keep_cost: float = 1.0
 
     def requests(self, level: int, arrived: int) -> float:
         """Of those that arrived while one would have started, how many the workers below this level could not serve."""
@@ -38,8 +41,8 @@ class Lateness:
         return min(max(0.0, arrived + 1 - served), most)
 
     def cost_s(self, late: float) -> float:
-        """Seconds of a worker that its absence costs."""
-        return self.start_s * _MEAN_OF_MEDIAN + self.late_cost_s * late
+        """Seconds of a kept worker that its absence costs."""
+        return (self.start_s * _MEAN_OF_MEDIAN + self.late_cost_s * late) / self.keep_cost
 
 
 class Levels:

@@ -17,8 +17,6 @@ _EXPERIENCE_S: Final = 2_000.0
 # A moment stands for no more than this: nothing is learned of hours in which nobody came.
 _MOMENT_S_MAX: Final = 60.0
 _EVERY_S: Final = 1.0
-# Standard deviations of a Poisson number, for those of whom nothing is known.
-_DEVIATIONS: Final = 1.5
 
 
 class Rises:
@@ -87,9 +85,9 @@ def _seen_of(known: Histogram) -> list[float]:
     return seen
 
 
-def rule_of_thumb(slots_needed: float, slots: int, need: int) -> int:
-    """The rise of a need that is Poisson's: so many workers more for its usual deviations."""
+def rule_of_thumb(slots_needed: float, slots: int, need: int, *, deviations: float = 1.5) -> int:
+    """The rise of a need that is Poisson's: so many workers more for so many standard deviations."""
     if slots_needed <= 0:
         return 0
-    high = slots_needed + _DEVIATIONS * math.sqrt(slots_needed)
+    high = slots_needed + deviations * math.sqrt(slots_needed)
     return max(0, math.ceil(high / slots - 1e-9) - need)

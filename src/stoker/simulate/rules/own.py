@@ -51,9 +51,10 @@ class Own:
                 workers_max=self._bounds.max,
                 late_cost_s=learning.late_cost,
                 wait_target_s=learning.wait_target_s,
+                cold_cost=profile.cold_rate if profile.cold else 0.0,
             )
             self._auto = Auto(setting, now=0.0)
-        self._starts_seen, self._start_s = 0, START_S
+        self._starts_seen, self._start_s, self._held = 0, START_S, 0
 
     def decide(self, view: View) -> int:
         """The number wanted."""
@@ -70,8 +71,12 @@ class Own:
             memory=self._memory,
         )
         self._memory = remembered(self._memory, self._policy, decision)
-        self._current = decision.workers
+        self._current, self._held = decision.workers, decision.held
         return decision.workers
+
+    def held(self) -> int:
+        """The number wanted ready or cold."""
+        return self._held
 
     def _signals(self, view: View) -> Signals:
         if len(self._policy.triggers) <= 1 and self._auto is not None:
@@ -110,9 +115,11 @@ class Own:
             ended=len(view.ended),
             in_flight=view.in_flight,
             waiting=len(view.queue),
-            ready=len(machines.serving),
+            ready=len(machines.serving) + sum(machine.resuming for machine in machines.loading),
             active=machines.active,
-            loading_since=min((machine.since for machine in machines.loading), default=None),
+            busy=sum(machine.busy > 0 for machine in machines.serving),
+            cold=len(machines.cold) + sum(machine.chilling for machine in machines.leaving),
+            loading_since=min((m.since for m in machines.loading if not m.resuming), default=None),
             start_s=self._start_s,
         )
 
