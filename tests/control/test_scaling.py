@@ -12,6 +12,7 @@ from simulation import virtual
 from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
 from stoker.control.measuring import PERIOD_S
+from stoker.control.scaling import QUIET_S_MAX
 from stoker.domain.endpoint import Endpoint, ScaleBounds, ScalingPolicy
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Taken
@@ -24,6 +25,7 @@ from stoker.providers.fake import FakeProvider
 from stoker.store import experiences
 
 READY = WorkerState.READY
+EVERY_DAY = Schedule(start="0 8 * * *", end="0 9 * * *", workers=2)
 
 
 async def explained(w: World, endpoint: Endpoint, at: float | None = None) -> Explanation:
@@ -347,5 +349,21 @@ def test_what_learns_keeps_workers_cold_where_that_is_said_to_be_cheap() -> None
             await request.ended.wait()
             assert {worker.id for worker in w.workers(endpoint.id)} == {worker.id for worker in cold}
             assert len(w.provider.starts) - starts <= len(cold), "those that were there run again"
+
+    virtual.run(main())
+
+
+def test_an_endpoint_that_nothing_is_heard_of_is_left_alone_until_time_may_change_something() -> None:
+    async def main() -> None:
+        async with world() as w:
+            learns = await w.create(spec("learns", scaling=ScalingPolicy()))
+            scheduled = await w.create(spec("scheduled", scaling=ScalingPolicy(triggers=(Concurrency(), EVERY_DAY))))
+            await asyncio.sleep(5)
+            due = w.stoker.gateway.scaling.due
+            assert not due(learns.id, now=wall())
+            assert due(scheduled.id, now=wall())
+            assert due(learns.id, now=wall() + QUIET_S_MAX + 1)
+            await w.gateway.request(learns.id, 1.0).ended.wait()
+            assert due(learns.id, now=wall()), "somebody was there just now"
 
     virtual.run(main())

@@ -105,6 +105,7 @@ estimates = st.builds(
     rise=st.integers(0, 64),
     persistence=st.floats(0, 1).map(rounded),
     kept=counts,
+    kept_s=times,
     going=counts,
 )
 readings_of_everything = st.builds(

@@ -270,6 +270,7 @@ AnyTrigger = (
 )
 
 
+_DEFAULT = (Auto(),)
 _Averaged = Concurrency | RequestRate | HttpRate | Load
 
 
@@ -365,7 +366,7 @@ class ScalingPolicy:
         if self.triggers:
             return self.triggers
         said = (self.target, self.scale_down_delay_s, self.idle_timeout_s)
-        return (Auto(),) if all(each is None for each in said) else (Concurrency(target=self.target),)
+        return _DEFAULT if all(each is None for each in said) else (Concurrency(target=self.target),)
 
     @property
     def auto(self) -> Auto | None:

@@ -90,7 +90,8 @@ class Auto:
         self._rises.note(sample.now, needs, start_s=it.start_s)
         if needs:
             it = replace(it, rise=self._rise(it, needs))
-        it = replace(it, kept=self._kept(sample, it))
+        kept, kept_s = self._kept(sample, it)
+        it = replace(it, kept=kept, kept_s=rounded(kept_s))
         self._note_backlog(sample.now, it)
         return it
 
@@ -136,7 +137,7 @@ class Auto:
             thumb = rule_of_thumb(slots_needed(it, setting), setting.slots, needs, deviations=deviations)
         return self._rises.likely(needs, chance=_CHANCE_COLD if cold else _CHANCE, otherwise=thumb)
 
-    def _kept(self, sample: Sample, it: Estimates) -> int:
+    def _kept(self, sample: Sample, it: Estimates) -> tuple[int, float]:
         setting = self.setting
         aim = aimed(it, setting)
         late = Lateness(
@@ -148,11 +149,11 @@ class Auto:
             setting.cold_cost or 1.0,
         )
         self._levels.note(sample.now, aim, arrived=sample.arrived, late=late)
-        kept = self._levels.kept(sample.now, aim, it.active + it.cold, late)
+        kept, kept_s = self._levels.kept(sample.now, aim, it.active + it.cold, late)
         if it.waiting:
             # Whoever is there anyway works off what waits.
             kept = max(kept, min(it.ready, levels(it.present, setting.slots)))
-        return kept
+        return kept, kept_s
 
     def _note_backlog(self, now: float, it: Estimates) -> None:
         self._extra = extra(it, self.setting)

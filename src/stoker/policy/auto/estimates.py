@@ -39,7 +39,8 @@ class Estimates:
 
     Learned: how many requests `arrived` in the time in which they must be served, what each takes (`service_s`, a guess
     unless `service_known`), the `rise` that is likely while a worker starts, the `persistence` of arrivals, up to which
-    level workers are worth being `kept`. `going`: extra workers for a backlog, wanted before and still loading.
+    level workers are worth being `kept`, and for how long the highest still is (`kept_s`). `going`: extra workers for a
+    backlog, wanted before and still loading.
     """
 
     in_flight: int
@@ -57,6 +58,7 @@ class Estimates:
     rise: int = 0
     persistence: float = 1.0
     kept: int = 0
+    kept_s: float = 0.0
     going: int = 0
 
     @property
@@ -80,6 +82,7 @@ class Wanted:
     kept: int
     demand: float
     service_s: float
+    kept_s: float = 0.0
     held: int = 0
 
     @property
@@ -93,7 +96,8 @@ class Wanted:
         if self.backlog:
             parts.append(f"{self.backlog} to work off what waits")
         if self.kept:
-            parts.append(f"{self.kept} kept because they will be needed again before a start would pay")
+            until = f" for another {self.kept_s:.0f} s" if self.kept_s else ""
+            parts.append(f"{self.kept} kept{until}, as they may be needed again before a start would pay")
         return ", ".join(parts)
 
 
@@ -174,6 +178,7 @@ def choose(it: Estimates, setting: Setting) -> Wanted:
         kept=max(0, workers - aim - backlog),
         demand=slots_needed(it, setting),
         service_s=it.service_s,
+        kept_s=it.kept_s,
     )
 
 

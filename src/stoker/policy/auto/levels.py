@@ -98,9 +98,11 @@ class Levels:
     def _late_at(self, level: int) -> float:
         return self._late.get(level, _LATE_FIRST if level == 1 else _LATE_OTHERS)
 
-    def kept(self, now: float, needed: int, active: int, late: Lateness) -> int:
-        """The highest level up to `active` whose worker is worth being kept for now; 0 for none beyond `needed`."""
-        highest = 0
+    def kept(self, now: float, needed: int, active: int, late: Lateness) -> tuple[int, float]:
+        """The highest level up to `active` whose worker is worth being kept for now, and for how many seconds more it
+        is if nobody comes; 0 for none beyond `needed`.
+        """
+        highest, left_s = 0, 0.0
         for level in range(needed + 1, min(active, len(self._below_since) - 1) + 1):
             keep = self._keep_s.get(level)
             if keep is None:
@@ -108,5 +110,5 @@ class Levels:
                 keep = keep_s(own, self._all, miss_cost_s=late.cost_s(self._late_at(level)))
                 self._keep_s[level] = keep
             if now - self._below_since[level] < keep:
-                highest = level
-        return highest
+                highest, left_s = level, self._below_since[level] + keep - now
+        return highest, left_s
