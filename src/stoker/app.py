@@ -148,6 +148,9 @@ class Stoker:
                 learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
                 depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
                 announced=lambda endpoint: self.load.readings(endpoint, faces.trial_of(self._dialects, endpoint)),
+                auto=lambda endpoint, trigger, sample, learn: self.books.experiences.look(
+                    endpoint, trigger, sample, learn=learn
+                ),
             ),
             taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )

@@ -19,7 +19,7 @@ def test_a_model_needs_no_more_than_its_name(stoker: Command, fake: FakeStoker) 
         "name": "smollm2",
         "launch": {"model": "smollm2"},
         "pools": [{"provider": "process", "hardware": {}, "bounds": {"min": 0, "max": 1}}],
-        "scaling": {"idle_timeout_s": 300.0},
+        "scaling": {},
         "access": "project",
     }
     assert ran.out.splitlines()[0] == (
@@ -60,6 +60,12 @@ def test_everything_can_be_said(stoker: Command, fake: FakeStoker) -> None:
         "access": "open",
         "slots": 16,
     }
+
+
+def test_what_lateness_costs_and_when_it_begins_are_parameters_of_auto(stoker: Command, fake: FakeStoker) -> None:
+    assert stoker("deploy", "smollm2", "--late-cost", "20", "--wait-target", "1m").code == 0
+    scaling = fake.of("POST")[0].body["scaling"]
+    assert scaling == {"triggers": [{"type": "auto", "late_cost": 20.0, "wait_target_s": 60.0}]}
 
 
 def test_a_command_stands_behind_two_dashes(stoker: Command, fake: FakeStoker) -> None:

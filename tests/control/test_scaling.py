@@ -6,20 +6,26 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
+
 from simulation import virtual
 from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
 from stoker.control.measuring import PERIOD_S
+from stoker.control.scaling import QUIET_S_MAX
 from stoker.domain.endpoint import Endpoint, ScaleBounds, ScalingPolicy
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Taken
 from stoker.domain.operation import Decision
-from stoker.domain.scaling import Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule
+from stoker.domain.scaling import Auto, Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule
 from stoker.domain.views import Explanation
 from stoker.domain.worker import WorkerId, WorkerState
+from stoker.policy.auto.estimates import choose, of_recorded
 from stoker.providers.fake import FakeProvider
+from stoker.store import experiences
 
 READY = WorkerState.READY
+EVERY_DAY = Schedule(start="0 8 * * *", end="0 9 * * *", workers=2)
 
 
 async def explained(w: World, endpoint: Endpoint, at: float | None = None) -> Explanation:
@@ -81,7 +87,9 @@ def test_an_explanation_is_of_then_or_of_now() -> None:
 def test_advice_is_recorded_once_and_nobody_acts_on_it_but_bounds_hold() -> None:
     async def main() -> None:
         async with world() as w:
-            endpoint = await w.create(spec(low=1, high=4, scaling=ScalingPolicy(advisory=True)))
+            endpoint = await w.create(
+                spec(low=1, high=4, scaling=ScalingPolicy(triggers=(Concurrency(),), advisory=True))
+            )
             await asyncio.sleep(10)
             for _ in range(3):
                 w.gateway.request(endpoint.id, 600.0)
@@ -90,7 +98,7 @@ def test_advice_is_recorded_once_and_nobody_acts_on_it_but_bounds_hold() -> None
             advice = [each.workers for each in await decisions(w, endpoint) if each.advisory]
             assert advice[0] == 3
             assert len(set(advice)) == len(advice), "the same is not recorded again"
-            changed = spec(low=2, high=4, scaling=ScalingPolicy(advisory=True))
+            changed = spec(low=2, high=4, scaling=ScalingPolicy(triggers=(Concurrency(),), advisory=True))
             await w.stoker.endpoints.update(ADMIN, endpoint.id, changed)
             await asyncio.sleep(10)
             assert len(w.workers(endpoint.id, READY)) == 2
@@ -234,5 +242,128 @@ def test_a_policy_that_changes_begins_anew() -> None:
             await asyncio.sleep(15)
             assert desired(w, endpoint) == 1
             assert endpoint.spec.bounds == ScaleBounds(max=4)
+
+    virtual.run(main())
+
+
+def test_what_learns_serves_every_request_from_zero_and_goes_back_to_zero() -> None:
+    """Nothing is said of scaling: bursts, silence, bursts."""
+
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=2, high=6, scaling=ScalingPolicy()))
+            requests = []
+            for _ in range(3):
+                for _ in range(20):
+                    requests.append(w.gateway.request(endpoint.id, 3.0))
+                    await asyncio.sleep(0.5)
+                await asyncio.sleep(120)
+            for request in requests:
+                await request.ended.wait()
+            assert {request.outcome for request in requests} == {"done"}
+            assert desired(w, endpoint) <= 6
+            await asyncio.sleep(6 * 3_600)
+            assert w.workers(endpoint.id) == []
+            made = await decisions(w, endpoint)
+            assert {each.trigger for decision in made for each in decision.triggers} == {"auto"}
+            assert max(decision.workers for decision in made) > 1
+
+    virtual.run(main())
+
+
+def test_what_was_recorded_of_a_decision_leads_to_it_again() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=2, high=6, scaling=ScalingPolicy(triggers=(Auto(late_cost=50),))))
+            for index in range(60):
+                w.gateway.request(endpoint.id, 1.0 + index % 7)
+                await asyncio.sleep(0.4 if index % 20 else 45.0)
+            made = [each for each in await decisions(w, endpoint) if each.triggers]
+            assert len(made) > 3
+            for decision in made:
+                estimates, setting = of_recorded(decision.inputs)
+                wanted = choose(estimates, setting)
+                assert (wanted.workers, wanted.reason) == (decision.triggers[0].workers, decision.triggers[0].text)
+                assert setting.late_cost_s == 50
+
+    virtual.run(main())
+
+
+def test_what_was_learned_outlasts_control() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=1, scaling=ScalingPolicy()))
+            for _ in range(20):
+                request = w.gateway.request(endpoint.id, 2.0)
+                await request.ended.wait()
+                await asyncio.sleep(30)
+            before = (await explained(w, endpoint)).present
+            assert before is not None
+            await w.crash()
+            await w.boot(gateway=w.gateway)
+            await asyncio.sleep(2)
+            after = (await explained(w, endpoint)).present
+            assert after is not None
+            assert before.inputs["auto.service_known"] == 1
+            for name in ("auto.service_s", "auto.kept", "auto.persistence"):
+                assert after.inputs[name] == pytest.approx(before.inputs[name], rel=0.1), name
+            await w.stoker.endpoints.delete(ADMIN, endpoint.id)
+            await asyncio.sleep(60)
+            assert await w.store.read(experiences.everything) == ()
+
+    virtual.run(main())
+
+
+def test_looking_at_an_explanation_teaches_nothing() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(slots=1, scaling=ScalingPolicy()))
+            w.gateway.request(endpoint.id, 30.0)
+            await asyncio.sleep(10)
+            auto = w.stoker.books.experiences.of(endpoint.id)
+            assert auto is not None
+            before = auto.known(wall())
+            for _ in range(5):
+                await explained(w, endpoint)
+            assert auto.known(wall()) == before
+
+    virtual.run(main())
+
+
+def test_what_learns_keeps_workers_cold_where_that_is_said_to_be_cheap() -> None:
+    async def main() -> None:
+        async with world() as w:
+            scaling = ScalingPolicy(triggers=(Auto(cold_cost=0.05),))
+            endpoint = await w.create(spec(slots=1, high=4, scaling=scaling))
+            for _ in range(6):
+                requests = [w.gateway.request(endpoint.id, 10.0) for _ in range(2)]
+                for request in requests:
+                    await request.ended.wait()
+                    assert request.outcome == "done"
+                await asyncio.sleep(60)
+            assert w.workers(endpoint.id, READY) == []
+            cold = w.workers(endpoint.id, WorkerState.COLD)
+            assert cold
+            starts = len(w.provider.starts)
+            request = w.gateway.request(endpoint.id, 1.0)
+            await request.ended.wait()
+            assert {worker.id for worker in w.workers(endpoint.id)} == {worker.id for worker in cold}
+            assert len(w.provider.starts) - starts <= len(cold), "those that were there run again"
+
+    virtual.run(main())
+
+
+def test_an_endpoint_that_nothing_is_heard_of_is_left_alone_until_time_may_change_something() -> None:
+    async def main() -> None:
+        async with world() as w:
+            learns = await w.create(spec("learns", scaling=ScalingPolicy()))
+            scheduled = await w.create(spec("scheduled", scaling=ScalingPolicy(triggers=(Concurrency(), EVERY_DAY))))
+            await asyncio.sleep(5)
+            due = w.stoker.gateway.scaling.due
+            assert not due(learns.id, now=wall())
+            assert due(scheduled.id, now=wall())
+            assert due(learns.id, now=wall() + QUIET_S_MAX + 1)
+            await w.gateway.request(learns.id, 1.0).ended.wait()
+            assert due(learns.id, now=wall()), "somebody was there just now"
 
     virtual.run(main())

@@ -14,6 +14,7 @@ from stoker.domain.endpoint import EndpointSpec, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.scaling import (
     TRIGGERS_MAX,
+    Auto,
     Concurrency,
     Cpu,
     Custom,
@@ -37,6 +38,10 @@ NOON = Schedule(start="0 11 * * *", end="0 13 * * *", workers=1)
 @pytest.mark.parametrize(
     ("make", "pointer"),
     [
+        (lambda: Auto(late_cost=-1.0), "/late_cost"),
+        (lambda: Auto(wait_target_s=0.0), "/wait_target_s"),
+        (lambda: Auto(cold_cost=1.5), "/cold_cost"),
+        (lambda: ScalingPolicy(triggers=(Auto(), Concurrency(), Auto())), "/scaling/triggers/2"),
         (lambda: Concurrency(target=0.0), "/target"),
         (lambda: Concurrency(utilization=1.1), "/utilization"),
         (lambda: Concurrency(window_s=NAN), "/window_s"),
@@ -96,3 +101,21 @@ def test_a_policy_from_before_there_were_triggers_still_means_what_it_meant() ->
     stored = b'{"target":3.0,"scale_down_delay_s":60.0,"idle_timeout_s":300.0}'
     policy = msgspec.json.decode(stored, type=ScalingPolicy)
     assert policy.effective == (Concurrency(target=3.0),)
+
+
+@pytest.mark.parametrize(
+    ("policy", "trigger"),
+    [
+        (ScalingPolicy(), Auto()),
+        (ScalingPolicy(initial=2, to_zero=False, scale_up_cooldown_s=9.0), Auto()),
+        (ScalingPolicy(target=3.0), Concurrency(target=3.0)),
+        (ScalingPolicy(idle_timeout_s=300.0), Concurrency()),
+        (ScalingPolicy(scale_down_delay_s=60.0), Concurrency()),
+        (ScalingPolicy(triggers=(Auto(late_cost=9.0),), idle_timeout_s=60.0), Auto(late_cost=9.0)),
+    ],
+)
+def test_without_triggers_it_learns_unless_something_of_concurrency_is_said(
+    policy: ScalingPolicy, trigger: Auto | Concurrency
+) -> None:
+    assert policy.effective == (trigger,)
+    assert policy.auto == (trigger if isinstance(trigger, Auto) else None)

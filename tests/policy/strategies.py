@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from stoker.domain.scaling import (
     AnyTrigger,
+    Auto,
     Concurrency,
     Cpu,
     Custom,
@@ -23,6 +24,7 @@ from stoker.domain.scaling import (
     SqsQueue,
     Step,
 )
+from stoker.policy.auto.estimates import Estimates, Setting, rounded
 from stoker.policy.signals import Reading, Signals, WorkerSignals, custom_key
 
 WINDOWS = (30.0, 60.0)
@@ -32,6 +34,7 @@ shares = st.floats(0, 2)
 QUEUE = SqsQueue(url="u", endpoint="https://sqs.test", region="r", secret="s", messages=10, activation=5)
 triggers: st.SearchStrategy[AnyTrigger] = st.one_of(
     st.just(QUEUE),
+    st.builds(Auto, late_cost=st.floats(0, 1_000), wait_target_s=st.floats(0.1, 60)),
     st.builds(Concurrency, target=st.none() | some, window_s=st.just(0.0) | windows),
     st.builds(RequestRate, target=some, window_s=windows),
     st.builds(HttpRate, rate=some, window_s=windows),
@@ -81,6 +84,36 @@ workers = st.builds(
 no_rates: st.SearchStrategy[dict[float, Reading]] = st.just({})
 rates = no_rates | st.fixed_dictionaries({window: st.builds(Reading, some, st.floats(0, 3)) for window in WINDOWS})
 no_messages: st.SearchStrategy[dict[SqsQueue, Reading]] = st.just({})
+settings = st.builds(
+    Setting,
+    slots=st.integers(1, 16),
+    workers_max=st.integers(1, 100),
+    late_cost_s=st.floats(0, 1_000),
+    wait_target_s=st.floats(0.1, 60),
+    cold_cost=st.sampled_from((0.0, 0.05)),
+)
+counts = st.integers(0, 200)
+times = st.floats(0.02, 3_600).map(rounded)
+estimates = st.builds(
+    Estimates,
+    in_flight=counts,
+    waiting=counts,
+    ready=counts,
+    active=counts,
+    busy=counts,
+    cold=counts,
+    loading=st.booleans(),
+    start_s=times,
+    start_left_s=times,
+    arrived=counts,
+    service_s=times,
+    service_known=st.booleans(),
+    rise=st.integers(0, 64),
+    persistence=st.floats(0, 1).map(rounded),
+    kept=counts,
+    kept_s=times,
+    going=counts,
+)
 readings_of_everything = st.builds(
     Signals,
     in_flight=st.integers(0, 100),
@@ -93,6 +126,7 @@ readings_of_everything = st.builds(
     arrivals=rates,
     presence=rates,
     messages=no_messages | st.fixed_dictionaries({QUEUE: st.builds(Reading, some, st.floats(0, 60))}),
+    auto=st.none() | st.tuples(estimates, settings),
     completion_tokens=readings,
     requests_per_s=readings,
     tokens_per_s=readings,

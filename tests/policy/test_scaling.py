@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from policy.strategies import policies, readings_of_everything
 from stoker.domain.endpoint import Override, ScaleBounds, ScalingPolicy
-from stoker.domain.scaling import Concurrency, QueueLength, RequestRate, Schedule, Step
+from stoker.domain.scaling import Auto, Concurrency, QueueLength, RequestRate, Schedule, Step
+from stoker.policy.auto.estimates import Estimates, Setting
 from stoker.policy.memory import Change, Memory, remembered
 from stoker.policy.scaling import decide, told
 from stoker.policy.signals import Reading, Signals
@@ -110,7 +111,7 @@ def test_a_schedule_holds_without_requests_and_without_the_gateway() -> None:
 
 
 def test_growth_waits_until_it_was_wanted_for_the_whole_delay_but_never_from_zero() -> None:
-    policy = ScalingPolicy(scale_up_delay_s=30)
+    policy = ScalingPolicy(triggers=(Concurrency(),), scale_up_delay_s=30)
     bounds = ScaleBounds(max=9)
     since_lately = Memory(current=1, lows=((NOW - 10, 1),), highs=())
     for_long = Memory(current=1, lows=((NOW - 31, 1), (NOW, 4)), highs=())
@@ -131,7 +132,7 @@ def test_growth_waits_until_it_was_wanted_for_the_whole_delay_but_never_from_zer
     ],
 )
 def test_growth_goes_in_steps(steps: tuple[Step, ...], changes: tuple[Change, ...], expected: int) -> None:
-    policy, memory = ScalingPolicy(scale_up_steps=steps), Memory(current=4, changes=changes)
+    policy, memory = ScalingPolicy(triggers=(Concurrency(),), scale_up_steps=steps), Memory(current=4, changes=changes)
     decision = decide(policy, ScaleBounds(max=99), signals(in_flight=40), slots=1, current=4, now=NOW, memory=memory)
     assert decision.workers == expected
 
@@ -154,14 +155,14 @@ def test_after_a_change_there_is_a_cooldown_in_each_direction(ago_s: float, grow
 
 
 def test_a_cooldown_never_keeps_the_first_request_waiting() -> None:
-    policy = ScalingPolicy(scale_up_cooldown_s=600)
+    policy = ScalingPolicy(triggers=(Concurrency(),), scale_up_cooldown_s=600)
     memory = Memory(current=0, changes=(Change(NOW - 1, 1, 0),))
     decision = decide(policy, ScaleBounds(max=9), signals(waiting=1), slots=1, current=0, now=NOW, memory=memory)
     assert decision.workers == 1
 
 
 def test_where_zero_is_not_allowed_one_worker_stays() -> None:
-    policy = ScalingPolicy(to_zero=False)
+    policy = ScalingPolicy(triggers=(Concurrency(),), to_zero=False)
     decision = decide(policy, ScaleBounds(max=9), signals(idle_s=9_999), slots=1, current=2, now=NOW)
     assert decision.workers == 1
     assert "never to zero" in decision.reason
@@ -177,7 +178,7 @@ def test_a_restart_forgets_no_demand() -> None:
 
 
 def test_advice_says_that_nobody_acts_on_it() -> None:
-    policy = ScalingPolicy(advisory=True)
+    policy = ScalingPolicy(triggers=(Concurrency(),), advisory=True)
     decision = decide(policy, ScaleBounds(max=9), signals(waiting=3), slots=1, current=0, now=NOW)
     assert (decision.advisory, decision.workers) == (True, 3)
 
@@ -270,3 +271,48 @@ def test_a_decision_records_what_it_saw_of_the_queue() -> None:
     assert said == {"running": 2, "queued": 3, "tasks_queued": 5, "oldest_task_s": 7.5, "tasks_per_s": 0.5}
     bare = signals()
     assert "tasks_queued" not in told(decide(POLICY, ScaleBounds(), bare, slots=1, current=1, now=NOW), bare).inputs
+
+
+def learned(**values: int) -> Signals:
+    """What `auto` is told: two workers are worth being kept for an endpoint that nobody asks."""
+    it = Estimates(
+        in_flight=0,
+        waiting=values.get("waiting", 0),
+        ready=2,
+        active=2,
+        busy=0,
+        cold=0,
+        loading=False,
+        start_s=60.0,
+        start_left_s=60.0,
+        arrived=0,
+        service_s=5.0,
+        service_known=True,
+        kept=values.get("kept", 2),
+    )
+    return Signals(in_flight=0, waiting=it.waiting, busy_at=NOW - 400, auto=(it, Setting(slots=1, workers_max=9)))
+
+
+@pytest.mark.parametrize(
+    ("policy", "signals", "expected"),
+    [
+        pytest.param(ScalingPolicy(), learned(), 2, id="as long as it is worth it"),
+        pytest.param(ScalingPolicy(), learned(kept=0), 0, id="and not for longer"),
+        pytest.param(ScalingPolicy(), learned(kept=0, waiting=1), 1, id="a request has a worker"),
+        pytest.param(
+            ScalingPolicy(triggers=(Auto(),), idle_timeout_s=300), learned(), 0, id="until a time that is said"
+        ),
+        pytest.param(
+            ScalingPolicy(triggers=(Auto(),), idle_timeout_s=500), learned(kept=0), 1, id="one until that time"
+        ),
+        pytest.param(ScalingPolicy(triggers=(Auto(),), scale_down_delay_s=60), learned(kept=0), 3, id="a delay holds"),
+        pytest.param(ScalingPolicy(), None, 3, id="nothing shrinks on silence"),
+    ],
+)
+def test_what_learns_judges_itself_how_long_workers_stay(
+    policy: ScalingPolicy, signals: Signals | None, expected: int
+) -> None:
+    lately = ((NOW - 30, 3),) if policy.scale_down_delay_s else ()
+    memory = Memory(current=3, highs=lately)
+    decision = decide(policy, ScaleBounds(max=9), signals, slots=1, current=3, now=NOW, memory=memory)
+    assert decision.workers == expected

@@ -17,10 +17,12 @@ def test_a_task_is_queued_or_runs_and_what_waits_for_its_next_attempt_is_not_rea
     backlog.added(E, 3, 100.0)
     backlog.started(E, [1])
     assert backlog.demand(E, 104.0) == QueueDemand(
-        queued=2, ready=2, running=1, oldest_age_s=4.0, arrivals_per_s=3 / RATE_S
+        queued=2, ready=2, running=1, oldest_age_s=4.0, arrivals_per_s=3 / RATE_S, came=3, begun=1
     )
     backlog.stopped(E)
     backlog.returned(E, 1, not_before=120.0)
+    after = backlog.demand(E, 104.0)
+    assert (after.came, after.begun, after.stopped) == (4, 1, 1), "one that comes back comes once more"
     assert (backlog.demand(E, 104.0).queued, backlog.demand(E, 104.0).ready) == (3, 2)
     assert backlog.demand(E, 120.0).ready == 3
     backlog.paused.add(E)

@@ -242,3 +242,26 @@ def test_tasks_that_no_gateway_carries_keep_busy() -> None:
     signals = meter.signals(31.0)
     assert signals is not None
     assert (signals.in_flight, signals.busy_at) == (0, 30.0)
+
+
+def test_sums_of_requests_go_on_over_gateways_and_those_that_woke_count_once() -> None:
+    made = Meter()
+
+    def counted(now: float) -> tuple[int, int]:
+        signals = made.signals(now)
+        assert signals is not None
+        return signals.arrived, signals.ended
+
+    made.report(0.0, entry(arrivals=100, completions=90))
+    assert counted(0.0) == (100, 90)
+    made.report(1.0, entry(arrivals=103, completions=95))
+    assert counted(1.0) == (103, 95)
+    made.meter.lost()
+    made.meter.connected()
+    made.report(2.0, entry(arrivals=2, completions=1))
+    assert counted(2.0) == (105, 96)
+    made.meter.lost()
+    made.meter.connected()
+    made.meter.wake(E, 3, now=3.0)
+    made.report(3.1, entry(waiting=3, arrivals=3))
+    assert counted(3.1) == (108, 96)

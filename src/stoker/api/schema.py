@@ -95,6 +95,7 @@ _FIELDS: Mapping[str, Mapping[str, _Words]] = {
         "successes_min": _between(1, 100),
         "start_timeout_s": _between(1, 86_400),
     },
+    "AutoIn": {"late_cost": _between(0, 1e6), "wait_target_s": _between(0.1, 3_600), "cold_cost": _between(0, 1)},
     "Scaling": {
         "target": _between(0.01, 100_000),
         "scale_down_delay_s": _between(0, 86_400),

@@ -43,7 +43,15 @@ def deploy(
     vcpu: Annotated[float | None, typer.Option(help="CPUs for each worker.")] = None,
     ram: Annotated[float | None, typer.Option(help="Memory for each worker, in GiB.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Requests that one worker takes at once.")] = None,
-    idle_timeout: Annotated[str, typer.Option(help="Time without requests until there are no workers.")] = "300",
+    idle_timeout: Annotated[
+        str | None, typer.Option(help="Time without requests until there are no workers; default: what is worth it.")
+    ] = None,
+    late_cost: Annotated[
+        float | None, typer.Option(help="GPU-seconds that it is worth to spare one late request; default: 300.")
+    ] = None,
+    wait_target: Annotated[
+        str | None, typer.Option(help="A request that waits for longer is late; default: 5 seconds.")
+    ] = None,
     access: Annotated[str, typer.Option(help="Who may call it: project, attached or open.")] = "project",
     provider: Annotated[str, typer.Option(help="Where its workers run.")] = "process",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is as wanted.")] = True,
@@ -78,7 +86,7 @@ def deploy(
                 "bounds": {"min": workers_min, "max": workers_max},
             }
         ],
-        "scaling": {"idle_timeout_s": seconds(idle_timeout)},
+        "scaling": specs.scaling(idle_timeout, late_cost, wait_target),
         "access": access,
     }
     if slots is not None:

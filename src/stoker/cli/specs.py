@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
+from stoker.cli.durations import seconds
 from stoker.cli.errors import CliError, Exit
 
 _SLUG = re.compile(r"[^a-z0-9._-]+")
@@ -53,7 +54,7 @@ def over(template: str, spec: dict[str, Any], *, given: frozenset[str]) -> dict[
     """
     fields = {
         "pools": {"workers_min", "workers_max", "gpu", "vcpu", "ram", "provider"},
-        "scaling": {"idle_timeout"},
+        "scaling": {"idle_timeout", "late_cost", "wait_target"},
         "access": {"access"},
     }
     left_out = {field for field, options in fields.items() if not options & given}
@@ -70,6 +71,14 @@ def hardware(gpu: str | None, vcpu: float | None, ram_gib: float | None) -> dict
             raise CliError(f"--gpu is FAMILY:COUNT, as in h100:2, not {gpu[:64]!r}", Exit.USAGE)
         family, count = name or None, int(number) if colon else 1
     return _said({"gpu_family": family, "gpu_count": count, "vcpu": vcpu, "ram_gib": ram_gib})
+
+
+def scaling(idle_timeout: str | None, late_cost: float | None, wait_target: str | None) -> dict[str, Any]:
+    """How it is scaled, as far as anything is said of it."""
+    auto = _said({"late_cost": late_cost, "wait_target_s": None if wait_target is None else seconds(wait_target)})
+    triggers = [{"type": "auto", **auto}] if auto else None
+    idle_s = None if idle_timeout is None else seconds(idle_timeout)
+    return _said({"triggers": triggers, "idle_timeout_s": idle_s})
 
 
 def parameters(texts: Sequence[str]) -> list[str]:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stoker.control import experiences
 from stoker.control.custom_metrics import CustomMetrics
+from stoker.control.experiences import Experiences
 from stoker.control.fleet import Fleet
 from stoker.control.learning import Learning
 from stoker.control.loop import Loop
@@ -51,12 +53,14 @@ class Books:
         self.measuring = Measuring(fleet, providers, fetch, clock=clock)
         self.custom = CustomMetrics(fleet, fetch, clock=clock)
         self.learning = Learning(fleet, traffic, clock=clock, tokens=self.usage.completion_tokens, changed=changed)
+        self.experiences = Experiences(fleet, clock=clock)
         self.tidying = Tidying(fleet, providers, clock=clock)
 
     async def load(self) -> None:
         """Read what is known."""
         await self.usage.load()
         await self.learning.load()
+        await self.experiences.load()
 
     def loops(self) -> tuple[Loop, ...]:
         """What is to be done again and again."""
@@ -65,6 +69,7 @@ class Books:
             Loop("custom metrics", self.custom.step, period_s=PERIOD_S),
             Loop("usage", self.usage.step, period_s=PERIOD_S),
             Loop("learning", self.learning.step, period_s=PERIOD_S),
+            Loop("experiences", self.experiences.step, period_s=experiences.PERIOD_S),
             Loop("tidying", self.tidying.step, period_s=TIDYING_PERIOD_S),
         )
 

@@ -10,7 +10,7 @@ from stoker.domain.endpoint import EndpointSpec, Launch
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import check_family
 from stoker.domain.hardware import HardwareRequest
-from stoker.domain.scaling import Load, Trigger
+from stoker.domain.scaling import Auto, Load, Trigger
 from stoker.policy.placement import impossible
 
 
@@ -35,6 +35,8 @@ def _check_names(hardware: HardwareRequest, managed: Managed, pointer: str, regi
 
 
 def _wants_cold(trigger: Trigger) -> bool:
+    if isinstance(trigger, Auto):
+        return trigger.cold_cost > 0
     return isinstance(trigger, Load) and (trigger.cold_workers > 0 or trigger.cold_mult > 1)
 
 
@@ -46,7 +48,7 @@ def check_cold(providers: Providers, spec: EndpointSpec, resolved: Mapping[str, 
         if asked is not None and cold.frees(resolved[pool.name], managed) is None:
             raise Invalid.at(
                 f"/scaling/triggers/{asked}",
-                f"neither the {pool.provider} provider nor the engine can keep workers cold; say no cold_workers",
+                f"neither the {pool.provider} provider nor the engine can keep workers cold; say no cold workers",
             )
         if pool.bounds.cold and cold.frees(resolved[pool.name], managed) is None:
             raise Invalid.at(

@@ -5,6 +5,7 @@ Changes nothing: passes carry decisions out. Used by `Gateway`, for every report
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,14 +14,30 @@ from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Measured
 from stoker.domain.operation import Decision
-from stoker.domain.scaling import Cpu, Custom, GpuMemory, GpuUtilization, Load, Memory, ScalingPolicy, SqsQueue
+from stoker.domain.scaling import (
+    Auto,
+    Concurrency,
+    Cpu,
+    Custom,
+    GpuMemory,
+    GpuUtilization,
+    Load,
+    Memory,
+    ScalingPolicy,
+    SqsQueue,
+)
 from stoker.domain.task import QueueDemand
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy import memory as memories
+from stoker.policy.auto.decision import START_S, Sample
 from stoker.policy.scaling import decide, told
-from stoker.policy.signals import Reading, Signals, WorkerSignals, of_worker
+from stoker.policy.signals import Learned, Reading, Signals, WorkerSignals, fresh, of_worker
 from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
 
+# Of an endpoint that nothing is heard of a decision is made so often at least.
+QUIET_S_MAX = 30.0
+# What starts took holds for weeks.
+_START_AGE_S_MAX = 30 * 86_400.0
 _OF_WORKERS = Cpu | Memory | GpuUtilization | GpuMemory | Custom
 
 
@@ -44,6 +61,8 @@ class Sources:
     depths: Callable[[Endpoint, float], Depths]
     # The same of what requests and workers said of its load.
     announced: Callable[[Endpoint], Mapping[str, Reading]]
+    # What was learned of its traffic, this sample included; which, unless the last is true, nobody remembers.
+    auto: Callable[[Endpoint, Auto, Sample, bool], Learned]
 
 
 class Scaling:
@@ -59,10 +78,12 @@ class Scaling:
         self._advised: dict[EndpointId, int] = {}
         # How many were to be ready or cold at the last pass.
         self._held: dict[EndpointId, int] = {}
+        # Until when time alone changes no decision.
+        self._quiet_until: dict[EndpointId, float] = {}
 
     def decide(self, endpoint: Endpoint, *, now: float) -> Decision:
         """How many workers it should have. The next decision remembers this one."""
-        signals = self.signals(endpoint, now=now)
+        signals = self._learned(endpoint, self.signals(endpoint, now=now), now, learn=True)
         return told(self._decided(endpoint, signals, now), signals)
 
     def _decided(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
@@ -73,8 +94,19 @@ class Scaling:
 
     def wants_change(self, endpoint: Endpoint, *, now: float) -> bool:
         """Is the next decision another one than the last that was recorded?"""
-        decision = self._decided(endpoint, self.signals(endpoint, now=now), now)
-        return self.news(endpoint, decision) or decision.held != self._held.get(endpoint.id, 0)
+        signals = self._learned(endpoint, self.signals(endpoint, now=now), now, learn=True)
+        decision = self._decided(endpoint, signals, now)
+        wants = self.news(endpoint, decision) or decision.held != self._held.get(endpoint.id, 0)
+        quiet_s = 0.0 if wants else quiet_for(endpoint.spec.scaling, signals, decision)
+        if quiet_s:
+            self._quiet_until[endpoint.id] = now + min(quiet_s, QUIET_S_MAX)
+        else:
+            self._quiet_until.pop(endpoint.id, None)
+        return wants
+
+    def due(self, endpoint: EndpointId, *, now: float) -> bool:
+        """May the next decision be another one though nothing has happened?"""
+        return now >= self._quiet_until.get(endpoint, now)
 
     def news(self, endpoint: Endpoint, decision: Decision) -> bool:
         """Is there anything in it to record?"""
@@ -84,6 +116,7 @@ class Scaling:
     def passed(self, endpoint: EndpointId, decision: Decision, decisions: Iterable[Decision]) -> None:
         """A pass has carried out the decision; these are in the journal now."""
         self._held[endpoint] = decision.held
+        self._quiet_until.pop(endpoint, None)
         for decision in decisions:
             if decision.advisory:
                 self._advised[endpoint] = decision.workers
@@ -92,7 +125,7 @@ class Scaling:
         """The same with everything that is known as its inputs, and remembered by nobody; and what is known of its
         workers.
         """
-        signals = self.signals(endpoint, now=now, everything=True)
+        signals = self._learned(endpoint, self.signals(endpoint, now=now, everything=True), now, learn=False)
         return told(self._asked(endpoint, signals, now), signals), self._workers(endpoint, now)
 
     def _asked(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
@@ -116,6 +149,7 @@ class Scaling:
         self._memories.pop(endpoint, None)
         self._advised.pop(endpoint, None)
         self._held.pop(endpoint, None)
+        self._quiet_until.pop(endpoint, None)
 
     def signals(self, endpoint: Endpoint, *, now: float, everything: bool = False) -> Signals | None:
         """What its triggers look at, or everything there is; `None` when the gateway is silent."""
@@ -124,19 +158,7 @@ class Scaling:
         signals = self._traffic.signals(endpoint.id, now=now, windows=windows)
         if signals is None:
             return None
-        tasks = self.tasks(endpoint.id, now)
-        if tasks.queued or tasks.running or tasks.arrivals_per_s:
-            oldest_s = tasks.oldest_age_s
-            signals = replace(
-                signals,
-                queued=tasks.ready,
-                running=tasks.running,
-                # What waits for its next attempt keeps no worker.
-                busy_at=now if tasks.ready or tasks.running else signals.busy_at,
-                tasks_queued=Reading(float(tasks.queued), 0.0),
-                oldest_task_s=None if oldest_s is None else Reading(oldest_s, 0.0),
-                tasks_per_s=Reading(tasks.arrivals_per_s, 0.0),
-            )
+        signals = _with_tasks(signals, self.tasks(endpoint.id, now), now, pull=endpoint.spec.queue.pull)
         if policy.queues:
             depths = self._sources.depths(endpoint, now)
             busy_at = max(signals.busy_at, depths.busy_at or signals.busy_at)
@@ -159,6 +181,31 @@ class Scaling:
             signals = replace(signals, workers=self._workers(endpoint, now))
         return signals
 
+    def _learned(self, endpoint: Endpoint, signals: Signals | None, now: float, *, learn: bool) -> Signals | None:
+        """With what was learned of its traffic, if anybody wants to know."""
+        trigger = endpoint.spec.scaling.auto
+        if signals is None or trigger is None:
+            return signals
+        live = self._fleet.live(endpoint.id)
+        ready = [w for w in live if w.state is WorkerState.READY]
+        begun = [w for w in live if w.state in (WorkerState.PENDING, WorkerState.STARTING)]
+        loads = self._traffic.loads(endpoint.id)
+        start_s = self._sources.learned(endpoint, now).get("start_s")
+        sample = Sample(
+            now=now,
+            arrived=signals.arrived,
+            ended=signals.ended,
+            in_flight=signals.serving,
+            waiting=signals.held_up,
+            ready=len(ready) + sum(1 for worker in begun if worker.from_cold),
+            active=endpoint.desired,
+            busy=sum(1 for worker in ready if loads.get(worker.id)),
+            cold=sum(1 for worker in live if worker.state is WorkerState.COLD or worker.chilling),
+            loading_since=min((w.started_at or w.created_at for w in begun if not w.from_cold), default=None),
+            start_s=fresh(start_s, age_s_max=_START_AGE_S_MAX) or START_S,
+        )
+        return replace(signals, start_s=start_s, auto=self._sources.auto(endpoint, trigger, sample, learn))
+
     def tasks(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What its queue wants."""
         return self._sources.tasks(endpoint, now)
@@ -172,6 +219,43 @@ class Scaling:
         hardware = HardwareRequest() if pool is None else pool.hardware
         custom = self._sources.custom(worker.id, now)
         return of_worker(worker.number, self._sources.measured(worker.id), hardware, custom, now=now)
+
+
+def _with_tasks(signals: Signals, tasks: QueueDemand, now: float, *, pull: bool) -> Signals:
+    """`pull`: workers ask for them, so that the gateway counts none; else it has counted those that began."""
+    if not (tasks.queued or tasks.running or tasks.came):
+        return signals
+    oldest_s = tasks.oldest_age_s
+    return replace(
+        signals,
+        arrived=signals.arrived + tasks.came - (0 if pull else tasks.begun),
+        ended=signals.ended + (tasks.stopped if pull else 0),
+        queued=tasks.ready,
+        running=tasks.running,
+        # What waits for its next attempt keeps no worker.
+        busy_at=now if tasks.ready or tasks.running else signals.busy_at,
+        tasks_queued=Reading(float(tasks.queued), 0.0),
+        oldest_task_s=None if oldest_s is None else Reading(oldest_s, 0.0),
+        tasks_per_s=Reading(tasks.arrivals_per_s, 0.0),
+    )
+
+
+def quiet_for(policy: ScalingPolicy, signals: Signals | None, decision: Decision) -> float:
+    """For how many seconds the decision stays as it is if nothing is heard of the endpoint; 0 where that is not known.
+    It is known where nobody is there and `auto`, or requests present, decide alone.
+    """
+    if signals is None or signals.present or signals.tasks_queued is not None or decision.advisory:
+        return 0.0
+    if any(not limit.startswith("at least") for limit in decision.limits) or not decision.triggers:
+        return 0.0
+    [trigger, *others] = policy.effective
+    if others or not isinstance(trigger, Auto | Concurrency):
+        return 0.0
+    if not decision.demand and not decision.held:
+        return math.inf if not (isinstance(trigger, Concurrency) and trigger.window_s) else 0.0
+    if signals.auto is None or signals.auto[0].arrived:
+        return 0.0
+    return signals.auto[0].kept_s
 
 
 def within(endpoint: Endpoint) -> bool:

@@ -186,7 +186,7 @@ class Gateway:
         """The periodic look at endpoints that may have become idle: silence brings no report."""
         now = self._clock()
         for endpoint in self._fleet.endpoints():
-            if self._wants_change(endpoint, now):
+            if self.scaling.due(endpoint.id, now=now) and self._wants_change(endpoint, now):
                 self._reconciler.wake(endpoint.id)
 
     # What control says

@@ -37,6 +37,22 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         return tag
 
 
+class Auto(Trigger, frozen=True, kw_only=True, tag="auto"):
+    """As many as what was learned of the endpoint's traffic makes worth it. `late_cost`: GPU-seconds that it is worth
+    to spare one late request; one that waits for longer than `wait_target_s` is late. `cold_cost`: what a cold worker
+    costs beside a ready one, as in 0.05; 0: none is kept cold.
+    """
+
+    late_cost: float = 300.0
+    wait_target_s: float = 5.0
+    cold_cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        within("/cold_cost", self.cold_cost, 0, 1)
+        within("/late_cost", self.late_cost, 0, 1e6)
+        within("/wait_target_s", self.wait_target_s, 0.1, 3_600)
+
+
 class Concurrency(Trigger, frozen=True, kw_only=True, tag="concurrency"):
     """A worker for every `target` requests in flight or waiting, tasks included. Without a target: for every
     `utilization` of its slots. `window_s` takes the average of so long; 0 is what there is now.
@@ -241,7 +257,8 @@ class SqsQueue(Trigger, frozen=True, kw_only=True, tag="sqs"):
 
 
 AnyTrigger = (
-    Concurrency
+    Auto
+    | Concurrency
     | RequestRate
     | QueueDelay
     | QueueLength
@@ -257,6 +274,7 @@ AnyTrigger = (
 )
 
 
+_DEFAULT = (Auto(),)
 _Averaged = Concurrency | RequestRate | HttpRate | Load
 
 
@@ -280,17 +298,19 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPolicy:
-    """What holds for the triggers together. Without triggers there is one: concurrency with this `target`.
+    """What holds for the triggers together. Without triggers there is one: `auto`, or concurrency where a `target`, a
+    `scale_down_delay_s` or an `idle_timeout_s` is said.
 
-    The lowest number wanted within `scale_up_delay_s` is grown to, the highest within `scale_down_delay_s` kept. Of
-    the steps of one direction the largest applies. For the cooldowns after a change there is no further one in that
-    direction. Without a request for `idle_timeout_s` there are none left, if `to_zero`, whatever was before. `initial`
-    workers are there at the beginning. `advisory`: decisions are recorded and not carried out.
+    The lowest number wanted within `scale_up_delay_s` is grown to, the highest within `scale_down_delay_s` (60) kept.
+    Of the steps of one direction the largest applies. For the cooldowns after a change there is no further one in that
+    direction. Without a request for `idle_timeout_s` (300) there are none left, if `to_zero`, whatever was before;
+    until then there is one. What `auto` asks for knows neither of these two defaults: it judges itself how long to keep
+    workers. `initial` workers are there at the beginning. `advisory`: decisions are recorded and not carried out.
     """
 
     target: float | None = None
-    scale_down_delay_s: float = 60.0
-    idle_timeout_s: float = 300.0
+    scale_down_delay_s: float | None = None
+    idle_timeout_s: float | None = None
     triggers: tuple[AnyTrigger, ...] = ()
     scale_up_delay_s: float = 0.0
     scale_up_steps: tuple[Step, ...] = ()
@@ -305,8 +325,10 @@ class ScalingPolicy:
         if self.target is not None:
             within("/scaling/target", self.target, 0.01, 100_000)
         for name in ("scale_down_delay_s", "scale_up_delay_s", "scale_up_cooldown_s", "scale_down_cooldown_s"):
-            within(f"/scaling/{name}", getattr(self, name), 0, DELAY_S_MAX)
-        within("/scaling/idle_timeout_s", self.idle_timeout_s, 0, 604_800)
+            if getattr(self, name) is not None:
+                within(f"/scaling/{name}", getattr(self, name), 0, DELAY_S_MAX)
+        if self.idle_timeout_s is not None:
+            within("/scaling/idle_timeout_s", self.idle_timeout_s, 0, 604_800)
         if self.initial is not None:
             within("/scaling/initial", self.initial, 0, WORKERS_MAX)
         if self.triggers and self.target is not None:
@@ -316,6 +338,9 @@ class ScalingPolicy:
         for name in ("scale_up_steps", "scale_down_steps"):
             if len(getattr(self, name)) > STEPS_MAX:
                 raise Invalid.at(f"/scaling/{name}", f"at most {STEPS_MAX} steps")
+        autos = [index for index, trigger in enumerate(self.triggers) if isinstance(trigger, Auto)]
+        if len(autos) > 1:
+            raise Invalid.at(f"/scaling/triggers/{autos[1]}", "one auto is enough: each learns of all requests")
         self._check_schedules()
 
     def _check_schedules(self) -> None:
@@ -342,4 +367,22 @@ class ScalingPolicy:
     @property
     def effective(self) -> tuple[AnyTrigger, ...]:
         """The triggers that decide."""
-        return self.triggers or (Concurrency(target=self.target),)
+        if self.triggers:
+            return self.triggers
+        said = (self.target, self.scale_down_delay_s, self.idle_timeout_s)
+        return _DEFAULT if all(each is None for each in said) else (Concurrency(target=self.target),)
+
+    @property
+    def auto(self) -> Auto | None:
+        """The trigger that learns, if it is among those that decide."""
+        return next((trigger for trigger in self.effective if isinstance(trigger, Auto)), None)
+
+    @property
+    def down_delay_s(self) -> float:
+        """`scale_down_delay_s`, as it holds for what triggers ask for."""
+        return 60.0 if self.scale_down_delay_s is None else self.scale_down_delay_s
+
+    @property
+    def idle_s(self) -> float:
+        """`idle_timeout_s`, where it holds."""
+        return 300.0 if self.idle_timeout_s is None else self.idle_timeout_s

@@ -330,7 +330,8 @@ class KeptKey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDemand:
     """What scaling is told of a queue. `ready` of the `queued` may go now. `oldest_age_s` is how long the first one has
-    waited, `None` when none does; `arrivals_per_s` is of the last minute.
+    waited, `None` when none does; `arrivals_per_s` is of the last minute. Since the start: `came` in all, `begun` and
+    `stopped` attempts.
     """
 
     queued: int = 0
@@ -338,6 +339,9 @@ class QueueDemand:
     running: int = 0
     oldest_age_s: float | None = None
     arrivals_per_s: float = 0.0
+    came: int = 0
+    begun: int = 0
+    stopped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ def remembered(memory: Memory | None, policy: ScalingPolicy, decision: Decision)
         return replace(memory, current=current, changes=changes)
     return Memory(
         current=current,
-        highs=_noted(memory.highs, now, asked, now - policy.scale_down_delay_s, highest=True),
+        highs=_noted(memory.highs, now, asked, now - policy.down_delay_s, highest=True),
         lows=_noted(memory.lows, now, asked, now - policy.scale_up_delay_s, highest=False),
         changes=changes,
     )

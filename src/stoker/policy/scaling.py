@@ -35,10 +35,16 @@ def decide(
     if override is not None and override.holds(now):
         return Decision(at=now, current=current, workers=override.workers, reason=_by_hand(override, now))
     evidence = Evidence(now=now, slots=slots, current=current, signals=signals)
-    triggers = tuple(demand(trigger, evidence) for trigger in policy.effective)
+    triggers = tuple(_subject(demand(trigger, evidence), policy) for trigger in policy.effective)
     asked = Decision(at=now, current=current, workers=current, reason="", triggers=triggers)
     steps = _Steps(policy, bounds, signals, asked, memory or Memory.of(current, now))
     return steps.decision()
+
+
+def _subject(asked: Demand, policy: ScalingPolicy) -> Demand:
+    """Delays that somebody has said hold for triggers, too, that have their own judgement."""
+    said = policy.scale_down_delay_s is not None or policy.scale_up_delay_s > 0
+    return replace(asked, settled=False) if asked.keeps and said else asked
 
 
 def _by_hand(override: Override, now: float) -> str:
@@ -76,8 +82,9 @@ class _Steps:
         """All of it."""
         asked, current = self.asked, self.asked.current
         wanted = self._wanted()
-        settled = max((d.workers or 0 for d in asked.triggers if d.settled), default=0)
-        workers = max(settled, self._floored(self._delayed(wanted)))
+        over = self._idle_over
+        settled = max((d.workers or 0 for d in asked.triggers if d.settled and not (over and d.keeps)), default=0)
+        workers = self._floored(max(settled, self._delayed(wanted)))
         if workers != current:
             workers = self._paced(workers)
         workers = self._bounded(workers)
@@ -116,8 +123,8 @@ class _Steps:
     def _delayed(self, wanted: int | None) -> int:
         """Idle time, and the delays of both directions."""
         current, now, policy = self.asked.current, self.asked.at, self.policy
-        if self.signals is not None and not self._present and self._idle_s >= policy.idle_timeout_s and self._lets_go:
-            self.limits = [f"idle for {policy.idle_timeout_s:g} s"] if current or wanted else []
+        if self._idle_over:
+            self.limits = [f"idle for {policy.idle_s:g} s"] if current or wanted else []
             return 0
         if wanted is None:
             return current
@@ -128,16 +135,22 @@ class _Steps:
                 self.limits.append(f"not wanted for {policy.scale_up_delay_s:g} s so far: {wanted}")
             return held
         if wanted < current:
-            held = min(current, max(wanted, self.memory.highest(now - policy.scale_down_delay_s)))
+            held = min(current, max(wanted, self.memory.highest(now - policy.down_delay_s)))
             if held > wanted:
-                self.limits.append(f"{held} were wanted within the last {policy.scale_down_delay_s:g} s")
+                self.limits.append(f"{held} were wanted within the last {policy.down_delay_s:g} s")
             return held
         return wanted
 
     @property
+    def _idle_over(self) -> bool:
+        """Was nobody there for so long that nothing is kept but what schedules ask for?"""
+        known = self.signals is not None and not self._present
+        return known and self._idle_s >= self.policy.idle_s and self._lets_go
+
+    @property
     def _lets_go(self) -> bool:
         """Does the idle timeout apply?"""
-        return not any(each.keeps for each in self.asked.triggers)
+        return self.policy.idle_timeout_s is not None or not any(each.keeps for each in self.asked.triggers)
 
     def _floored(self, workers: int) -> int:
         """One worker at least: for a request that is there, until the idle timeout, and where zero is not allowed."""
@@ -146,9 +159,9 @@ class _Steps:
         if self._present:
             self.limits.append("a request is there")
             return 1
-        idle = self._idle_s >= self.policy.idle_timeout_s
+        idle = self._idle_s >= self.policy.idle_s
         if self.asked.current > 0 and not idle and self.signals is not None and self._lets_go:
-            self.limits.append(f"idle, but for less than {self.policy.idle_timeout_s:g} s")
+            self.limits.append(f"idle, but for less than {self.policy.idle_s:g} s")
             return 1
         if not self.policy.to_zero:
             self.limits.append("never to zero")

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import STALE_S, Measured
 from stoker.domain.scaling import SqsQueue
+from stoker.policy.auto.estimates import Estimates, Setting, recorded
 
 _GIB = 1024.0**3
+
+Learned = tuple[Estimates, Setting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,13 @@ class Signals:
     as soon as it reports. `age_s`: how old the gateway's last word on this endpoint is.
 
     By window, in seconds: `arrivals` in a second and `presence`, requests in flight or waiting, on the average.
-    `service_s` is what a request takes, `prompt_tokens` and `completion_tokens` what one has on the average;
-    `tasks_queued` (all that wait), `oldest_task_s` and `tasks_per_s` are the queue's. `start_s` is what a start is
-    expected to take; `requests_per_s` and `tokens_per_s` what one full worker sustains. `messages`: those in queues
-    elsewhere. `announced_per_s` is the load that was announced in the last minute, `announced_waiting` what of it has
-    no worker yet, `announced_perf` what a worker says it does in a second; on `trial` machines workers are to measure
-    that first.
+    `arrived` and `ended` are counts of requests and tasks that only grow; `auto` is what was learned of them, for the
+    trigger of that name. `service_s` is what a request takes, `prompt_tokens` and `completion_tokens` what one has on
+    the average; `tasks_queued` (all that wait), `oldest_task_s` and `tasks_per_s` are the queue's. `start_s` is what a
+    start is expected to take; `requests_per_s` and `tokens_per_s` what one full worker sustains. `messages`: those in
+    queues elsewhere. `announced_per_s` is the load that was announced in the last minute, `announced_waiting` what of
+    it has no worker yet, `announced_perf` what a worker says it does in a second; on `trial` machines workers are to
+    measure that first.
     """
 
     in_flight: int
@@ -74,6 +78,9 @@ class Signals:
     running: int = 0
     age_s: float = 0.0
     oldest_wait_s: float = 0.0
+    arrived: int = 0
+    ended: int = 0
+    auto: Learned | None = None
     tasks_queued: Reading | None = None
     oldest_task_s: Reading | None = None
     tasks_per_s: Reading | None = None
@@ -131,6 +138,8 @@ class Signals:
         found |= {f"arrivals_per_s({window:g}s)": reading for window, reading in self.arrivals.items()}
         found |= {f"present({window:g}s)": reading for window, reading in self.presence.items()}
         found |= {f"messages({queue.url})": reading for queue, reading in self.messages.items()}
+        if self.auto is not None:
+            found |= {name: Reading(value, self.age_s) for name, value in recorded(*self.auto).items()}
         now = {name: getattr(self, name) for name in ("in_flight", "waiting", "queued", "running", "oldest_wait_s")}
         return {name: Reading(float(value), self.age_s) for name, value in now.items()} | found
 

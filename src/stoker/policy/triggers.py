@@ -13,6 +13,7 @@ from functools import singledispatch
 from stoker.domain.measurements import STALE_S
 from stoker.domain.operation import Demand
 from stoker.domain.scaling import (
+    Auto,
     Concurrency,
     Cpu,
     Custom,
@@ -30,6 +31,7 @@ from stoker.domain.scaling import (
     Trigger,
 )
 from stoker.domain.schedule import active
+from stoker.policy.auto.estimates import choose, rounded
 from stoker.policy.signals import Reading, Signals, custom_key, fresh
 
 # Rates are known as long as the gateway speaks; what was learned of workers holds for weeks.
@@ -65,6 +67,26 @@ def _unknown(trigger: Trigger, what: str, target: float | None = None) -> Demand
 
 
 _SILENT = "the gateway is silent"
+
+
+@demand.register
+def _auto(trigger: Auto, evidence: Evidence) -> Demand:
+    signals = evidence.signals
+    if signals is None or signals.auto is None:
+        return replace(_unknown(trigger, _SILENT, float(evidence.slots)), settled=True, keeps=True)
+    estimates, setting = signals.auto
+    wanted = choose(estimates, setting)
+    return Demand(
+        trigger=trigger.type,
+        workers=wanted.workers,
+        value=rounded(wanted.demand),
+        target=float(setting.slots),
+        age_s=signals.age_s,
+        text=wanted.reason,
+        held=wanted.held,
+        settled=True,
+        keeps=True,
+    )
 
 
 @demand.register

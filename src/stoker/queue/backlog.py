@@ -25,6 +25,10 @@ class _Queue:
     oldest_at: float | None = None
     # (second, how many came in it), oldest first.
     arrivals: deque[tuple[int, int]] = field(default_factory=deque)
+    # Since the start: tasks that came, those that came back among them, and attempts that began and ended.
+    came: int = 0
+    begun: int = 0
+    stopped: int = 0
     # Tasks that may not go before a time, by number.
     later: dict[int, float] = field(default_factory=dict)
     # Since this process began.
@@ -70,6 +74,7 @@ class Backlog:
             queue.oldest_at = now
         queue.queued += count
         queue.arrived += count
+        queue.came += count
         second, arrivals = int(now), queue.arrivals
         if arrivals and arrivals[-1][0] >= second:
             arrivals[-1] = (arrivals[-1][0], arrivals[-1][1] + count)
@@ -94,6 +99,9 @@ class Backlog:
             running=queue.running,
             oldest_age_s=max(0.0, now - (queue.oldest_at or now)) if waits else None,
             arrivals_per_s=sum(count for _, count in queue.arrivals) / RATE_S,
+            came=queue.came,
+            begun=queue.begun,
+            stopped=queue.stopped,
         )
 
     def started(self, endpoint: EndpointId, numbers: Iterable[int]) -> None:
@@ -102,6 +110,7 @@ class Backlog:
         for number in numbers:
             queue.queued -= 1
             queue.running += 1
+            queue.begun += 1
             queue.later.pop(number, None)
 
     def adopted(self, endpoint: EndpointId) -> None:
@@ -110,12 +119,15 @@ class Backlog:
 
     def stopped(self, endpoint: EndpointId) -> None:
         """One runs no more."""
-        self._queue(endpoint).running -= 1
+        queue = self._queue(endpoint)
+        queue.running -= 1
+        queue.stopped += 1
 
     def returned(self, endpoint: EndpointId, number: int, *, not_before: float | None = None) -> None:
         """One is queued again."""
         queue = self._queue(endpoint)
         queue.queued += 1
+        queue.came += 1
         if not_before is not None:
             queue.later[number] = not_before
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from stoker.simulate.rules.auto import AutoRule
 from stoker.simulate.rules.hindsight import Clairvoyant, StaticPeak
 from stoker.simulate.rules.idle import KeepAlive, RunPodCount, RunPodDelay
 from stoker.simulate.rules.knative import Kpa
 from stoker.simulate.rules.kubernetes import HpaKeda
-from stoker.simulate.rules.own import concurrency
+from stoker.simulate.rules.own import auto, concurrency
 from stoker.simulate.rules.ray import RayServe
 from stoker.simulate.rules.skyserve import SkyServe
 from stoker.simulate.rules.vast import Vast
@@ -41,7 +40,7 @@ class Knobs:
 Make = Callable[[Sequence[float], Sequence[float], Profile, dict[str, float]], Rule]
 
 POLICIES: Mapping[str, Make] = {
-    "auto": lambda a, s, profile, knobs: AutoRule(profile),
+    "auto": lambda a, s, profile, knobs: auto(profile),
     "concurrency": lambda a, s, profile, knobs: concurrency(profile, **knobs),
     "kpa": lambda a, s, profile, knobs: Kpa(**knobs),
     "hpa-keda": lambda a, s, profile, knobs: HpaKeda(**knobs),

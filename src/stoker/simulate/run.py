@@ -20,6 +20,8 @@ from stoker.simulate.trace import Profile
 _FIRST_S = 120.0
 # A policy that leaves requests waiting for so long after the last arrival will never serve them.
 _GIVEN_UP_S = 86_400.0
+# Where there are cold workers alone, the policy is asked so often.
+_COLD_LOOK_S = 60.0
 
 
 class View:
@@ -111,6 +113,10 @@ def _never() -> float:
     return math.inf
 
 
+def _none() -> int:
+    return 0
+
+
 class Run:
     """`tail_s`: how long to go on after the last request has ended."""
 
@@ -128,6 +134,7 @@ class Run:
         self._arrivals, self._services, self._profile, self._rule = arrivals, services, profile, rule
         self._tail_s = tail_s
         self._picks: Callable[[View], list[Machine]] | None = getattr(rule, "leaving", None)
+        self._held: Callable[[], int] = getattr(rule, "held", _none)
         self._due: Callable[[], float] = getattr(rule, "due", _never)
         self._machines = Machines(profile, times)
         own: int | None = getattr(rule, "initial", None)
@@ -167,6 +174,8 @@ class Run:
                 if view.in_flight == 0 and not view.queue and not self._machines.active:
                     # Nothing happens until somebody comes.
                     nearest = min(at, self._due(), last_end + self._tail_s if at == math.inf else at)
+                    if self._machines.cold:
+                        nearest = min(nearest, next_tick + _COLD_LOOK_S)
                     next_tick = max(next_tick, math.ceil(nearest / tick_s) * tick_s)
         self._machines.end(last_end + self._tail_s)
         m = self._machines
@@ -211,7 +220,7 @@ class Run:
         now, _, machine, index = heapq.heappop(self._events)
         view = self._view
         if index < 0:
-            if not machine.draining and machine in self._machines.loading:
+            if machine.ready_at == now and not machine.draining and machine in self._machines.loading:
                 view.advance(now)
                 self._machines.is_ready(machine, now)
                 self._feed(machine, now)
@@ -244,7 +253,9 @@ class Run:
             for machine in self._picks(self._view):
                 self._machines.remove(machine, now)
         wanted = min(self._rule.decide(self._view), self._profile.workers_max)
-        if wanted != self._machines.active:
-            for ready_at, machine in self._machines.scale(wanted, now):
+        machines = self._machines
+        held = max(wanted, self._held()) if self._profile.cold else 0
+        if wanted != machines.active or (held and held != machines.active + len(machines.cold)):
+            for ready_at, machine in machines.scale(wanted, now, held):
                 self._order += 1
                 heapq.heappush(self._events, (ready_at, self._order, machine, -1))

@@ -71,6 +71,7 @@ LASTING: Mapping[str, str] = {
     "usage_marks": "trimmed with the books",
     "usage_accrual": "trimmed with the books",
     "learned": "trimmed with the books",
+    "experiences": "as long as their endpoint",
     "revisions": "the newest of each endpoint, pruned when it gets another, and those that its workers run",
 }
 

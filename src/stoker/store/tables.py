@@ -509,6 +509,15 @@ learned = Table(
     Column("updated_at", Float, nullable=False),
 )
 
+# What was learned of an endpoint's traffic, in control's own words.
+experiences = Table(
+    "experiences",
+    metadata,
+    Column("endpoint", String(36), primary_key=True),
+    Column("experience", Text, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
 # Answers to POSTs that carried an Idempotency-Key. `status` is null while the first one is still running.
 idempotency = Table(
     "idempotency",

@@ -52,6 +52,10 @@ class _Traffic:
     prompt_tokens: tuple[float, float] | None = None
     completion_tokens: tuple[float, float] | None = None
     beside: int = 0
+    # Requests that came and ended, whatever gateway counted them; `counted`: the report has the gateway's sums.
+    arrived: int = 0
+    ended: int = 0
+    counted: bool = True
 
     @property
     def demand(self) -> int:
@@ -118,9 +122,14 @@ class TrafficMeter:
             if known is None:
                 # Unknown until now: taken as busy just now, so that a restart does not look like a long idle time.
                 known = self._traffic[endpoint] = _Traffic(entry, report.seq, now, now)
+                known.arrived, known.ended = entry.arrivals, entry.completions
             # No report in between: until now there was what the one before said.
             held = known.demand if known.valid else 0
             arrived = entry.arrivals != known.report.arrivals
+            if known.counted:
+                known.arrived += _more(known.report.arrivals, entry.arrivals)
+                known.ended += _more(known.report.completions, entry.completions)
+            known.counted = True
             known.report, known.seq, known.at, known.valid = entry, report.seq, now, True
             if held > 0 or known.demand > 0 or arrived:
                 known.busy_at = now
@@ -132,7 +141,8 @@ class TrafficMeter:
         known = self._traffic.get(endpoint)
         if known is None or not known.valid:
             empty = EndpointReport(endpoint, 0, waiting, 0.0, 0, 0, 0, 0, 0.0, 0.0, {})
-            self._traffic[endpoint] = _Traffic(empty, -1, now, now)
+            made = self._traffic[endpoint] = _Traffic(empty, -1, now, now, counted=False)
+            made.arrived, made.ended = (waiting, 0) if known is None else (known.arrived + waiting, known.ended)
             return
         known.busy_at = now
         if waiting > known.report.waiting:
@@ -169,6 +179,8 @@ class TrafficMeter:
             busy_at=now if in_flight + waiting > 0 else known.busy_at,
             age_s=age_s,
             oldest_wait_s=waited_s,
+            arrived=known.arrived,
+            ended=known.ended,
             arrivals={window: both[0] for window, both in found.items() if both is not None},
             presence={window: both[1] for window, both in found.items() if both is not None},
             service_s=_aged(known.service_s, now),
@@ -190,6 +202,11 @@ class TrafficMeter:
         """The last report of this endpoint and when it came."""
         known = self._traffic.get(endpoint)
         return None if known is None else (known.report, known.at)
+
+
+def _more(before: int, after: int) -> int:
+    """How far a sum of the gateway's has grown. One that has fallen is another gateway's, which began at 0."""
+    return after - before if after >= before else after
 
 
 def _count(known: _Traffic, tokens: tuple[int, int], now: float, window_s: float) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.policy.auto.decision import Auto, Sample, Wanted
+from stoker.policy.auto.decision import Auto, Sample
+from stoker.policy.auto.estimates import Setting, Wanted
 
 steps = st.lists(
     st.tuples(st.floats(0.1, 120.0), st.integers(0, 30), st.floats(0.0, 1.0)),
     max_size=60,
 )
+
+
+def fresh(*, slots: int = 4, workers_max: int = 64, late_cost_s: float = 300.0) -> Auto:
+    return Auto(Setting(slots=slots, workers_max=workers_max, late_cost_s=late_cost_s), now=0.0)
 
 
 def course(auto: Auto, moves: list[tuple[float, int, float]], *, slots: int) -> list[tuple[Sample, Wanted]]:
@@ -29,7 +34,8 @@ def course(auto: Auto, moves: list[tuple[float, int, float]], *, slots: int) -> 
             in_flight=in_flight,
             waiting=arrived - ended - in_flight,
             ready=workers,
-            loading=(),
+            active=workers,
+            loading_since=None,
             start_s=30.0,
         )
         wanted = auto.decide(sample)
@@ -42,7 +48,7 @@ def course(auto: Auto, moves: list[tuple[float, int, float]], *, slots: int) -> 
 def test_there_are_never_too_many_and_somebody_for_whoever_is_there(
     moves: list[tuple[float, int, float]], slots: int, workers_max: int
 ) -> None:
-    for sample, wanted in course(Auto(slots=slots, workers_max=workers_max, now=0.0), moves, slots=slots):
+    for sample, wanted in course(fresh(slots=slots, workers_max=workers_max), moves, slots=slots):
         assert 0 <= wanted.workers <= workers_max
         assert wanted.workers >= 1 or not (sample.in_flight or sample.waiting)
         assert wanted.workers == wanted.needs + wanted.ahead + wanted.backlog + wanted.kept
@@ -52,19 +58,16 @@ def test_there_are_never_too_many_and_somebody_for_whoever_is_there(
 
 @given(moves=steps)
 def test_the_same_course_leads_to_the_same_decisions(moves: list[tuple[float, int, float]]) -> None:
-    first = course(Auto(slots=4, workers_max=64, now=0.0), moves, slots=4)
-    assert course(Auto(slots=4, workers_max=64, now=0.0), moves, slots=4) == first
+    first = course(fresh(), moves, slots=4)
+    assert course(fresh(), moves, slots=4) == first
 
 
 def test_an_endpoint_that_nobody_asks_goes_to_zero() -> None:
     moves = [(1.0, 1, 1.0)] * 5 + [(60.0, 0, 1.0)] * 600
-    assert course(Auto(slots=4, workers_max=64, now=0.0), moves, slots=4)[-1][1].workers == 0
+    assert course(fresh(), moves, slots=4)[-1][1].workers == 0
 
 
 def test_dearer_lateness_keeps_workers_for_longer() -> None:
     moves = [(1.0, 4, 0.5), (300.0, 0, 1.0), (300.0, 0, 1.0)] * 20
-    idle = [
-        sum(w.workers for _, w in course(Auto(slots=4, workers_max=64, now=0.0, late_cost_s=cost), moves, slots=4))
-        for cost in (1.0, 1_000.0)
-    ]
+    idle = [sum(w.workers for _, w in course(fresh(late_cost_s=cost), moves, slots=4)) for cost in (1.0, 1_000.0)]
     assert idle[0] < idle[1]

@@ -53,13 +53,31 @@ def test_counts_that_begin_anew_are_those_of_another_gateway() -> None:
 
 def test_arrivals_are_forgotten_when_they_leave_the_window() -> None:
     arrivals = Arrivals()
-    arrivals.note(0.0, arrived=3, window_s=10.0)
-    arrivals.note(6.0, arrived=5, window_s=10.0)
+    arrivals.note(0.0, arrived=3, present=3, window_s=10.0)
+    arrivals.note(6.0, arrived=5, present=3, window_s=10.0)
     assert arrivals.count == 5
-    arrivals.note(11.0, arrived=5, window_s=10.0)
+    arrivals.note(11.0, arrived=5, present=3, window_s=10.0)
     assert arrivals.count == 2
-    arrivals.note(12.0, arrived=1, window_s=10.0)
-    assert arrivals.count == 3, "another gateway counts from zero"
+
+
+def test_of_what_came_before_the_first_look_only_those_count_that_are_still_there() -> None:
+    arrivals = Arrivals()
+    arrivals.note(0.0, arrived=10_000, present=2, window_s=10.0)
+    arrivals.note(1.0, arrived=10_001, present=3, window_s=10.0)
+    assert arrivals.count == 3
+
+
+def test_a_number_that_falls_for_a_moment_counts_nothing_twice() -> None:
+    """A task has begun, and its gateway has not reported it so far."""
+    arrivals = Arrivals()
+    arrivals.note(0.0, arrived=3, present=3, window_s=60.0)
+    arrivals.note(1.0, arrived=2, present=3, window_s=60.0)
+    arrivals.note(2.0, arrived=3, present=3, window_s=60.0)
+    assert arrivals.count == 3
+    arrivals.note(10.0, arrived=1, present=1, window_s=60.0)
+    arrivals.note(20.0, arrived=1, present=1, window_s=60.0)
+    arrivals.note(21.0, arrived=2, present=1, window_s=60.0)
+    assert arrivals.count == 4, "one that stays low is what it is"
 
 
 @given(rate=st.floats(0.01, 100.0), service_s=st.floats(0.05, 300.0), slack_s=st.floats(0.5, 60.0))

@@ -11,6 +11,17 @@ from stoker.domain import scaling as domain
 from stoker.domain.scaling import LoadUnit, ScalingPolicy, Step
 
 
+class AutoIn(In):
+    """As many workers as are worth it, by what is learned of the endpoint's traffic. At most one."""
+
+    type: Literal["auto"]
+    late_cost: Number = Field(default=300.0, description="GPU-seconds that it is worth to spare one late request")
+    wait_target_s: Number = Field(default=5.0, description="a request that waits for longer is late")
+    cold_cost: Number = Field(
+        default=0.0, description="what a cold worker costs beside a ready one, as in 0.05; 0: none is kept cold"
+    )
+
+
 class ConcurrencyIn(In):
     """A worker for so many requests in flight or waiting, tasks included."""
 
@@ -136,7 +147,8 @@ class SqsIn(In):
 
 
 TriggerIn = Annotated[
-    ConcurrencyIn
+    AutoIn
+    | ConcurrencyIn
     | RequestRateIn
     | QueueDelayIn
     | QueueLengthIn
@@ -154,6 +166,7 @@ TriggerIn = Annotated[
 
 # By `type`: what a document has, and what the domain makes of it. Their fields have the same names.
 _KINDS: dict[str, tuple[type[In], type[domain.AnyTrigger]]] = {
+    "auto": (AutoIn, domain.Auto),
     "concurrency": (ConcurrencyIn, domain.Concurrency),
     "requests_per_s": (RequestRateIn, domain.RequestRate),
     "queue_delay": (QueueDelayIn, domain.QueueDelay),
@@ -195,14 +208,17 @@ class StepIn(In):
 
 
 class Scaling(In):
-    """Each trigger asks for a number of workers, and the largest counts. Without triggers there is one worker for every
-    `target` requests present (default: its slots).
+    """Each trigger asks for a number of workers, and the largest counts. Without triggers there is `auto`, or, where
+    `target`, `scale_down_delay_s` or `idle_timeout_s` is said, a worker for every `target` requests present (default:
+    its slots).
     """
 
     target: Number | None = None
     triggers: Annotated[tuple[TriggerIn, ...], Field(max_length=domain.TRIGGERS_MAX)] = ()
     scale_up_delay_s: Number = Field(default=0.0, description="grow to the lowest number wanted within so long")
-    scale_down_delay_s: Number = Field(default=60.0, description="keep the highest number wanted within so long")
+    scale_down_delay_s: Number | None = Field(
+        default=None, description="keep the highest number wanted within so long; default: 60, and auto's own judgement"
+    )
     scale_up_steps: Annotated[tuple[StepIn, ...], Field(max_length=domain.STEPS_MAX)] = Field(
         default=(), description="grow by no more; of several the largest applies"
     )
@@ -211,7 +227,9 @@ class Scaling(In):
     )
     scale_up_cooldown_s: Number = Field(default=0.0, description="grow no further for so long after a change")
     scale_down_cooldown_s: Number = Field(default=0.0, description="shrink no further for so long after a change")
-    idle_timeout_s: Number = Field(default=300.0, description="without a request for so long, go to zero")
+    idle_timeout_s: Number | None = Field(
+        default=None, description="without a request for so long, go to zero; default: 300, and auto's own judgement"
+    )
     to_zero: Switch = Field(default=True, description="whether the last worker may go")
     initial: Whole | None = Field(default=None, description="workers at the beginning; default: the pools' minima")
     advisory: Switch = Field(default=False, description="decide and record, and do not act")

@@ -59,7 +59,7 @@ def deployment(
         probes=kept_of(spec, PROBES, ProbesConfig),
         project_id=endpoint.project,
         status=status_of(endpoint, containers),
-        timeout=int(spec.scaling.idle_timeout_s) if kept is None else kept.timeout,
+        timeout=int(spec.scaling.idle_s) if kept is None else kept.timeout,
         api_keys=list(keys) or None,
     )
 

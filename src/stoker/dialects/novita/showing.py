@@ -226,7 +226,7 @@ def config_of(endpoint: Endpoint) -> WorkerConfigIn:
     return WorkerConfigIn(
         min_num=spec.bounds.min,
         max_num=spec.bounds.max,
-        free_timeout=int(spec.scaling.idle_timeout_s),
+        free_timeout=int(spec.scaling.idle_s),
         max_concurrent=endpoint.slots,
         gpu_num=gpus_of(spec.pools[0]),
         request_timeout=REQUEST_TIMEOUT_S if total_s is None else max(1, round(total_s)),

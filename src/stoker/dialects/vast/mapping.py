@@ -16,7 +16,7 @@ from stoker.domain.endpoint import Endpoint, EndpointSpec, LaunchSpec, PoolSpec,
 from stoker.domain.errors import Conflict, Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.load import USUAL
-from stoker.domain.scaling import Load, LoadUnit
+from stoker.domain.scaling import Concurrency, Load, LoadUnit
 
 # A number of an endpoint, then three digits of its group: those that it was given, then by place those made elsewhere.
 GROUPS = 1_000
@@ -51,7 +51,7 @@ def kept_of(spec: EndpointSpec) -> Kept:
     bounds = spec.bounds
     if kept is None:
         low = USUAL * bounds.min
-        idle = spec.scaling.idle_timeout_s
+        idle = spec.scaling.idle_s
         return Kept(
             min_load=low, target_util=1.0, cold_mult=1.0, cold_workers=bounds.cold, inactivity_timeout=idle,
             max_workers=bounds.max,
@@ -142,7 +142,9 @@ def _scaling(spec: EndpointSpec, kept: Kept) -> ScalingPolicy:
         target_queue_s=min(max(0.1, kept.target_queue_time), 3_600.0),
     )
     policy, timeout = spec.scaling, kept.inactivity_timeout
-    others = tuple(t for t in policy.effective if not (isinstance(t, Load) and t.unit is LoadUnit.ANNOUNCED))
+    # Load is the cloud's own rule; beside it requests that are there have workers, and nothing is learned.
+    before = policy.triggers or (Concurrency(target=policy.target),)
+    others = tuple(t for t in before if not (isinstance(t, Load) and t.unit is LoadUnit.ANNOUNCED))
     policy = replace(policy, target=None, triggers=(*others, load), to_zero=timeout is None or timeout >= 0)
     if timeout is None or timeout < 0:
         return policy

@@ -35,8 +35,8 @@ class Persistence:
 
     __slots__ = ("_trials", "share")
 
-    def __init__(self) -> None:
-        self.share = 1.0
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
         self._trials: deque[tuple[float, float]] = deque()
 
     def look(self, now: float, rate: float, *, start_s: float) -> None:

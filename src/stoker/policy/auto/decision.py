@@ -1,30 +1,48 @@
-"""How many workers an endpoint should have, by what was learned of its traffic. Called wherever `auto` decides.
+"""What `auto` has learned of one endpoint, and what it makes of that now: the estimates that a decision is made from.
 
-It knows no clock and does nothing: each sample brings its time, and what comes back says why.
+It knows no clock and does nothing: each sample brings its time. Called wherever `auto` decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
 
-from stoker.policy.auto.backlog import Persistence, Waiting, worth_finishing, worth_starting
+from stoker.policy.auto.backlog import Persistence
+from stoker.policy.auto.estimates import (
+    Estimates,
+    Setting,
+    Wanted,
+    aimed,
+    choose,
+    extra,
+    needed,
+    rate,
+    rounded,
+    slots_needed,
+    starting,
+)
+from stoker.policy.auto.experience import Experience
 from stoker.policy.auto.levels import Lateness, Levels
 from stoker.policy.auto.rises import Rises, rule_of_thumb
-from stoker.policy.auto.service import Arrivals, ServiceTime, demand, levels
+from stoker.policy.auto.service import Arrivals, ServiceTime, levels
 
-# Seconds of a worker that it is worth to spare one late request, and the wait that makes it late.
-LATE_COST_S: Final = 300.0
-WAIT_TARGET_S: Final = 5.0
 # A rise that comes with this chance within one start time is prepared for.
-_CHANCE: Final = 0.3
+_CHANCE = 0.3
+# With workers that cost next to nothing until they are needed, a small one is enough.
+_CHANCE_COLD = 0.01
+_DEVIATIONS, _DEVIATIONS_COLD = 1.5, 3.0
+_START_LEFT_S_MIN = 1.0
+# What a start takes until one was seen.
+START_S = 60.0
+# Nobody prepares for what is further away.
+_START_S_MAX = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """What is seen of an endpoint: requests since the beginning that `arrived` and `ended`, those `in_flight` and
-    `waiting`; workers that are `ready`, and since when the others are `loading`. `start_s`: what a start takes.
+    `waiting`; workers that are `ready` and those wanted so far (`active`); since when the first of those that load
+    does. `start_s`: what a start takes. `cold` are kept so; those on their way back count as ready.
     """
 
     now: float
@@ -33,123 +51,111 @@ class Sample:
     in_flight: int
     waiting: int
     ready: int
-    loading: Sequence[float]
+    active: int
+    loading_since: float | None
     start_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Workers: those that demand `needs`, those prepared `ahead`, extra for a `backlog`, `kept` though not needed.
-
-    `workers` is what all of this comes to. `demand` is in slots.
-    """
-
-    workers: int
-    needs: int
-    ahead: int
-    backlog: int
-    kept: int
-    demand: float
-    service_s: float
-
-    @property
-    def reason(self) -> str:
-        """One sentence."""
-        parts = [f"{self.needs} for a demand of {self.demand:.1f} slots ({self.service_s:.2g} s each)"]
-        if self.ahead:
-            parts.append(f"{self.ahead} for the rise that is likely while one starts")
-        if self.backlog:
-            parts.append(f"{self.backlog} to work off what waits")
-        if self.kept:
-            parts.append(f"{self.kept} kept because they will be needed again before a start would pay")
-        return ", ".join(parts)
+    busy: int = 0
+    cold: int = 0
 
 
 class Auto:
-    """All that was learned of one endpoint. `slots`: of a worker; `workers_max`: never more than these."""
+    """All that was learned of one endpoint."""
 
-    def __init__(
-        self,
-        *,
-        slots: int,
-        workers_max: int,
-        now: float,
-        late_cost_s: float = LATE_COST_S,
-        wait_target_s: float = WAIT_TARGET_S,
-    ) -> None:
-        self._slots, self._max = slots, workers_max
-        self._late_cost_s, self._wait_target_s = late_cost_s, wait_target_s
-        self._service = ServiceTime(now)
+    def __init__(self, setting: Setting, *, now: float, known: Experience | None = None) -> None:
+        """`known`: what it knew when it was last here."""
+        known = known or Experience()
+        self.setting = setting
+        self._service = ServiceTime(now, known.service)
         self._arrivals = Arrivals()
-        self._rises = Rises()
-        self._levels = Levels(workers_max)
-        self._persistence = Persistence()
+        self._rises = Rises(known.rises)
+        self._levels = Levels(setting.workers_max, now=now, known=known)
+        self._persistence = Persistence(known.persistence)
         self._extra = 0
+
+    def known(self, now: float) -> Experience:
+        """What should outlast it."""
+        gaps, known = self._levels.known(now)
+        return Experience(
+            service=self._service.known(),
+            persistence=self._persistence.share,
+            rises=self._rises.known(),
+            gaps=gaps,
+            levels=known,
+        )
+
+    def look(self, sample: Sample) -> Estimates:
+        """Learn from what is seen now, and tell what to decide from."""
+        it = self._seen(sample)
+        needs = needed(it, self.setting)
+        self._rises.note(sample.now, needs, start_s=it.start_s)
+        if needs:
+            it = replace(it, rise=self._rise(it, needs))
+        kept, kept_s = self._kept(sample, it)
+        it = replace(it, kept=kept, kept_s=rounded(kept_s))
+        self._note_backlog(sample.now, it)
+        return it
 
     def decide(self, sample: Sample) -> Wanted:
         """What to have now."""
-        now, slots = sample.now, self._slots
+        return choose(self.look(sample), self.setting)
+
+    def _seen(self, sample: Sample) -> Estimates:
+        now, setting = sample.now, self.setting
         self._service.note(now, in_flight=sample.in_flight, ended=sample.ended)
-        service_s = self._service.seconds(self._wait_target_s)
-        self._arrivals.note(now, arrived=sample.arrived, window_s=service_s + self._wait_target_s)
+        service_s = rounded(self._service.seconds(setting.wait_target_s))
         present = sample.in_flight + sample.waiting
-        slots_needed = demand(self._arrivals.count, service_s=service_s, slack_s=self._wait_target_s)
-        needs = min(self._max, max(levels(slots_needed, slots), 1 if present else 0))
-        self._rises.note(now, needs, start_s=sample.start_s)
-        ahead = 0
-        if needs:
-            thumb = rule_of_thumb(slots_needed, slots, needs)
-            ahead = self._rises.likely(needs, chance=_CHANCE, otherwise=thumb)
-        target = needs + ahead
-        if service_s > self._wait_target_s and not sample.waiting:
-            # Long requests have their slots for longer than the demand's window.
-            target = max(target, levels(sample.in_flight, slots))
-        target = min(self._max, target)
-        late = Lateness(service_s, slots, sample.start_s, self._wait_target_s, self._late_cost_s)
-        self._levels.note(now, target, arrived=sample.arrived, late=late)
-        backlog = self._backlog(sample, slots_needed / service_s, service_s, target)
-        active = sample.ready + len(sample.loading)
-        kept = self._levels.kept(now, target, active, late)
-        workers = min(self._max, max(target + backlog, kept))
-        return Wanted(
-            workers=workers,
-            needs=needs,
-            ahead=target - needs,
-            backlog=min(backlog, workers - target),
-            kept=max(0, workers - target - backlog),
-            demand=slots_needed,
+        window_s = service_s + setting.wait_target_s
+        self._arrivals.note(now, arrived=sample.arrived, present=present, window_s=window_s)
+        start_s = min(sample.start_s, _START_S_MAX)
+        left_s = start_s
+        if sample.loading_since is not None:
+            left_s = max(_START_LEFT_S_MIN, start_s - (now - sample.loading_since))
+        self._persistence.look(now, self._arrivals.count / window_s, start_s=start_s)
+        return Estimates(
+            in_flight=sample.in_flight,
+            waiting=sample.waiting,
+            ready=sample.ready,
+            active=sample.active,
+            busy=sample.busy,
+            cold=sample.cold,
+            loading=sample.loading_since is not None,
+            start_s=rounded(start_s),
+            start_left_s=rounded(left_s),
+            arrived=self._arrivals.count,
             service_s=service_s,
+            service_known=self._service.is_known,
+            persistence=rounded(self._persistence.share),
+            going=self._extra,
         )
 
-    def _backlog(self, sample: Sample, rate: float, service_s: float, needed: int) -> int:
-        """Extra workers for what waits; those that load for it go on as long as the rest of their start is worth it."""
-        now, start_s = sample.now, sample.start_s
-        self._persistence.look(now, rate, start_s=start_s)
-        if not sample.waiting:
-            self._extra = 0
-            return 0
-        left_s = max(1.0, start_s - (now - min(sample.loading))) if sample.loading else start_s
-        it = Waiting(
-            requests=sample.waiting,
-            present=sample.waiting + sample.in_flight,
-            rate=rate,
-            service_s=service_s,
-            slots=self._slots,
-            ready=sample.ready,
-            needed=needed,
-            start_s=start_s,
-            start_left_s=left_s,
+    def _rise(self, it: Estimates, needs: int) -> int:
+        setting, cold = self.setting, self.setting.cold_cost > 0
+        thumb = 0
+        # For a first request there is one worker: nobody knows whether there will be a second one.
+        if it.service_known:
+            deviations = _DEVIATIONS_COLD if cold else _DEVIATIONS
+            thumb = rule_of_thumb(slots_needed(it, setting), setting.slots, needs, deviations=deviations)
+        return self._rises.likely(needs, chance=_CHANCE_COLD if cold else _CHANCE, otherwise=thumb)
+
+    def _kept(self, sample: Sample, it: Estimates) -> tuple[int, float]:
+        setting = self.setting
+        aim = aimed(it, setting)
+        late = Lateness(
+            it.service_s,
+            setting.slots,
+            it.start_s,
+            setting.wait_target_s,
+            setting.late_cost_s,
+            setting.cold_cost or 1.0,
         )
-        share, cost_s = self._persistence.share, self._late_cost_s
-        extra = 0
-        # Requests of which none was seen to end may be short.
-        if self._service.is_known:
-            extra = worth_starting(it, wait_target_s=self._wait_target_s, late_cost_s=cost_s, persistence=share)
-        if extra:
-            self._persistence.begin(now, rate)
-        if extra < self._extra and sample.loading:
-            active = sample.ready + len(sample.loading)
-            going = min(self._extra, active - needed, worth_finishing(it, late_cost_s=cost_s, persistence=share))
-            extra = max(extra, going)
-        self._extra = extra
-        return extra
+        self._levels.note(sample.now, aim, arrived=sample.arrived, late=late)
+        kept, kept_s = self._levels.kept(sample.now, aim, it.active + it.cold, late)
+        if it.waiting:
+            # Whoever is there anyway works off what waits.
+            kept = max(kept, min(it.ready, levels(it.present, setting.slots)))
+        return kept, kept_s
+
+    def _note_backlog(self, now: float, it: Estimates) -> None:
+        self._extra = extra(it, self.setting)
+        if starting(it, self.setting):
+            self._persistence.begin(now, rate(it, self.setting))

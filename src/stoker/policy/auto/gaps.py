@@ -6,6 +6,8 @@ import math
 from itertools import pairwise
 from typing import Final
 
+from stoker.policy.auto.experience import Histogram, histogram
+
 # Gaps are counted in bins that grow by the fourth root of two, from a second to about ten days.
 _BINS_PER_OCTAVE: Final = 4
 _BINS: Final = 80
@@ -23,9 +25,16 @@ class Gaps:
 
     __slots__ = ("counts", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, known: Histogram = ()) -> None:
         self.counts = [0.0] * _BINS
-        self.total = 0.0
+        for place, count in known:
+            if 0 <= place < _BINS:
+                self.counts[place] = count
+        self.total = sum(self.counts)
+
+    def known(self) -> Histogram:
+        """What should outlast it."""
+        return histogram(self.counts)
 
     def note(self, gap_s: float) -> None:
         """One more."""

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from stoker.policy.auto.experience import LEVELS_MAX, Experience, Histogram, LevelKnown
 from stoker.policy.auto.gaps import Gaps, keep_s
 
 # Needs that were away for less were not.
@@ -20,13 +21,16 @@ _LATE_STEP: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """What it is to miss a worker: how many requests are late, and what that costs."""
+    """What it is to miss a worker: how many requests are late, and what that costs beside the `keep_cost` of one that
+    is kept a second.
+    """
 
     service_s: float
     slots: int
     start_s: float
     wait_target_s: float
     late_cost_s: float
+    keep_cost: float = 1.0
 
     def requests(self, level: int, arrived: int) -> float:
         """Of those that arrived while one would have started, how many the workers below this level could not serve."""
@@ -37,20 +41,26 @@ class Lateness:
         return min(max(0.0, arrived + 1 - served), most)
 
     def cost_s(self, late: float) -> float:
-        """Seconds of a worker that its absence costs."""
-        return self.start_s * _MEAN_OF_MEDIAN + self.late_cost_s * late
+        """Seconds of a kept worker that its absence costs."""
+        return (self.start_s * _MEAN_OF_MEDIAN + self.late_cost_s * late) / self.keep_cost
 
 
 class Levels:
     """Level k is needed while k workers are; for each, how long it was away before, and what is late without it."""
 
-    def __init__(self, workers_max: int) -> None:
+    def __init__(self, workers_max: int, *, now: float, known: Experience) -> None:
         self._needed = 0
-        self._below_since = [0.0] * (workers_max + 2)
+        self._below_since = [now] * (workers_max + 2)
         self._gaps: dict[int, Gaps] = {}
-        self._all = Gaps()
+        self._all = Gaps(known.gaps)
         self._late: dict[int, float] = {}
         self._keep_s: dict[int, float] = {}
+        for level, each in known.levels.items():
+            if 0 < level < len(self._below_since):
+                self._below_since[level] = min(now, each.below_since)
+                self._gaps[level] = Gaps(each.gaps)
+            if each.late is not None:
+                self._late[level] = each.late
         # (when, arrived by then, level) of needs of whose first start time is not over.
         self._returns: deque[tuple[float, int, int]] = deque()
 
@@ -72,12 +82,27 @@ class Levels:
             self._below_since[level] = now
         self._needed = needed
 
+    def known(self, now: float) -> tuple[Histogram, dict[int, LevelKnown]]:
+        """What should outlast it: gaps of all levels together, and what is known of each."""
+        return self._all.known(), {
+            level: LevelKnown(
+                # Those needed at the moment are not until somebody says so again.
+                below_since=round(now if level <= self._needed else self._below_since[level], 3),
+                late=self._late.get(level),
+                gaps=gaps.known(),
+            )
+            for level, gaps in self._gaps.items()
+            if level <= LEVELS_MAX
+        }
+
     def _late_at(self, level: int) -> float:
         return self._late.get(level, _LATE_FIRST if level == 1 else _LATE_OTHERS)
 
-    def kept(self, now: float, needed: int, active: int, late: Lateness) -> int:
-        """The highest level up to `active` whose worker is worth being kept for now; 0 for none beyond `needed`."""
-        highest = 0
+    def kept(self, now: float, needed: int, active: int, late: Lateness) -> tuple[int, float]:
+        """The highest level up to `active` whose worker is worth being kept for now, and for how many seconds more it
+        is if nobody comes; 0 for none beyond `needed`.
+        """
+        highest, left_s = 0, 0.0
         for level in range(needed + 1, min(active, len(self._below_since) - 1) + 1):
             keep = self._keep_s.get(level)
             if keep is None:
@@ -85,5 +110,5 @@ class Levels:
                 keep = keep_s(own, self._all, miss_cost_s=late.cost_s(self._late_at(level)))
                 self._keep_s[level] = keep
             if now - self._below_since[level] < keep:
-                highest = level
-        return highest
+                highest, left_s = level, self._below_since[level] + keep - now
+        return highest, left_s

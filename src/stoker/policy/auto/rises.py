@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
+
+from stoker.policy.auto.experience import Histogram, histogram
 
 # Rises beyond this many workers count as this many.
 _RISE_MAX: Final = 64
@@ -14,8 +17,6 @@ _EXPERIENCE_S: Final = 2_000.0
 # A moment stands for no more than this: nothing is learned of hours in which nobody came.
 _MOMENT_S_MAX: Final = 60.0
 _EVERY_S: Final = 1.0
-# Standard deviations of a Poisson number, for those of whom nothing is known.
-_DEVIATIONS: Final = 1.5
 
 
 class Rises:
@@ -23,12 +24,16 @@ class Rises:
 
     __slots__ = ("_at", "_highest", "_moments", "_seen")
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[int, Histogram] | None = None) -> None:
         self._at: float | None = None
         # (when, need, seconds that it stands for), and those of them that are higher than all after them.
         self._moments: deque[tuple[float, int, float]] = deque()
         self._highest: deque[tuple[float, int]] = deque()
-        self._seen: dict[int, list[float]] = {}
+        self._seen = {size: _seen_of(rises) for size, rises in (known or {}).items()}
+
+    def known(self) -> dict[int, Histogram]:
+        """What should outlast it, by the size of the need."""
+        return {size: histogram(seen[:-1]) for size, seen in self._seen.items()}
 
     def note(self, now: float, need: int, *, start_s: float) -> None:
         """What is needed now. Once `start_s` is over, it is known what the moments before have led to."""
@@ -71,9 +76,18 @@ class Rises:
         return 0
 
 
-def rule_of_thumb(slots_needed: float, slots: int, need: int) -> int:
-    """The rise of a need that is Poisson's: so many workers more for its usual deviations."""
+def _seen_of(known: Histogram) -> list[float]:
+    seen = [0.0] * (_RISE_MAX + 2)
+    for rise, seconds in known:
+        if 0 <= rise <= _RISE_MAX:
+            seen[rise] = seconds
+    seen[-1] = sum(seen)
+    return seen
+
+
+def rule_of_thumb(slots_needed: float, slots: int, need: int, *, deviations: float = 1.5) -> int:
+    """The rise of a need that is Poisson's: so many workers more for so many standard deviations."""
     if slots_needed <= 0:
         return 0
-    high = slots_needed + _DEVIATIONS * math.sqrt(slots_needed)
+    high = slots_needed + deviations * math.sqrt(slots_needed)
     return max(0, math.ceil(high / slots - 1e-9) - need)

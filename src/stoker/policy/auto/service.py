@@ -13,6 +13,7 @@ _ENDED_MIN: Final = 3
 _SERVICE_S_MIN: Final = 0.02
 _ARRIVALS_EVERY_S: Final = 0.25
 _WINDOW_S_MAX: Final = 3_600.0
+_FALLS_S_MAX: Final = 5.0
 
 
 class ServiceTime:
@@ -24,21 +25,23 @@ class ServiceTime:
 
     __slots__ = ("_busy_s", "_ended", "_in_flight", "_now", "_seen")
 
-    def __init__(self, now: float) -> None:
-        self._busy_s = 0.0
-        self._ended = 0.0
+    def __init__(self, now: float, known: tuple[float, float] = (0.0, 0.0)) -> None:
+        self._busy_s, self._ended = known
         self._in_flight = 0
         self._now = now
-        self._seen = 0
+        self._seen: int | None = None
+
+    def known(self) -> tuple[float, float]:
+        """Busy time and completions, as far as they count."""
+        return round(self._busy_s, 3), round(self._ended, 3)
 
     def note(self, now: float, *, in_flight: int, ended: int) -> None:
         """Requests in flight from now on, and how many have ended since the beginning."""
         self._busy_s += self._in_flight * max(0.0, now - self._now)
         self._now, self._in_flight = now, in_flight
-        # Fewer than before: it is another gateway that counts.
-        more = ended - self._seen if ended >= self._seen else ended
+        # What ended before the first look is not of the time that is counted.
+        self._ended += max(0, ended - self._seen) if self._seen is not None else 0
         self._seen = ended
-        self._ended += more
         if self._ended > _REQUESTS:
             self._busy_s *= _REQUESTS / self._ended
             self._ended = _REQUESTS
@@ -58,19 +61,23 @@ class ServiceTime:
 class Arrivals:
     """How many requests came lately."""
 
-    __slots__ = ("_seen", "_window", "count")
+    __slots__ = ("_fell_at", "_seen", "_window", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._window: deque[tuple[float, int]] = deque()
-        self._seen = 0
+        self._seen: int | None = None
+        self._fell_at: float | None = None
 
-    def note(self, now: float, *, arrived: int, window_s: float) -> None:
-        """How many have arrived since the beginning; those older than the window are forgotten."""
-        more = arrived - self._seen if arrived >= self._seen else arrived
-        self._seen = arrived
+    def note(self, now: float, *, arrived: int, present: int, window_s: float) -> None:
+        """How many have arrived since the beginning; those older than the window are forgotten. Of those from before
+        the first look only those count that are still `present`.
+        """
+        more = min(arrived, present) if self._seen is None else arrived - self._seen
+        if more >= 0 or self._fell_for(now):
+            self._seen, self._fell_at = arrived, None
         window = self._window
-        if more:
+        if more > 0:
             if window and now - window[-1][0] < _ARRIVALS_EVERY_S:
                 window[-1] = (window[-1][0], window[-1][1] + more)
             else:
@@ -79,6 +86,12 @@ class Arrivals:
         since = now - min(window_s, _WINDOW_S_MAX)
         while window and window[0][0] < since:
             self.count -= window.popleft()[1]
+
+    def _fell_for(self, now: float) -> bool:
+        """Is the number lower for long? For a moment it is when a task has begun of which no report tells so far."""
+        if self._fell_at is None:
+            self._fell_at = now
+        return now - self._fell_at > _FALLS_S_MAX
 
 
 def demand(arrived: int, *, service_s: float, slack_s: float) -> float:

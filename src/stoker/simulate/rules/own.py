@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from statistics import median
 
 from stoker.domain.endpoint import ScaleBounds, ScalingPolicy
 from stoker.domain.errors import Invalid
+from stoker.domain.scaling import Auto as Trigger
 from stoker.domain.scaling import Cpu, Custom, GpuMemory, GpuUtilization, Load, LoadUnit, Memory, SqsQueue
+from stoker.policy.auto.decision import START_S, Auto, Sample
+from stoker.policy.auto.estimates import Setting
 from stoker.policy.memory import Memory as Remembered
 from stoker.policy.memory import remembered
 from stoker.policy.scaling import decide
@@ -39,6 +43,18 @@ class Own:
         self._longest_s = max(policy.windows, default=0.0)
         self._ended, self._served_s = 0, 0.0
         self._current: int | None = None
+        learning = policy.auto
+        self._auto: Auto | None = None
+        if learning is not None:
+            setting = Setting(
+                slots=profile.slots,
+                workers_max=self._bounds.max,
+                late_cost_s=learning.late_cost,
+                wait_target_s=learning.wait_target_s,
+                cold_cost=profile.cold_rate if profile.cold else 0.0,
+            )
+            self._auto = Auto(setting, now=0.0)
+        self._starts_seen, self._start_s, self._held = 0, START_S, 0
 
     def decide(self, view: View) -> int:
         """The number wanted."""
@@ -55,10 +71,17 @@ class Own:
             memory=self._memory,
         )
         self._memory = remembered(self._memory, self._policy, decision)
-        self._current = decision.workers
+        self._current, self._held = decision.workers, decision.held
         return decision.workers
 
+    def held(self) -> int:
+        """The number wanted ready or cold."""
+        return self._held
+
     def _signals(self, view: View) -> Signals:
+        if len(self._policy.triggers) <= 1 and self._auto is not None:
+            learned = (self._auto.look(self._sample(view)), self._auto.setting)
+            return Signals(in_flight=view.in_flight, waiting=len(view.queue), busy_at=self._busy_at, auto=learned)
         if not self._policy.triggers:
             return Signals(in_flight=view.in_flight, waiting=len(view.queue), busy_at=self._busy_at)
         self._counts.append((view.now, view.arrived, view.area))
@@ -75,9 +98,29 @@ class Own:
             oldest_wait_s=view.oldest_wait_s,
             arrivals={window: both[0] for window, both in known.items()},
             presence={window: both[1] for window, both in known.items()},
+            auto=None if self._auto is None else (self._auto.look(self._sample(view)), self._auto.setting),
             service_s=None if service is None else Reading(service, 0.0),
             # A worker that is full does as many at once as it has slots.
             requests_per_s=None if not service else Reading(view.profile.slots / service, 0.0),
+        )
+
+    def _sample(self, view: View) -> Sample:
+        machines = view.machines
+        if machines.started != self._starts_seen:
+            self._starts_seen = machines.started
+            self._start_s = median(machines.took)
+        return Sample(
+            now=view.now,
+            arrived=view.arrived,
+            ended=len(view.ended),
+            in_flight=view.in_flight,
+            waiting=len(view.queue),
+            ready=len(machines.serving) + sum(machine.resuming for machine in machines.loading),
+            active=machines.active,
+            busy=sum(machine.busy > 0 for machine in machines.serving),
+            cold=len(machines.cold) + sum(machine.chilling for machine in machines.leaving),
+            loading_since=min((m.since for m in machines.loading if not m.resuming), default=None),
+            start_s=self._start_s,
         )
 
     def _learn(self, view: View) -> None:
@@ -99,3 +142,9 @@ def concurrency(profile: Profile, *, utilisation: float = 1.0, memory_s: float =
     """Requests present over what a worker should hold; the highest of `memory_s` holds, `5 * memory_s` to zero."""
     policy = ScalingPolicy(target=profile.slots * utilisation, scale_down_delay_s=memory_s, idle_timeout_s=5 * memory_s)
     return Own(profile, policy)
+
+
+def auto(profile: Profile, *, late_cost: float = 300.0) -> Own:
+    """What an endpoint has of which nothing is said: the policy that learns."""
+    trigger = Trigger(late_cost=late_cost, wait_target_s=profile.wait_target_s)
+    return Own(profile, ScalingPolicy(triggers=(trigger,)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from stoker.simulate.bounds import zero_wait_bound
 from stoker.simulate.draws import StartTimes
-from stoker.simulate.rules.auto import AutoRule
 from stoker.simulate.rules.idle import KeepAlive
+from stoker.simulate.rules.own import auto
 from stoker.simulate.run import Outcome, Rule, Run
 from stoker.simulate.trace import PROFILES
 
@@ -32,7 +33,7 @@ def in_time(found: Outcome) -> float:
 
 def test_steady_traffic_is_served_in_time_at_little_more_than_the_bound() -> None:
     arrivals = poisson(2.0, 3_600.0, seed=1)
-    found, over = run(arrivals, [3.0] * len(arrivals), AutoRule(PROFILE))
+    found, over = run(arrivals, [3.0] * len(arrivals), auto(PROFILE))
     assert in_time(found) > 0.98
     assert over < 1.25
 
@@ -40,7 +41,7 @@ def test_steady_traffic_is_served_in_time_at_little_more_than_the_bound() -> Non
 def test_bursts_that_come_back_are_met_by_workers_that_were_kept() -> None:
     arrivals = sorted(120.0 * burst + 0.5 * index for burst in range(30) for index in range(16))
     services = [4.0] * len(arrivals)
-    found, over = run(arrivals, services, AutoRule(PROFILE))
+    found, over = run(arrivals, services, auto(PROFILE))
     plain, plain_over = run(arrivals, services, KeepAlive())
     assert in_time(found) > in_time(plain) or over < plain_over
     assert in_time(found) > 0.8
@@ -48,5 +49,25 @@ def test_bursts_that_come_back_are_met_by_workers_that_were_kept() -> None:
 
 def test_what_comes_once_a_day_is_not_kept_for() -> None:
     arrivals = [86_400.0 * day for day in range(1, 12)]
-    found, _ = run(arrivals, [2.0] * len(arrivals), AutoRule(PROFILE))
+    found, _ = run(arrivals, [2.0] * len(arrivals), auto(PROFILE))
     assert found.gpu_s / len(arrivals) < 1_500.0
+
+
+def test_cold_workers_are_back_at_once_and_cost_little() -> None:
+    arrivals = sorted(120.0 * burst + 0.5 * index for burst in range(60) for index in range(16))
+    services = [4.0] * len(arrivals)
+    profile = replace(PROFILE, cold=True)
+    bound = zero_wait_bound(arrivals, services, profile)
+    found = Run(arrivals, services, profile, auto(profile), StartTimes(profile.start_s, profile.sigma, 3)).whole()
+    plain, plain_over = run(arrivals, services, auto(PROFILE))
+    assert in_time(found) > max(0.95, in_time(plain))
+    assert found.gpu_s / bound < 1.1 < plain_over
+
+
+def test_a_cold_worker_costs_its_share_and_what_is_never_needed_again_goes() -> None:
+    profile = replace(PROFILE, cold=True)
+    arrivals = [0.0, 600.0, 600_000.0]
+    found = Run(arrivals, [10.0] * 3, profile, auto(profile), StartTimes(profile.start_s, profile.sigma, 3)).whole()
+    always_ready = 600_000.0
+    assert found.gpu_s < 0.06 * always_ready
+    assert found.waits[1] <= profile.resume_s + 1e-9
