@@ -91,7 +91,7 @@ def receiving() -> Iterator[Receiver]:
 @dataclass(slots=True)
 class Storm:
     """`tasks` tasks of up to `longest_s` each, while whoever `seed` says is killed, `kills` times or, for `None`, until
-    the last one has ended. `receiver` hears of each. With `pull` workers ask for them.
+    the last one has ended, with pauses between `pause_s`. `receiver` hears of each. With `pull` workers ask for them.
     """
 
     installation: Installation
@@ -99,6 +99,7 @@ class Storm:
     tasks: int
     longest_s: float
     kills: int | None = None
+    pause_s: tuple[float, float] = (0.3, 1.5)
     receiver: Receiver | None = None
     pull: bool = False
     ended_within_s: float = 90.0
@@ -138,7 +139,7 @@ class Storm:
         until_s = time.monotonic() + self.ended_within_s
         while self.killed.total() < self.kills if self.kills is not None else len(self.finals) < self.tasks:
             assert time.monotonic() < until_s, "the tasks do not end"
-            time.sleep(chance.uniform(0.3, 1.5))
+            time.sleep(chance.uniform(*self.pause_s))
             whom = chance.choice(["control", "gateway", "worker"])
             if whom == "worker":
                 pid = chance.choice(sorted(until(self.installation.worker_pids, what="a worker")))
