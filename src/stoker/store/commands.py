@@ -1,4 +1,4 @@
-"""Group commit: commands that wait together run in one transaction, each in a savepoint of its own.
+"""Group commit: commands that wait together run in one transaction, each of several in a savepoint of its own.
 
 Shared by the stores; each of them decides where this runs and what it does about a failure of the whole.
 """
@@ -49,7 +49,28 @@ def commit(connection: Connection, commands: Sequence[Callable[[Connection], Any
 
     Raises what hinders the transaction as a whole: then nothing of it is known to be there.
     """
+    if len(commands) == 1:
+        return [_alone(connection, commands[0], begin=begin)]
     return in_transaction(connection, lambda tx: [_savepoint(tx, command) for command in commands], begin=begin)
+
+
+def _alone(connection: Connection, command: Callable[[Connection], Any], *, begin: str) -> Outcome:
+    """The same for one command, which is the whole transaction: a savepoint would be two more ways to a server."""
+    failed: list[BaseException] = []
+
+    def run(tx: Connection) -> Any:
+        try:
+            return command(tx)
+        except BaseException as exc:
+            failed.append(exc)
+            raise
+
+    try:
+        return Outcome(in_transaction(connection, run, begin=begin), None)
+    except BaseException as exc:
+        if connection.invalidated or exc not in failed:
+            raise
+        return Outcome(None, exc)
 
 
 def _savepoint(connection: Connection, command: Callable[[Connection], Any]) -> Outcome:
