@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
-# Two workers: what a small CI machine has; the process tests mind their neighbours' load.
-JOBS ?= 2
+# For a small machine of two cores, where tests of real processes wait half of the time; they mind their neighbours' load.
+JOBS ?= 3
 
 .PHONY: demo test check format docs bench bench-tasks lock clean
 
