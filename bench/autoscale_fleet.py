@@ -10,6 +10,7 @@ import argparse
 import cProfile
 import heapq
 import json
+import math
 import pstats
 import resource
 import sys
@@ -29,18 +30,25 @@ from stoker.simulate.trace import PROFILES, Requests, Trace, read_trace
 DAY_S = 86_400.0
 
 
-def moved(requests: Requests, number: int, by: float, until: float) -> Iterator[fleet.Arrival]:
-    """The requests of one endpoint, begun later in the day and going round, as far as they come before `until`."""
+def moved(requests: Requests, number: int, by: float, *, length: float, until: float) -> Iterator[fleet.Arrival]:
+    """The requests of one endpoint in a trace of whole days, begun `by` seconds into it and going round, as far as they
+    come before `until`.
+    """
     services = PROFILES["A"].services(requests)
-    pairs = sorted(((at + by) % DAY_S, service_s) for at, service_s in zip(requests.arrivals, services, strict=True))
+    pairs = sorted(((at - by) % length, service_s) for at, service_s in zip(requests.arrivals, services, strict=True))
     yield from ((at, number, service_s) for at, service_s in pairs if at < until)
 
 
 def arrivals_of(trace: Trace, *, endpoints: int, until: float) -> Iterator[fleet.Arrival]:
     """Of all endpoints, in the order of time."""
     known = trace.endpoints
-    # Odd minutes, so that no two copies of one endpoint fall together.
-    parts = [moved(known[n % len(known)], n, (n // len(known)) * 1_237.0, until) for n in range(endpoints)]
+    last = max(at for requests in known for at in requests.arrivals)
+    length = math.ceil((last + 1.0) / DAY_S) * DAY_S
+    # All over the trace, so that no two copies of one endpoint fall together.
+    step = length / math.ceil(endpoints / len(known))
+    parts = [
+        moved(known[n % len(known)], n, (n // len(known)) * step, length=length, until=until) for n in range(endpoints)
+    ]
     return heapq.merge(*parts)
 
 
