@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import DEFAULT_REGION, PortRange
+from stoker.providers import parsing
 
 LOCAL = "unix:///var/run/docker.sock"
 LOOPBACK = "127.0.0.1"
@@ -90,21 +91,10 @@ class DockerOptions:
 
 def parse(given: Mapping[str, object]) -> DockerOptions:
     """Raises `Invalid` naming the option."""
-    known = {field.name for field in fields(DockerOptions)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise Invalid(f"the docker provider has no option {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        try:
-            values[name] = _PARSERS[name](value)
-        except (TypeError, ValueError) as exc:
-            raise Invalid(f"the option {name} of the docker provider cannot be {str(value)[:100]!r}: {exc}") from exc
+    values = parsing.read(given, _PARSERS, provider="docker")
     options = DockerOptions(**values)
     if any(getattr(options, name) for name in _TLS) and not all(getattr(options, name) for name in _TLS):
         raise Invalid(f"the options {', '.join(_TLS)} of the docker provider belong together: give all or none")
-    if (options.models is None) is not (options.models_image is None):
-        raise Invalid("the options models and models_image of the docker provider belong together: give both or none")
     if options.published and not options.local and options.publish == LOOPBACK:
         raise Invalid(
             "workers at a remote Docker host cannot be reached at its loopback address: "
@@ -113,20 +103,8 @@ def parse(given: Mapping[str, object]) -> DockerOptions:
     return options
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("expected text")
-    return value
-
-
-def _images(value: object) -> Mapping[str, str]:
-    if not isinstance(value, Mapping):
-        raise TypeError("expected an image for each engine, as in {vllm: 'vllm/vllm-openai:v{version}'}")
-    return {_text(name): _text(image) for name, image in value.items()}
-
-
 def _host(value: object) -> str:
-    text = _text(value)
+    text = parsing.text(value)
     if not text.startswith(("unix:///", "tcp://", "ssh://")):
         raise ValueError("expected an address that begins with unix:///, tcp:// or ssh://")
     return text
@@ -138,92 +116,43 @@ def _reach(value: object) -> str:
     return str(value)
 
 
-def _ports(value: object) -> PortRange:
-    if isinstance(value, PortRange):
-        return value
-    first, _, last = str(value).partition("-")
-    if first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65_535:
-        return PortRange(int(first), int(last))
-    raise ValueError("expected FIRST-LAST within 1-65535")
-
-
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("expected true or false")
-    return value
-
-
-def _list(value: object) -> list[str]:
-    if not isinstance(value, list | tuple):
-        raise TypeError("expected a list")
-    return [_text(item) for item in value]
-
-
-def _capabilities(value: object) -> tuple[str, ...]:
-    return tuple(name.upper().removeprefix("CAP_") for name in _list(value))
-
-
 def _folders(value: object) -> tuple[Folder, ...]:
-    return tuple(Folder.parse(item) for item in _list(value))
+    return tuple(Folder.parse(parsing.text(item)) for item in parsing.items(value))
 
 
 def _models(value: object) -> str:
-    text = _text(value)
+    text = parsing.text(value)
     plain = text.startswith("/") and text != "/" and ":" not in text and text.isprintable()
     if not plain and not _VOLUME.match(text):
         raise ValueError("expected the beginning of names of volumes, or a folder of the daemon's host")
     return text.rstrip("/")
 
 
-def _gpus(value: object) -> Mapping[str, int]:
-    if not isinstance(value, Mapping):
-        raise TypeError("expected families and how many cards of each, as in {h100: 8}")
-    return {_text(family): _whole(1, 64)(count) for family, count in value.items()}
-
-
-def _whole(low: int, high: int) -> Any:
-    def parse(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"expected a whole number between {low} and {high}")
-        return value
-
-    return parse
-
-
-def _number(low: float, high: float) -> Any:
-    def parse(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"expected a number between {low:g} and {high:g}")
-        return float(value)
-
-    return parse
-
-
 _PARSERS: Mapping[str, Any] = {
     "host": _host,
-    "tls_ca": _text,
-    "tls_cert": _text,
-    "tls_key": _text,
-    "publish": _text,
+    "tls_ca": parsing.text,
+    "tls_cert": parsing.text,
+    "tls_key": parsing.text,
+    "publish": parsing.text,
     "reach": _reach,
-    "ports": _ports,
-    "network": _text,
-    "runtime": _text,
-    "image": _text,
-    "engine_images": _images,
-    "user": _text,
-    "read_only": _switch,
-    "capabilities": _capabilities,
-    "pids_max": _whole(16, 4_194_304),
-    "shm_gib": _number(0.001, 10_000),
-    "init": _switch,
+    "ports": parsing.ports,
+    "network": parsing.text,
+    "runtime": parsing.text,
+    "image": parsing.text,
+    "engine_images": parsing.images,
+    "user": parsing.text,
+    "read_only": parsing.switch,
+    "capabilities": parsing.capabilities,
+    "pids_max": parsing.whole(16, 4_194_304),
+    "shm_gib": parsing.number(0.001, 10_000),
+    "init": parsing.switch,
     "folders": _folders,
     "models": _models,
-    "models_image": _text,
-    "gpus": _gpus,
-    "installation": _text,
-    "pull_timeout_s": _number(1, 86_400),
-    "log_mib": _number(0.1, 10_240),
-    "workers_kept": _whole(0, 10_000),
-    "region": _text,
+    "models_image": parsing.text,
+    "gpus": lambda value: parsing.cards(value, most=64),
+    "installation": parsing.text,
+    "pull_timeout_s": parsing.number(1, 86_400),
+    "log_mib": parsing.number(0.1, 10_240),
+    "workers_kept": parsing.whole(0, 10_000),
+    "region": parsing.text,
 }

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from stoker.domain.errors import Invalid
 from stoker.domain.gpus import family_of, find
 from stoker.domain.hardware import DEFAULT_REGION, GPUS_MAX, PortRange
+from stoker.providers import parsing
 
 # Outside what clusters usually give to services of type NodePort (30000-32767).
 HOST_PORTS = PortRange(20_000, 29_999)
@@ -126,40 +126,19 @@ class KubernetesOptions:
 
 def parse(given: Mapping[str, object]) -> KubernetesOptions:
     """Raises `Invalid` naming the option."""
-    known = {each.name for each in fields(KubernetesOptions)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise Invalid(f"the kubernetes provider has no option {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        try:
-            values[name] = _PARSERS[name](value)
-        except (TypeError, ValueError) as exc:
-            raise Invalid(
-                f"the option {name} of the kubernetes provider cannot be {str(value)[:100]!r}: {exc}"
-            ) from exc
-    if ("models" in values) is not ("models_image" in values):
-        raise Invalid(
-            "the options models and models_image of the kubernetes provider belong together: give both or none"
-        )
+    values = parsing.read(given, _PARSERS, provider="kubernetes")
     return KubernetesOptions(**values)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("expected text")
-    return value
-
-
 def _name(value: object) -> str:
-    text = _text(value)
+    text = parsing.text(value)
     if not _NAME.match(text):
         raise ValueError("expected a name as Kubernetes has them: small letters, digits, dots and dashes")
     return text
 
 
 def _mark(value: object) -> str:
-    text = _text(value)
+    text = parsing.text(value)
     if not _MARK.match(text):
         raise ValueError("expected up to 63 letters, digits, dots, dashes and underscores")
     return text
@@ -177,27 +156,6 @@ def _access(value: object) -> str:
     return str(value)
 
 
-def _ports(value: object) -> PortRange:
-    if isinstance(value, PortRange):
-        return value
-    first, _, last = str(value).partition("-")
-    if first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65_535:
-        return PortRange(int(first), int(last))
-    raise ValueError("expected FIRST-LAST within 1-65535")
-
-
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("expected true or false")
-    return value
-
-
-def _items(value: object) -> list[object]:
-    if not isinstance(value, list | tuple):
-        raise TypeError("expected a list")
-    return list(value)
-
-
 def _labels(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
         raise TypeError("expected labels with their values, all of them texts")
@@ -206,23 +164,19 @@ def _labels(value: object) -> Mapping[str, str]:
 
 def _tolerations(value: object) -> tuple[Mapping[str, Any], ...]:
     found: list[Mapping[str, Any]] = []
-    for item in _items(value):
+    for item in parsing.items(value):
         if not isinstance(item, Mapping) or not item or set(item) - _TOLERATION:
             raise ValueError(f"a toleration has only {', '.join(sorted(_TOLERATION))}")
         found.append(dict(item))
     return tuple(found)
 
 
-def _capabilities(value: object) -> tuple[str, ...]:
-    return tuple(_text(name).upper().removeprefix("CAP_") for name in _items(value))
-
-
 def _claims(value: object) -> tuple[Claim, ...]:
-    return tuple(Claim.parse(_text(item)) for item in _items(value))
+    return tuple(Claim.parse(parsing.text(item)) for item in parsing.items(value))
 
 
 def _nodes(value: object) -> tuple[StatedNodes, ...]:
-    items = _items(value)
+    items = parsing.items(value)
     if len(items) > NODES_STATED_MAX:
         raise ValueError(f"at most {NODES_STATED_MAX} entries")
     found = tuple(_stated(item) for item in items)
@@ -238,22 +192,20 @@ def _stated(item: object) -> StatedNodes:
     if unknown or not {"name", "vcpu", "ram_gib"} <= set(item):
         raise ValueError("an entry has name, vcpu and ram_gib, and perhaps count, gpus, resource, labels and region")
     more: dict[str, Any] = {}
-    for key, parser in (("resource", _text), ("labels", _labels), ("region", _text), ("gpus", _gpus)):
+    for key, parser in (("resource", parsing.text), ("labels", _labels), ("region", parsing.text), ("gpus", _gpus)):
         if key in item:
             more[key] = parser(item[key])
     return StatedNodes(
         name=_name(item["name"]),
-        count=_whole(1, 10_000)(item.get("count", 1)),
-        vcpu=_number(0.001, 100_000)(item["vcpu"]),
-        ram_gib=_number(0.001, 100_000)(item["ram_gib"]),
+        count=parsing.whole(1, 10_000)(item.get("count", 1)),
+        vcpu=parsing.number(0.001, 100_000)(item["vcpu"]),
+        ram_gib=parsing.number(0.001, 100_000)(item["ram_gib"]),
         **more,
     )
 
 
 def _gpus(value: object) -> Mapping[str, int]:
-    if not isinstance(value, Mapping):
-        raise TypeError("expected families and how many cards of each, as in {h100: 8}")
-    found = {_text(name): _whole(1, GPUS_MAX)(count) for name, count in value.items()}
+    found = parsing.cards(value, most=GPUS_MAX)
     if len(found) > 1:
         raise ValueError("a node has cards of one family: Kubernetes cannot tell those of several apart")
     for name in found:
@@ -262,66 +214,42 @@ def _gpus(value: object) -> Mapping[str, int]:
     return found
 
 
-def _images(value: object) -> Mapping[str, str]:
-    if not isinstance(value, Mapping):
-        raise TypeError("expected an image for each engine, as in {vllm: 'vllm/vllm-openai:v{version}'}")
-    return {_text(name): _text(image) for name, image in value.items()}
-
-
-def _whole(low: int, high: int) -> Any:
-    def parse(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"expected a whole number between {low} and {high}")
-        return value
-
-    return parse
-
-
-def _number(low: float, high: float) -> Any:
-    def parse(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"expected a number between {low:g} and {high:g}")
-        return float(value)
-
-    return parse
-
-
 _PARSERS: Mapping[str, Any] = {
-    "kubeconfig": _text,
-    "context": _text,
+    "kubeconfig": parsing.text,
+    "context": parsing.text,
     "namespace": _name,
-    "image": _text,
-    "engine_images": _images,
+    "image": parsing.text,
+    "engine_images": parsing.images,
     "reach": _reach,
-    "ports": _ports,
-    "pin": _switch,
+    "ports": parsing.ports,
+    "pin": parsing.switch,
     "nodes": _nodes,
-    "count_others": _switch,
-    "region_label": _text,
+    "count_others": parsing.switch,
+    "region_label": parsing.text,
     "node_selector": _labels,
     "tolerations": _tolerations,
     "runtime_class": _name,
     "priority_class": _name,
     "scheduler": _name,
     "service_account": _name,
-    "pull_secrets": lambda value: tuple(_name(item) for item in _items(value)),
-    "spread": _text,
+    "pull_secrets": lambda value: tuple(_name(item) for item in parsing.items(value)),
+    "spread": parsing.text,
     "storage_class": _name,
     "volume_access": _access,
     "claims": _claims,
     "shared": _claims,
     "models": _name,
-    "models_image": _text,
-    "user": _whole(0, 2_147_483_647),
-    "read_only": _switch,
-    "capabilities": _capabilities,
-    "shm_gib": _number(0.001, 10_000),
-    "drain": _switch,
-    "unschedulable_s": _number(0, 86_400),
-    "failing_s": _number(0, 86_400),
-    "node_lost_s": _whole(0, 86_400),
+    "models_image": parsing.text,
+    "user": parsing.whole(0, 2_147_483_647),
+    "read_only": parsing.switch,
+    "capabilities": parsing.capabilities,
+    "shm_gib": parsing.number(0.001, 10_000),
+    "drain": parsing.switch,
+    "unschedulable_s": parsing.number(0, 86_400),
+    "failing_s": parsing.number(0, 86_400),
+    "node_lost_s": parsing.whole(0, 86_400),
     "installation": _mark,
-    "log_mib": _number(0.1, 10_240),
-    "workers_kept": _whole(0, 10_000),
-    "region": _text,
+    "log_mib": parsing.number(0.1, 10_240),
+    "workers_kept": parsing.whole(0, 10_000),
+    "region": parsing.text,
 }
