@@ -52,6 +52,8 @@ from stoker.store import workers as worker_rows
 
 # Ended workers shown with an endpoint's live ones.
 WORKERS_SHOWN_MAX = 1_000
+# Rows that are read at a time where all are asked for.
+PAGE = 500
 
 
 class Views:
@@ -112,6 +114,15 @@ class Views:
         )
         shown = tuple(self.endpoint(row) for row in rows[:limit] if _visible(principal, row))
         return shown, rows[limit - 1].number if len(rows) > limit else None
+
+    async def every(self, principal: Principal) -> list[EndpointView]:
+        """All endpoints of the project that the caller may see, for clients that know of no pages."""
+        found: list[EndpointView] = []
+        after: int | None = 0
+        while after is not None:
+            page, after = await self.page(principal, after=after, limit=PAGE)
+            found += page
+        return found
 
     def endpoint(self, endpoint: Endpoint) -> EndpointView:
         """An endpoint as it stands."""

@@ -22,7 +22,6 @@ from stoker.domain.views import EndpointView
 from stoker.web import Services, bearer_or_api_key, check_characters, read_body, services_of
 
 PAGE_ITEMS_MAX = 1_000
-_PAGE = 500
 
 ACTIONS: Mapping[str, Action] = {
     "create-deployment": Action.ENDPOINT_CREATE,
@@ -111,12 +110,7 @@ class Context:
 
     async def views(self) -> list[EndpointView]:
         """Every endpoint of the project that the caller may see."""
-        found: list[EndpointView] = []
-        after: int | None = 0
-        while after is not None:
-            page, after = await self.services.views.page(self.principal, after=after, limit=_PAGE)
-            found += page
-        return found
+        return await self.services.views.every(self.principal)
 
     async def endpoint(self, name: str) -> Endpoint:
         """The endpoint of that name, which is all the id it has here. Raises `NotFound`."""

@@ -22,8 +22,6 @@ from stoker.domain.errors import NotFound, Unauthenticated
 from stoker.domain.views import EndpointView
 from stoker.web import Services, bearer_or_api_key, check_characters, principal_of, read_body, services_of
 
-_PAGE = 500
-
 ACTIONS: Mapping[str, Action] = {
     "create-endpoint": Action.ENDPOINT_CREATE,
     "list-endpoints": Action.ENDPOINT_LIST,
@@ -85,12 +83,7 @@ class Context:
 
     async def views(self) -> list[EndpointView]:
         """Every endpoint of the project that the caller may see."""
-        found: list[EndpointView] = []
-        after: int | None = 0
-        while after is not None:
-            page, after = await self.services.views.page(self.principal, after=after, limit=_PAGE)
-            found += page
-        return found
+        return await self.services.views.every(self.principal)
 
     async def endpoint(self, id: str) -> Endpoint:
         """The endpoint with that id, or else of that name. Raises `Refused`."""

@@ -24,8 +24,6 @@ from stoker.domain.errors import NotFound, Unauthenticated
 from stoker.domain.views import EndpointView
 from stoker.web import Services, bearer_or_api_key, check_characters, read_body, services_of
 
-_PAGE = 500
-
 ACTIONS: Mapping[str, Action | None] = {
     "create-endpoint": Action.ENDPOINT_CREATE,
     "list-endpoints": Action.ENDPOINT_LIST,
@@ -104,11 +102,7 @@ class Context:
 
     async def views(self) -> list[EndpointView]:
         """Every endpoint of the project that the caller may see, but for those that are being deleted."""
-        found: list[EndpointView] = []
-        after: int | None = 0
-        while after is not None:
-            page, after = await self.services.views.page(self.principal, after=after, limit=_PAGE)
-            found += page
+        found = await self.services.views.every(self.principal)
         return [view for view in found if view.endpoint.phase is not Phase.DELETING]
 
     async def numbered(self, number: int | None, action: Action = Action.ENDPOINT_READ) -> Endpoint:

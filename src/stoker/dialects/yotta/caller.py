@@ -22,7 +22,6 @@ from stoker.domain.errors import NotFound
 from stoker.domain.views import EndpointView
 from stoker.web import Services, check_characters, principal_of, read_body, services_of
 
-_PAGE = 500
 # What numbers of this store have at most.
 DIGITS_MAX = 18
 
@@ -84,12 +83,7 @@ class Context:
 
     async def views(self) -> list[EndpointView]:
         """Every endpoint of the project that the caller may see."""
-        found: list[EndpointView] = []
-        after: int | None = 0
-        while after is not None:
-            page, after = await self.services.views.page(self.principal, after=after, limit=_PAGE)
-            found += page
-        return found
+        return await self.services.views.every(self.principal)
 
     async def endpoint(self, id: str, action: Action = Action.ENDPOINT_READ) -> Endpoint:
         """The endpoint of that number, which is all the id it has here. Raises `Refused`."""

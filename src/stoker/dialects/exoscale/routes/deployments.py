@@ -40,7 +40,6 @@ router = APIRouter(route_class=SignedRoute, tags=["deployments"])
 
 TAIL_LINES = 100
 TAIL_LINES_MAX = 10_000
-PAGE = 500
 
 
 @router.post("/ai/deployment", operation_id="create-deployment", response_model_exclude_none=True)
@@ -108,12 +107,7 @@ async def list_deployments(
 
 async def all_deployments(context: Context) -> list[EndpointView]:
     """Every endpoint of the project that the caller may see."""
-    found: list[EndpointView] = []
-    after: int | None = 0
-    while after is not None:
-        page, after = await context.services.views.page(context.principal, after=after, limit=PAGE)
-        found += page
-    return found
+    return await context.services.views.every(context.principal)
 
 
 async def _models(context: Context) -> Callable[[str], ModelOf]:

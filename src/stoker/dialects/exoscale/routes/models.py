@@ -108,12 +108,9 @@ async def delete_model(id: str, context: Caller) -> OperationOut:
 
 async def _users(context: Context, model: Model) -> list[str]:
     """Names of the deployments of this model that the caller may see."""
-    names: list[str] = []
-    after: int | None = 0
-    while after is not None:
-        page, after = await context.services.views.page(context.principal, after=after, limit=PAGE)
-        names += [view.endpoint.spec.name for view in page if view.endpoint.spec.launch.model in model.names]
-    return names
+    views = await context.services.views.every(context.principal)
+    specs = [view.endpoint.spec for view in views]
+    return [spec.name for spec in specs if any(launch.model in model.names for _, launch in spec.launch_specs)]
 
 
 async def model_for(context: Context, wanted: ModelRef) -> str:
