@@ -46,10 +46,10 @@ def toy(stoker: Stoker, client_python: Callable[[str], Path], tmp_path_factory: 
     return id
 
 
-def _said(client: Client, id: int, wanted: re.Pattern[str]) -> str:
-    """The worker's output, if it says that."""
+def _said(client: Client, id: int, *wanted: str) -> bool:
+    """Whether the worker's output says each of these patterns by now."""
     debug = str(client.sdk("get_endpt_logs", id, tail=5_000)["debug"])
-    return debug if wanted.search(debug) else ""
+    return all(re.search(each, debug) for each in wanted)
 
 
 def _idle(client: Client) -> bool:
@@ -78,10 +78,10 @@ def test_requests_streams_retries_and_sessions_reach_a_worker_that_checks_them(
     assert group // 1_000 == toy
     assert call("fetch_endpoint", toy) == {"id": toy, "name": "toy", "cold_workers": 0}
     # The worker itself says what it did: it had the key, was loaded, and is through with the request.
-    ended = re.compile(rf"Deleting requests: \[[^\]]*\b{answer['request_idx']}\b")
-    debug = until(lambda: _said(client, toy, ended), what="it tells that the request has ended")
-    assert "delete_requests response: 200" in debug
-    assert re.search(r"\"loadtime\": [1-9]|\"loadtime\": 0\.0*[1-9]", debug)
+    loaded = r"\"loadtime\": [1-9]|\"loadtime\": 0\.0*[1-9]"
+    ended = rf"Deleting requests: \[[^\]]*\b{answer['request_idx']}\b"
+    taken = "delete_requests response: 200"
+    until(lambda: _said(client, toy, loaded, ended, taken), what="it tells that the request has ended")
 
 
 def test_a_worker_refuses_what_is_not_signed_as_it_should_be(stoker: Stoker, toy: int) -> None:
