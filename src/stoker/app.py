@@ -151,6 +151,7 @@ class Stoker:
                 auto=lambda endpoint, trigger, sample, learn: self.books.experiences.look(
                     endpoint, trigger, sample, learn=learn
                 ),
+                holds=lambda endpoint, now: self.books.experiences.holds_s(endpoint, now),
             ),
             taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )

@@ -359,11 +359,12 @@ def test_an_endpoint_that_nothing_is_heard_of_is_left_alone_until_time_may_chang
             learns = await w.create(spec("learns", scaling=ScalingPolicy()))
             scheduled = await w.create(spec("scheduled", scaling=ScalingPolicy(triggers=(Concurrency(), EVERY_DAY))))
             await asyncio.sleep(5)
-            due = w.stoker.gateway.scaling.due
-            assert not due(learns.id, now=wall())
-            assert due(scheduled.id, now=wall())
-            assert due(learns.id, now=wall() + QUIET_S_MAX + 1)
+            scaling = w.stoker.gateway.scaling
+            assert scaling.sleeps(learns.id, now=wall())
+            assert not scaling.sleeps(scheduled.id, now=wall() + 1)
+            assert not scaling.sleeps(learns.id, now=wall() + QUIET_S_MAX + 1)
             await w.gateway.request(learns.id, 1.0).ended.wait()
-            assert due(learns.id, now=wall()), "somebody was there just now"
+            await asyncio.sleep(2)
+            assert not scaling.sleeps(learns.id, now=wall() + 60), "somebody was there just now"
 
     virtual.run(main())

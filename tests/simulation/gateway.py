@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from stoker.link.messages import (
+    LINE_BYTES_MAX,
     PROTOCOL_VERSION,
     Ack,
     Delta,
@@ -88,7 +89,7 @@ class SimulatedGateway:
 
     def __init__(self, link: LinkServer) -> None:
         self._link = link
-        self._reader = asyncio.StreamReader()
+        self._reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
         self._endpoints: dict[str, _Endpoint] = {}
         self._seq = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,7 +118,7 @@ class SimulatedGateway:
     async def reconnect(self, link: LinkServer) -> None:
         """Connect again, perhaps to another control. Everything that was missed meanwhile is in its snapshot."""
         await self.close()
-        self._link, self._reader, self._pipe = link, asyncio.StreamReader(), _Pipe(self)
+        self._link, self._reader, self._pipe = link, asyncio.StreamReader(limit=LINE_BYTES_MAX), _Pipe(self)
         self.silent = False
         self.connect()
 

@@ -65,6 +65,11 @@ class Experiences:
             self._news[endpoint.id] = sample.arrived
         return auto.look(sample), setting
 
+    def holds_s(self, endpoint: EndpointId, now: float) -> float:
+        """For how many seconds the last look stays true if nothing happens."""
+        auto = self._autos.get(endpoint)
+        return 0.0 if auto is None else auto.holds_s(now)
+
     def of(self, endpoint: EndpointId) -> Auto | None:
         """What is known of it; `None` while nobody has looked."""
         return self._autos.get(endpoint)

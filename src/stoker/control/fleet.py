@@ -207,6 +207,12 @@ class Fleet:
         self._draining = set(there)
         return there
 
+    def has_draining(self, endpoint: EndpointId) -> bool:
+        """Has it any draining worker?"""
+        if endpoint not in self._draining:
+            return False
+        return any(w.state is WorkerState.DRAINING for w in self.live(endpoint))
+
     def reserve(self, worker: WorkerId, provider: str, placement: Placement) -> None:
         """Hold a placement until the commit that records it."""
         self._reserved[worker] = (provider, placement)

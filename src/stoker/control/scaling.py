@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from stoker.control.agenda import Agenda
 from stoker.control.fleet import Fleet
 from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.hardware import HardwareRequest
@@ -35,9 +36,11 @@ from stoker.policy.signals import Learned, Reading, Signals, WorkerSignals, fres
 from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
 
 # Of an endpoint that nothing is heard of a decision is made so often at least.
-QUIET_S_MAX = 30.0
+QUIET_S_MAX = 3_600.0
 # What starts took holds for weeks.
 _START_AGE_S_MAX = 30 * 86_400.0
+# Limits that no time ends.
+_LASTING = ("at least", "at most", "a request is there", "never to zero")
 _OF_WORKERS = Cpu | Memory | GpuUtilization | GpuMemory | Custom
 
 
@@ -63,6 +66,8 @@ class Sources:
     announced: Callable[[Endpoint], Mapping[str, Reading]]
     # What was learned of its traffic, this sample included; which, unless the last is true, nobody remembers.
     auto: Callable[[Endpoint, Auto, Sample, bool], Learned]
+    # For how many seconds that stays as it is if nothing happens.
+    holds: Callable[[EndpointId, float], float]
 
 
 class Scaling:
@@ -78,8 +83,8 @@ class Scaling:
         self._advised: dict[EndpointId, int] = {}
         # How many were to be ready or cold at the last pass.
         self._held: dict[EndpointId, int] = {}
-        # Until when time alone changes no decision.
-        self._quiet_until: dict[EndpointId, float] = {}
+        # When time alone may change a decision.
+        self._agenda = Agenda()
 
     def decide(self, endpoint: Endpoint, *, now: float) -> Decision:
         """How many workers it should have. The next decision remembers this one."""
@@ -97,16 +102,18 @@ class Scaling:
         signals = self._learned(endpoint, self.signals(endpoint, now=now), now, learn=True)
         decision = self._decided(endpoint, signals, now)
         wants = self.news(endpoint, decision) or decision.held != self._held.get(endpoint.id, 0)
-        quiet_s = 0.0 if wants else quiet_for(endpoint.spec.scaling, signals, decision)
-        if quiet_s:
-            self._quiet_until[endpoint.id] = now + min(quiet_s, QUIET_S_MAX)
-        else:
-            self._quiet_until.pop(endpoint.id, None)
+        quiet_s = 0.0 if wants else self._quiet_for(endpoint, signals, decision, now)
+        self._agenda.put(endpoint.id, now + min(quiet_s, QUIET_S_MAX))
         return wants
 
-    def due(self, endpoint: EndpointId, *, now: float) -> bool:
-        """May the next decision be another one though nothing has happened?"""
-        return now >= self._quiet_until.get(endpoint, now)
+    def due(self, *, now: float) -> list[EndpointId]:
+        """Those of which the next decision may be another one though nothing has happened. Asked once for each."""
+        return self._agenda.due(now)
+
+    def sleeps(self, endpoint: EndpointId, *, now: float) -> bool:
+        """Is its next decision the same as the last if nothing has happened?"""
+        at = self._agenda.at(endpoint)
+        return at is not None and at > now
 
     def news(self, endpoint: Endpoint, decision: Decision) -> bool:
         """Is there anything in it to record?"""
@@ -116,7 +123,7 @@ class Scaling:
     def passed(self, endpoint: EndpointId, decision: Decision, decisions: Iterable[Decision]) -> None:
         """A pass has carried out the decision; these are in the journal now."""
         self._held[endpoint] = decision.held
-        self._quiet_until.pop(endpoint, None)
+        self._agenda.put(endpoint, decision.at)
         for decision in decisions:
             if decision.advisory:
                 self._advised[endpoint] = decision.workers
@@ -149,7 +156,7 @@ class Scaling:
         self._memories.pop(endpoint, None)
         self._advised.pop(endpoint, None)
         self._held.pop(endpoint, None)
-        self._quiet_until.pop(endpoint, None)
+        self._agenda.drop(endpoint)
 
     def signals(self, endpoint: Endpoint, *, now: float, everything: bool = False) -> Signals | None:
         """What its triggers look at, or everything there is; `None` when the gateway is silent."""
@@ -206,6 +213,23 @@ class Scaling:
         )
         return replace(signals, start_s=start_s, auto=self._sources.auto(endpoint, trigger, sample, learn))
 
+    def _quiet_for(self, endpoint: Endpoint, signals: Signals | None, decision: Decision, now: float) -> float:
+        """For how many seconds the decision stays as it is if nothing happens; 0 where that is not known."""
+        if endpoint.override is not None:
+            # Its end is on the reconciler's agenda.
+            return math.inf
+        [trigger, *others] = endpoint.spec.scaling.effective
+        if signals is None:
+            # Nothing is known until the gateway speaks, and then it tells of all.
+            return math.inf if not others and isinstance(trigger, Auto | Concurrency) else 0.0
+        if signals.tasks_queued is not None:
+            return 0.0
+        if others or decision.advisory or not all(limit.startswith(_LASTING) for limit in decision.limits):
+            return 0.0
+        if isinstance(trigger, Auto):
+            return self._sources.holds(endpoint.id, now)
+        return math.inf if isinstance(trigger, Concurrency) and not trigger.window_s else 0.0
+
     def tasks(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What its queue wants."""
         return self._sources.tasks(endpoint, now)
@@ -238,24 +262,6 @@ def _with_tasks(signals: Signals, tasks: QueueDemand, now: float, *, pull: bool)
         oldest_task_s=None if oldest_s is None else Reading(oldest_s, 0.0),
         tasks_per_s=Reading(tasks.arrivals_per_s, 0.0),
     )
-
-
-def quiet_for(policy: ScalingPolicy, signals: Signals | None, decision: Decision) -> float:
-    """For how many seconds the decision stays as it is if nothing is heard of the endpoint; 0 where that is not known.
-    It is known where nobody is there and `auto`, or requests present, decide alone.
-    """
-    if signals is None or signals.present or signals.tasks_queued is not None or decision.advisory:
-        return 0.0
-    if any(not limit.startswith("at least") for limit in decision.limits) or not decision.triggers:
-        return 0.0
-    [trigger, *others] = policy.effective
-    if others or not isinstance(trigger, Auto | Concurrency):
-        return 0.0
-    if not decision.demand and not decision.held:
-        return math.inf if not (isinstance(trigger, Concurrency) and trigger.window_s) else 0.0
-    if signals.auto is None or signals.auto[0].arrived:
-        return 0.0
-    return signals.auto[0].kept_s
 
 
 def within(endpoint: Endpoint) -> bool:

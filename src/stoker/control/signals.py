@@ -95,12 +95,13 @@ class Gateway:
         self._told(report, self._link.gateway)
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
         windows = {endpoint.id: max(endpoint.spec.scaling.windows, default=WINDOW_S) for endpoint in endpoints}
-        self.traffic.update(report, now=now, windows=windows)
+        changed = self.traffic.update(report, now=now, windows=windows)
         self._used(report.keys_used)
         self._shown(report.tickets_used)
         for endpoint in endpoints:
-            draining = any(w.state is WorkerState.DRAINING for w in self._fleet.live(endpoint.id))
-            if draining or self._wants_change(endpoint, now):
+            # What is busy is reported again and again, though nobody has come or gone.
+            same = endpoint.id not in changed and self.scaling.sleeps(endpoint.id, now=now)
+            if self._fleet.has_draining(endpoint.id) or (not same and self._wants_change(endpoint, now)):
                 self._reconciler.wake(endpoint.id)
 
     def woken(self, wake: Wake) -> None:
@@ -185,9 +186,10 @@ class Gateway:
     async def look(self) -> None:
         """The periodic look at endpoints that may have become idle: silence brings no report."""
         now = self._clock()
-        for endpoint in self._fleet.endpoints():
-            if self.scaling.due(endpoint.id, now=now) and self._wants_change(endpoint, now):
-                self._reconciler.wake(endpoint.id)
+        for due in self.scaling.due(now=now):
+            endpoint = self._fleet.endpoint(due)
+            if endpoint is not None and self._wants_change(endpoint, now):
+                self._reconciler.wake(due)
 
     # What control says
 

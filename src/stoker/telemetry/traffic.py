@@ -105,10 +105,12 @@ class TrafficMeter:
         self._traffic.pop(endpoint, None)
         self._tokens.pop(endpoint, None)
 
-    def update(self, report: Report, *, now: float, windows: Mapping[EndpointId, float]) -> None:
+    def update(self, report: Report, *, now: float, windows: Mapping[EndpointId, float]) -> set[EndpointId]:
         """Take in a report. `windows` says over how long averages of each endpoint go, in seconds; what a report says
-        of endpoints without one, which are deleted, is nobody's business any more.
+        of endpoints without one, which are deleted, is nobody's business any more. Those where somebody came, went or
+        began since the report before.
         """
+        changed: set[EndpointId] = set()
         self._heard_at = now
         self.gateway_uptime_s = report.uptime_s
         for measure in report.measures:
@@ -123,6 +125,9 @@ class TrafficMeter:
                 # Unknown until now: taken as busy just now, so that a restart does not look like a long idle time.
                 known = self._traffic[endpoint] = _Traffic(entry, report.seq, now, now)
                 known.arrived, known.ended = entry.arrivals, entry.completions
+                changed.add(endpoint)
+            elif not known.valid or not known.counted or _traffic_of(known.report) != _traffic_of(entry):
+                changed.add(endpoint)
             # No report in between: until now there was what the one before said.
             held = known.demand if known.valid else 0
             arrived = entry.arrivals != known.report.arrivals
@@ -134,6 +139,7 @@ class TrafficMeter:
             if held > 0 or known.demand > 0 or arrived:
                 known.busy_at = now
             _count(known, self._tokens.get(endpoint, (0, 0)), now, windows[endpoint])
+        return changed
 
     def wake(self, endpoint: EndpointId, waiting: int, *, now: float) -> None:
         """A request waits, said ahead of the next report."""
@@ -202,6 +208,10 @@ class TrafficMeter:
         """The last report of this endpoint and when it came."""
         known = self._traffic.get(endpoint)
         return None if known is None else (known.report, known.at)
+
+
+def _traffic_of(report: EndpointReport) -> tuple[object, ...]:
+    return report.arrivals, report.completions, report.in_flight, report.waiting, report.workers
 
 
 def _more(before: int, after: int) -> int:

@@ -39,6 +39,10 @@ class Persistence:
         self.share = share
         self._trials: deque[tuple[float, float]] = deque()
 
+    def due_s(self, now: float, *, start_s: float) -> float:
+        """In how many seconds there is something to see."""
+        return self._trials[0][0] + start_s - now if self._trials else math.inf
+
     def look(self, now: float, rate: float, *, start_s: float) -> None:
         """See what has become of the backlogs of one start time ago."""
         while self._trials and now - self._trials[0][0] >= start_s:

@@ -34,6 +34,9 @@ _DEVIATIONS, _DEVIATIONS_COLD = 1.5, 3.0
 _START_LEFT_S_MIN = 1.0
 # What a start takes until one was seen.
 START_S = 60.0
+# Who sees what changes all the time looks no more often than this, and at a backlog so often within one start.
+_LOOK_S = 1.0
+_LOOKS_WAITING = 16
 # Nobody prepares for what is further away.
 _START_S_MAX = 3_600.0
 
@@ -71,6 +74,7 @@ class Auto:
         self._levels = Levels(setting.workers_max, now=now, known=known)
         self._persistence = Persistence(known.persistence)
         self._extra = 0
+        self._holds_until = now
 
     def known(self, now: float) -> Experience:
         """What should outlast it."""
@@ -93,7 +97,27 @@ class Auto:
         kept, kept_s = self._kept(sample, it)
         it = replace(it, kept=kept, kept_s=rounded(kept_s))
         self._note_backlog(sample.now, it)
+        self._holds_until = sample.now + self._holds_s(sample.now, it)
         return it
+
+    def holds_s(self, now: float) -> float:
+        """For how many seconds the last look leads to the same decision if nobody comes or goes and nothing starts or
+        ends; infinite where time alone changes nothing.
+        """
+        return max(0.0, self._holds_until - now)
+
+    def _holds_s(self, now: float, it: Estimates) -> float:
+        window_s = it.service_s + self.setting.wait_target_s
+        times = [
+            self._arrivals.falls_s(now, window_s=window_s),
+            self._persistence.due_s(now, start_s=it.start_s),
+            max(_LOOK_S, self._service.steady_s),
+        ]
+        if it.kept_s:
+            times.append(it.kept_s)
+        if it.waiting:
+            times.append(max(_LOOK_S, it.start_s / _LOOKS_WAITING))
+        return min(times)
 
     def decide(self, sample: Sample) -> Wanted:
         """What to have now."""

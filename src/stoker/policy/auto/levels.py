@@ -50,6 +50,7 @@ class Levels:
 
     def __init__(self, workers_max: int, *, now: float, known: Experience) -> None:
         self._needed = 0
+        self._arrived = 0
         self._below_since = [now] * (workers_max + 2)
         self._gaps: dict[int, Gaps] = {}
         self._all = Gaps(known.gaps)
@@ -65,12 +66,14 @@ class Levels:
         self._returns: deque[tuple[float, int, int]] = deque()
 
     def note(self, now: float, needed: int, *, arrived: int, late: Lateness) -> None:
-        """So many are needed from now on."""
+        """So many are needed from now on, which may be noted as seldom as anything changes."""
         while self._returns and now - self._returns[0][0] >= late.start_s - late.wait_target_s:
             _, before, level = self._returns.popleft()
             known = self._late_at(level)
-            self._late[level] = known + (late.requests(level, arrived - before) - known) * _LATE_STEP
+            # Those that come only now have come later than that.
+            self._late[level] = known + (late.requests(level, self._arrived - before) - known) * _LATE_STEP
             self._keep_s.pop(level, None)
+        self._arrived = arrived
         for level in range(self._needed + 1, needed + 1):
             gap_s = now - self._below_since[level]
             if gap_s > _GAP_S_MIN:

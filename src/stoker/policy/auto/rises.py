@@ -14,18 +14,21 @@ _RISE_MAX: Final = 64
 # What a rule of thumb says counts as so many seconds of experience, and experience of so many is halved.
 _PRIOR_S: Final = 30.0
 _EXPERIENCE_S: Final = 2_000.0
-# A moment stands for no more than this: nothing is learned of hours in which nobody came.
-_MOMENT_S_MAX: Final = 60.0
+# Of a need that nobody has looked at for longer nothing more is learned.
+_LASTING_S_MAX: Final = 600.0
 _EVERY_S: Final = 1.0
+# A need that lasts is taken as so many moments within one start time, or fewer.
+_MOMENTS: Final = 16
 
 
 class Rises:
     """Of moments with a similar need, by how much it rose within one start time: seconds spent so, by rise."""
 
-    __slots__ = ("_at", "_highest", "_moments", "_seen")
+    __slots__ = ("_at", "_highest", "_moments", "_need", "_seen")
 
     def __init__(self, known: Mapping[int, Histogram] | None = None) -> None:
         self._at: float | None = None
+        self._need = 0
         # (when, need, seconds that it stands for), and those of them that are higher than all after them.
         self._moments: deque[tuple[float, int, float]] = deque()
         self._highest: deque[tuple[float, int]] = deque()
@@ -36,23 +39,38 @@ class Rises:
         return {size: histogram(seen[:-1]) for size, seen in self._seen.items()}
 
     def note(self, now: float, need: int, *, start_s: float) -> None:
-        """What is needed now. Once `start_s` is over, it is known what the moments before have led to."""
-        if self._at is not None and now - self._at < _EVERY_S:
-            return
-        lasted = _EVERY_S if self._at is None else min(_MOMENT_S_MAX, now - self._at)
-        self._at = now
-        self._moments.append((now, need, lasted))
+        """What is needed from now on, which may be noted as seldom as it changes. Once `start_s` is over, it is known
+        what the moments before have led to.
+        """
+        if self._at is not None:
+            if now - self._at < _EVERY_S:
+                return
+            self._lasted(self._at, now, max(_EVERY_S, start_s / _MOMENTS))
+            self._settle(now - start_s)
+        self._at, self._need = now, need
         highest = self._highest
         while highest and highest[-1][1] <= need:
             highest.pop()
         highest.append((now, need))
-        while self._moments[0][0] <= now - start_s:
-            then, was, weight = self._moments.popleft()
-            while highest[0][0] < then:
+
+    def _lasted(self, since: float, until: float, every_s: float) -> None:
+        """The need was what it was for so long."""
+        need, until = self._need, min(until, since + _LASTING_S_MAX)
+        # Nobody prepares for the first request.
+        while need and since < until:
+            length_s = min(every_s, until - since)
+            self._moments.append((since, need, length_s))
+            since += length_s
+
+    def _settle(self, before: float) -> None:
+        """Of the moments before then it is known what they led to."""
+        highest, moments = self._highest, self._moments
+        while moments and moments[0][0] < before:
+            then, was, weight = moments.popleft()
+            while highest and highest[0][0] <= then:
                 highest.popleft()
-            self._learn(was, min(_RISE_MAX, highest[0][1] - was), weight)
-            if not self._moments:
-                break
+            rise = max(0, highest[0][1] - was) if highest else 0
+            self._learn(was, min(_RISE_MAX, rise), weight)
 
     def _learn(self, need: int, rise: int, weight: float) -> None:
         # The last place holds the sum of the others.

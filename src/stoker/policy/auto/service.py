@@ -11,6 +11,8 @@ _REQUESTS: Final = 200.0
 # Before so many have ended, the wait target stands for the service time, unless requests already take longer.
 _ENDED_MIN: Final = 3
 _SERVICE_S_MIN: Final = 0.02
+# A mean that has grown by this share is another one.
+_STEADY: Final = 0.1
 _ARRIVALS_EVERY_S: Final = 0.25
 _WINDOW_S_MAX: Final = 3_600.0
 _FALLS_S_MAX: Final = 5.0
@@ -45,6 +47,11 @@ class ServiceTime:
         if self._ended > _REQUESTS:
             self._busy_s *= _REQUESTS / self._ended
             self._ended = _REQUESTS
+
+    @property
+    def steady_s(self) -> float:
+        """How long the mean stays about what it is, requests in flight taking longer and longer, if none ends."""
+        return _STEADY * self._busy_s / self._in_flight if self._in_flight else math.inf
 
     @property
     def is_known(self) -> bool:
@@ -86,6 +93,10 @@ class Arrivals:
         since = now - min(window_s, _WINDOW_S_MAX)
         while window and window[0][0] < since:
             self.count -= window.popleft()[1]
+
+    def falls_s(self, now: float, *, window_s: float) -> float:
+        """In how many seconds the number will be lower if nobody comes."""
+        return self._window[0][0] + min(window_s, _WINDOW_S_MAX) - now if self._window else math.inf
 
     def _fell_for(self, now: float) -> bool:
         """Is the number lower for long? For a moment it is when a task has begun of which no report tells so far."""
