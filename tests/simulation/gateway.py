@@ -29,6 +29,7 @@ from stoker.link.messages import (
 from stoker.link.server import LinkServer
 
 REPORT_PERIOD_S = 0.25
+HEARTBEAT_S = 1.0
 
 
 class _Pipe:
@@ -223,10 +224,13 @@ class SimulatedGateway:
                 self.say(WorkerDown(known.entry.id, worker, "connection refused"))
 
     async def _report(self) -> None:
-        began = asyncio.get_running_loop().time()
+        began = reported = asyncio.get_running_loop().time()
         while True:
             await asyncio.sleep(REPORT_PERIOD_S)
             now = asyncio.get_running_loop().time()
+            if not self.touched and now - reported < HEARTBEAT_S:
+                continue
+            reported = now
             entries = tuple(self._entry(self._endpoints[e], now) for e in self.touched if e in self._endpoints)
             self.touched.clear()
             self.reports += 1

@@ -155,9 +155,9 @@ class World:
             return "HTTP 500"
         if probe.path == READY_PATH and address.port in self.unready:
             return "HTTP 503"
-        fakes = [each for each in self.providers.values() if isinstance(each, FakeProvider)]
-        for worker in (worker for fake in fakes for worker in fake.workers.values()):
-            if worker.spec.port == address.port and worker.exit is None and not worker.preparing:
+        for fake in self.providers.values():
+            worker = fake.at(address.port) if isinstance(fake, FakeProvider) else None
+            if worker is not None and not worker.preparing:
                 return None if wall() >= (worker.began_at or worker.started_at) + self.load_s else "loading"
         return "refused"
 

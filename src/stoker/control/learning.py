@@ -55,9 +55,11 @@ class Learning:
     async def step(self) -> None:
         """Learn from what has happened since the last step."""
         self._learn_starts()
-        for endpoint in self._fleet.endpoints():
-            self._learn_rates(endpoint)
-        self._looks = {e: look for e, look in self._looks.items() if self._fleet.endpoint(e) is not None}
+        serving = {w.endpoint for w in self._fleet.all_workers() if w.state is WorkerState.READY}
+        for endpoint_id in serving:
+            if (endpoint := self._fleet.endpoint(endpoint_id)) is not None:
+                self._learn_rates(endpoint)
+        self._looks = {e: look for e, look in self._looks.items() if e in serving}
         if not self._unsaved:
             return
         unsaved, self._unsaved = self._unsaved, set()

@@ -59,7 +59,12 @@ class QueueDepths:
     async def step(self) -> None:
         """Ask all queues whose time has come."""
         now = self._clock()
-        active = [e for e in self._fleet.endpoints() if e.phase is Phase.ACTIVE and e.spec.scaling.queues]
+        # Most have none, and the first question is the cheapest.
+        active = [
+            e
+            for e in self._fleet.endpoints()
+            if e.spec.scaling.triggers and e.phase is Phase.ACTIVE and e.spec.scaling.queues
+        ]
         self._known = {endpoint.id: self._kept(endpoint) for endpoint in active}
         if not active:
             return

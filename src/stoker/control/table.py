@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict
 
 from stoker.domain.access import ApiKey, Scope, reach
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Phase
@@ -56,7 +55,7 @@ def entry_of(
         name=spec.name,
         access=spec.access.value,
         models=endpoint.models,
-        addresses=(*_addresses(endpoint, domains), *(AddressEntry(**asdict(item)) for item in addresses)),
+        addresses=(*_addresses(endpoint, domains), *map(_address, addresses)),
         workers=tuple(
             WorkerEntry(
                 id=w.id,
@@ -98,6 +97,18 @@ def _ports(endpoint: Endpoint, worker: Worker) -> tuple[tuple[int, int], ...]:
     if worker.revision not in endpoint.alike.get(worker.pool, ()):
         return ()
     return tuple(launch.mapped(worker.placement).items())
+
+
+def _address(item: InferenceAddress) -> AddressEntry:
+    return AddressEntry(
+        prefix=item.prefix,
+        host=item.host,
+        strip=item.strip,
+        base=item.base,
+        worker=item.worker,
+        keys=item.keys,
+        open=item.open,
+    )
 
 
 def _addresses(endpoint: Endpoint, domains: Sequence[str]) -> tuple[AddressEntry, ...]:

@@ -76,6 +76,8 @@ class FakeProvider:
         self._clock = clock
         self._offers = offers
         self.workers: dict[WorkerId, FakeWorker] = {}
+        # The last one on each port.
+        self._at: dict[int, FakeWorker] = {}
         self.starts: list[WorkerId] = []
         self.stops: list[WorkerId] = []
         self.start_error: Exception | None = None
@@ -99,7 +101,9 @@ class FakeProvider:
         now = self._clock()
         self.starts.append(spec.id)
         preparing = "" if spec.fetch is None else words_of(None, spec.fetch.name)
-        self.workers[spec.id] = FakeWorker(spec, now, now + self.list_lag_s, preparing=preparing)
+        found = self.workers[spec.id] = FakeWorker(spec, now, now + self.list_lag_s, preparing=preparing)
+        if spec.port is not None:
+            self._at[spec.port] = found
         if self.exit_code is not None:
             self.crash(spec.id, code=self.exit_code)
 
@@ -194,12 +198,17 @@ class FakeProvider:
         found.said += 1
         del found.output[:-LINES_MAX]
 
+    def at(self, port: int) -> FakeWorker | None:
+        """Who runs there."""
+        found = self._at.get(port)
+        if found is None or found.exit is not None or self.workers.get(found.spec.id) is not found:
+            return None
+        return found
+
     def healthy(self, address: Address) -> bool:
         """Does a worker answer at this address?"""
-        return any(
-            found.spec.port == address.port and found.exit is None and found.ends_at is None
-            for found in self.workers.values()
-        )
+        found = self.at(address.port)
+        return found is not None and found.ends_at is None
 
 
 def _address(spec: WorkerSpec) -> Address | None:

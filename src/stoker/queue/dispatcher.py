@@ -282,9 +282,10 @@ class Dispatcher:
         leases += self._pulls.leases()
         if leases:
             await self._store.write(lambda tx: hot.renew_leases(tx, leases, now + LEASE_S))
-        endpoints = [endpoint.id for endpoint in self._fleet.endpoints()]
-        for task in await self._store.read(lambda tx: rows.running(tx, endpoints)):
+        for task in await self._store.read(rows.running):
             if task.number in self._running or (task.lease_until or 0.0) >= now:
+                continue
+            if self._fleet.endpoint(task.endpoint) is None:
                 continue
             if is_pulled(task):
                 self._pulls.adopt(task)

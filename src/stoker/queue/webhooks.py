@@ -7,6 +7,7 @@ passed. Receivers have limits and a circuit breaker of their own each, so that a
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +31,8 @@ from stoker.store.base import Store
 log = structlog.get_logger(__name__)
 
 PERIOD_S: Final = 1.0
+# Nobody looks more seldom, though nothing is to be sent that anybody knows of.
+QUIET_S_MAX: Final = 10.0
 SENDING_MAX: Final = 64
 SENDING_TO_ONE_MAX: Final = 8
 ANSWER_BYTES_MAX: Final = 16 * 1024
@@ -93,10 +96,13 @@ class Outbox:
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._to: Counter[str] = Counter()
         self._circuits: dict[str, _Circuit] = {}
+        # Before then nothing is due, unless somebody says so.
+        self._quiet_until = 0.0
         self.loop = Loop("webhooks", self.step, period_s=PERIOD_S)
 
     def wake(self) -> None:
         """There may be something to send."""
+        self._quiet_until = 0.0
         self.loop.wake()
 
     async def close(self) -> None:
@@ -111,9 +117,17 @@ class Outbox:
         if room <= 0:
             return
         now = self._clock()
+        if now < self._quiet_until:
+            return
+        # Whoever comes while it looks must be looked for again.
+        self._quiet_until = now
         closed = [origin for origin in {*self._circuits, *self._to} if self._room(origin, now) <= 0]
         limit = room + len(self._sending)
-        due = await self._store.read(lambda tx: rows.due(tx, now=now, without=closed, limit=limit))
+        due, next_at = await self._store.read(
+            lambda tx: (rows.due(tx, now=now, without=closed, limit=limit), rows.next_at(tx))
+        )
+        if not due and not closed and self._quiet_until == now:
+            self._quiet_until = min(now + QUIET_S_MAX, math.inf if next_at is None else next_at)
         for delivery in due:
             origin = _origin(delivery.url)
             if delivery.id in self._sending or self._room(origin, now) <= 0 or len(self._sending) >= SENDING_MAX:
@@ -142,7 +156,7 @@ class Outbox:
             self._to[origin] -= 1
             if self._to[origin] <= 0:
                 del self._to[origin]
-            self.loop.wake()
+            self.wake()
 
     async def _tried(self, delivery: Delivery) -> _Reply:
         form = self._forms.get(delivery.form)

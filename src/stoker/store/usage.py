@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.usage import By, Hardware, RequestUsage, WorkerUsage
@@ -60,32 +61,44 @@ class Scope:
 
 def add_requests(tx: Connection, sums: Mapping[RequestsOf, RequestUsage]) -> None:
     """Add these to what is recorded."""
-    for of, usage in sums.items():
-        where = {"endpoint": of.endpoint, "hour": of.hour, "key": of.key}
-        _add(tx, usage_requests, where, {"project": of.project}, {name: getattr(usage, name) for name in _REQUESTS})
+    rows = [
+        {
+            "endpoint": of.endpoint,
+            "hour": of.hour,
+            "key": of.key,
+            "project": of.project,
+            **{name: getattr(usage, name) for name in _REQUESTS},
+        }
+        for of, usage in sums.items()
+    ]
+    _add(tx, usage_requests, rows, _REQUESTS)
 
 
 def add_workers(tx: Connection, sums: Mapping[WorkersOf, WorkerUsage], *, until: float) -> None:
     """Add these to what is recorded; the time of workers is counted until then."""
-    for of, usage in sums.items():
-        where = {
+    rows = [
+        {
             "endpoint": of.endpoint,
             "hour": of.hour,
             "pool": of.hardware.pool,
             "hardware": of.hardware.hardware,
+            "project": of.project,
+            **{name: getattr(usage, name) for name in _WORKERS},
         }
-        _add(tx, usage_workers, where, {"project": of.project}, {name: getattr(usage, name) for name in _WORKERS})
+        for of, usage in sums.items()
+    ]
+    _add(tx, usage_workers, rows, _WORKERS)
     if not tx.execute(update(usage_accrual).values(until=until)).rowcount:
         tx.execute(insert(usage_accrual).values(id=1, until=until))
 
 
-def _add(
-    tx: Connection, table: Table, where: Mapping[str, object], fixed: Mapping[str, object], more: Mapping[str, Any]
-) -> None:
-    matches = [table.c[name] == value for name, value in where.items()]
-    grown = {name: table.c[name] + value for name, value in more.items()}
-    if not tx.execute(update(table).where(*matches).values(grown)).rowcount:
-        tx.execute(insert(table).values({**where, **fixed, **more}))
+def _add(tx: Connection, table: Table, rows: Sequence[Mapping[str, object]], sums: Sequence[str]) -> None:
+    """Add `sums` to the row of the same primary key, or make it: one statement, whatever there is."""
+    if not rows:
+        return
+    new = postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
+    grown = {name: table.c[name] + new.excluded[name] for name in sums}
+    tx.execute(new.on_conflict_do_update(index_elements=list(table.primary_key), set_=grown), rows)
 
 
 def name_endpoints(tx: Connection, names: Mapping[EndpointId, str]) -> None:
