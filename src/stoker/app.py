@@ -148,8 +148,8 @@ class Stoker:
                 learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
                 depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
                 announced=lambda endpoint: self.load.readings(endpoint, faces.trial_of(self._dialects, endpoint)),
-                auto=lambda endpoint, trigger, sample, learn: self.books.experiences.look(
-                    endpoint, trigger, sample, learn=learn
+                auto=lambda endpoint, setting, sample, learn: self.books.experiences.look(
+                    endpoint, setting, sample, learn=learn
                 ),
                 holds=lambda endpoint, now: self.books.experiences.holds_s(endpoint, now),
             ),

@@ -12,10 +12,9 @@ import msgspec
 import structlog
 
 from stoker.control.fleet import Fleet
-from stoker.domain.endpoint import Endpoint, EndpointId
-from stoker.domain.scaling import Auto as Trigger
+from stoker.domain.endpoint import EndpointId
 from stoker.policy.auto.decision import Auto, Sample
-from stoker.policy.auto.estimates import Setting, rounded
+from stoker.policy.auto.estimates import Setting
 from stoker.policy.auto.experience import Experience
 from stoker.policy.signals import Learned
 from stoker.store import experiences as rows
@@ -49,20 +48,13 @@ class Experiences:
                 # It is learned anew.
                 log.warning("experience_unreadable", endpoint=endpoint, error=str(exc))
 
-    def look(self, endpoint: Endpoint, trigger: Trigger, sample: Sample, *, learn: bool) -> Learned:
+    def look(self, endpoint: EndpointId, setting: Setting, sample: Sample, *, learn: bool) -> Learned:
         """What to decide from now. Unless `learn`, nobody remembers that anybody has looked."""
-        setting = Setting(
-            slots=endpoint.slots,
-            workers_max=max(1, endpoint.spec.bounds.max),
-            late_cost_s=rounded(trigger.late_cost),
-            wait_target_s=rounded(trigger.wait_target_s),
-            cold_cost=rounded(trigger.cold_cost),
-        )
-        auto = self._auto(endpoint.id, setting, sample.now)
+        auto = self._auto(endpoint, setting, sample.now)
         if not learn:
             return deepcopy(auto).look(sample), setting
-        if self._saved.get(endpoint.id, 0) != sample.arrived:
-            self._news[endpoint.id] = sample.arrived
+        if self._saved.get(endpoint, 0) != sample.arrived:
+            self._news[endpoint] = sample.arrived
         return auto.look(sample), setting
 
     def holds_s(self, endpoint: EndpointId, now: float) -> float:

@@ -153,21 +153,28 @@ class Learning:
         launch = None if revision is None else revision.launch_of(worker.pool)
         if launch is None or worker.placement is None:
             return None
-        # A revision's launch never changes, and workers are many.
-        key = (worker.endpoint, worker.revision, worker.pool)
+        digest = self._digest(worker.endpoint, worker.revision, worker.pool, launch)
+        return Place(digest, worker.provider, worker.placement.host)
+
+    def _digest(self, endpoint: EndpointId, revision: int, pool: str, launch: Launch) -> str:
+        # A revision's launch never changes, and workers and decisions are many.
+        key = (endpoint, revision, pool)
         digest = self._digests.get(key)
         if digest is None:
             if len(self._digests) >= PLACES_MAX:
                 self._digests.clear()
             digest = self._digests[key] = digest_of(launch)
-        return Place(digest, worker.provider, worker.placement.host)
+        return digest
 
     # Telling
 
     def of_endpoint(self, endpoint: Endpoint) -> tuple[Learned, ...]:
         """What is known of its present launches, by pool's provider and host."""
         providers = {pool.name: pool.provider for pool in endpoint.spec.pools}
-        wanted = {(digest_of(launch), providers.get(pool, "")) for pool, launch in endpoint.launches.items()}
+        wanted = {
+            (self._digest(endpoint.id, endpoint.revision, pool, launch), providers.get(pool, ""))
+            for pool, launch in endpoint.launches.items()
+        }
         return tuple(
             Learned(place, kind, samples)
             for launch, provider in sorted(wanted)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stoker.control.agenda import Agenda
 from stoker.control.fleet import Fleet
-from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.endpoint import Endpoint, EndpointId, EndpointSpec, Launch, ScaleBounds
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Measured
 from stoker.domain.operation import Decision
@@ -31,6 +31,7 @@ from stoker.domain.task import QueueDemand
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy import memory as memories
 from stoker.policy.auto.decision import START_S, Sample
+from stoker.policy.auto.estimates import Setting, rounded
 from stoker.policy.scaling import decide, told
 from stoker.policy.signals import Learned, Reading, Signals, WorkerSignals, fresh, of_worker
 from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
@@ -65,9 +66,52 @@ class Sources:
     # The same of what requests and workers said of its load.
     announced: Callable[[Endpoint], Mapping[str, Reading]]
     # What was learned of its traffic, this sample included; which, unless the last is true, nobody remembers.
-    auto: Callable[[Endpoint, Auto, Sample, bool], Learned]
+    auto: Callable[[EndpointId, Setting, Sample, bool], Learned]
     # For how many seconds that stays as it is if nothing happens.
     holds: Callable[[EndpointId, float], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """What of an endpoint decides: looked up once for each spec rather than in each of some decisions a second.
+
+    `learns`: how `auto` is set, if it is among the triggers; `windows` those of averages. `load`, `of_workers`,
+    `queues`: has it triggers that look at these?
+    """
+
+    spec: EndpointSpec
+    launches: Mapping[str, Launch]
+    bounds: ScaleBounds
+    slots: int
+    learns: Setting | None
+    windows: frozenset[float]
+    load: bool
+    of_workers: bool
+    queues: bool
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> _Rules:
+        """Those of this endpoint."""
+        spec, policy, learns = endpoint.spec, endpoint.spec.scaling, None
+        if (trigger := policy.auto) is not None:
+            learns = Setting(
+                slots=endpoint.slots,
+                workers_max=max(1, spec.bounds.max),
+                late_cost_s=rounded(trigger.late_cost),
+                wait_target_s=rounded(trigger.wait_target_s),
+                cold_cost=rounded(trigger.cold_cost),
+            )
+        return cls(
+            spec=spec,
+            launches=endpoint.launches,
+            bounds=spec.bounds,
+            slots=endpoint.slots,
+            learns=learns,
+            windows=policy.windows,
+            load=any(isinstance(trigger, Load) for trigger in policy.triggers),
+            of_workers=any(isinstance(trigger, _OF_WORKERS) for trigger in policy.triggers),
+            queues=bool(policy.queues),
+        )
 
 
 class Scaling:
@@ -77,6 +121,7 @@ class Scaling:
         self._fleet = fleet
         self._traffic = traffic
         self._sources = sources
+        self._rules: dict[EndpointId, _Rules] = {}
         # A policy that was changed begins anew.
         self._memories: dict[EndpointId, tuple[ScalingPolicy, memories.Memory]] = {}
         # What was last recorded of those that only advise.
@@ -135,12 +180,23 @@ class Scaling:
         signals = self._learned(endpoint, self.signals(endpoint, now=now, everything=True), now, learn=False)
         return told(self._asked(endpoint, signals, now), signals), self._workers(endpoint, now)
 
+    def _rules_of(self, endpoint: Endpoint) -> _Rules:
+        known = self._rules.get(endpoint.id)
+        if known is None or known.spec is not endpoint.spec or known.launches is not endpoint.launches:
+            known = self._rules[endpoint.id] = _Rules.of(endpoint)
+        return known
+
+    def windows(self, endpoint: Endpoint) -> frozenset[float]:
+        """Over how many seconds its triggers take averages."""
+        return self._rules_of(endpoint).windows
+
     def _asked(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
+        rules = self._rules_of(endpoint)
         return decide(
             endpoint.spec.scaling,
-            endpoint.spec.bounds,
+            rules.bounds,
             signals,
-            slots=endpoint.slots,
+            slots=rules.slots,
             current=endpoint.desired,
             now=now,
             override=endpoint.override,
@@ -153,6 +209,7 @@ class Scaling:
 
     def forget(self, endpoint: EndpointId) -> None:
         """It is deleted."""
+        self._rules.pop(endpoint, None)
         self._memories.pop(endpoint, None)
         self._advised.pop(endpoint, None)
         self._held.pop(endpoint, None)
@@ -160,38 +217,30 @@ class Scaling:
 
     def signals(self, endpoint: Endpoint, *, now: float, everything: bool = False) -> Signals | None:
         """What its triggers look at, or everything there is; `None` when the gateway is silent."""
-        policy = endpoint.spec.scaling
-        windows = policy.windows | {WINDOW_S} if everything else policy.windows
+        rules = self._rules_of(endpoint)
+        windows = rules.windows | {WINDOW_S} if everything else rules.windows
         signals = self._traffic.signals(endpoint.id, now=now, windows=windows)
         if signals is None:
             return None
-        signals = _with_tasks(signals, self.tasks(endpoint.id, now), now, pull=endpoint.spec.queue.pull)
-        if policy.queues:
+        _add_tasks(signals, self.tasks(endpoint.id, now), now, pull=endpoint.spec.queue.pull)
+        if rules.queues:
             depths = self._sources.depths(endpoint, now)
-            busy_at = max(signals.busy_at, depths.busy_at or signals.busy_at)
-            signals = replace(signals, messages=depths.messages, busy_at=busy_at)
-        if everything or any(isinstance(trigger, Load) for trigger in policy.triggers):
+            signals.messages, signals.busy_at = depths.messages, max(signals.busy_at, depths.busy_at or signals.busy_at)
+        if everything or rules.load:
             learned = {**self._sources.learned(endpoint, now), **self._sources.announced(endpoint)}
-            signals = replace(
-                signals,
-                start_s=learned.get("start_s"),
-                requests_per_s=learned.get("requests_per_s"),
-                tokens_per_s=learned.get("tokens_per_s"),
-                announced_per_s=learned.get("announced_per_s"),
-                announced_waiting=learned.get("announced_waiting"),
-                announced_perf=learned.get("announced_perf"),
-                trial=learned.get("trial"),
+            for name, reading in learned.items():
+                setattr(signals, name, reading)
+            if "trial" in learned:
                 # Who is to measure is at work.
-                busy_at=now if "trial" in learned else signals.busy_at,
-            )
-        if everything or any(isinstance(trigger, _OF_WORKERS) for trigger in policy.triggers):
-            signals = replace(signals, workers=self._workers(endpoint, now))
+                signals.busy_at = now
+        if everything or rules.of_workers:
+            signals.workers = self._workers(endpoint, now)
         return signals
 
     def _learned(self, endpoint: Endpoint, signals: Signals | None, now: float, *, learn: bool) -> Signals | None:
         """With what was learned of its traffic, if anybody wants to know."""
-        trigger = endpoint.spec.scaling.auto
-        if signals is None or trigger is None:
+        setting = self._rules_of(endpoint).learns
+        if signals is None or setting is None:
             return signals
         live = self._fleet.live(endpoint.id)
         ready = [w for w in live if w.state is WorkerState.READY]
@@ -211,7 +260,8 @@ class Scaling:
             loading_since=min((w.started_at or w.created_at for w in begun if not w.from_cold), default=None),
             start_s=fresh(start_s, age_s_max=_START_AGE_S_MAX) or START_S,
         )
-        return replace(signals, start_s=start_s, auto=self._sources.auto(endpoint, trigger, sample, learn))
+        signals.start_s, signals.auto = start_s, self._sources.auto(endpoint.id, setting, sample, learn)
+        return signals
 
     def _quiet_for(self, endpoint: Endpoint, signals: Signals | None, decision: Decision, now: float) -> float:
         """For how many seconds the decision stays as it is if nothing happens; 0 where that is not known."""
@@ -245,23 +295,19 @@ class Scaling:
         return of_worker(worker.number, self._sources.measured(worker.id), hardware, custom, now=now)
 
 
-def _with_tasks(signals: Signals, tasks: QueueDemand, now: float, *, pull: bool) -> Signals:
+def _add_tasks(signals: Signals, tasks: QueueDemand, now: float, *, pull: bool) -> None:
     """`pull`: workers ask for them, so that the gateway counts none; else it has counted those that began."""
     if not (tasks.queued or tasks.running or tasks.came):
-        return signals
-    oldest_s = tasks.oldest_age_s
-    return replace(
-        signals,
-        arrived=signals.arrived + tasks.came - (0 if pull else tasks.begun),
-        ended=signals.ended + (tasks.stopped if pull else 0),
-        queued=tasks.ready,
-        running=tasks.running,
+        return
+    signals.arrived += tasks.came - (0 if pull else tasks.begun)
+    signals.ended += tasks.stopped if pull else 0
+    signals.queued, signals.running = tasks.ready, tasks.running
+    if tasks.ready or tasks.running:
         # What waits for its next attempt keeps no worker.
-        busy_at=now if tasks.ready or tasks.running else signals.busy_at,
-        tasks_queued=Reading(float(tasks.queued), 0.0),
-        oldest_task_s=None if oldest_s is None else Reading(oldest_s, 0.0),
-        tasks_per_s=Reading(tasks.arrivals_per_s, 0.0),
-    )
+        signals.busy_at = now
+    signals.tasks_queued = Reading(float(tasks.queued), 0.0)
+    signals.oldest_task_s = None if tasks.oldest_age_s is None else Reading(tasks.oldest_age_s, 0.0)
+    signals.tasks_per_s = Reading(tasks.arrivals_per_s, 0.0)
 
 
 def within(endpoint: Endpoint) -> bool:

@@ -94,7 +94,7 @@ class Gateway:
         self.metrics.update(self._link.gateway, report)
         self._told(report, self._link.gateway)
         endpoints = [e for entry in report.endpoints if (e := self._fleet.endpoint(EndpointId(entry.id))) is not None]
-        windows = {endpoint.id: max(endpoint.spec.scaling.windows, default=WINDOW_S) for endpoint in endpoints}
+        windows = {endpoint.id: max(self.scaling.windows(endpoint), default=WINDOW_S) for endpoint in endpoints}
         changed = self.traffic.update(report, now=now, windows=windows)
         self._used(report.keys_used)
         self._shown(report.tickets_used)

@@ -53,7 +53,9 @@ class WorkerSignals:
         return found | {f"engine.{name}": reading for name, reading in self.engine.items()} | dict(self.custom)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: control puts it together in steps, several times a second for each busy endpoint. Nobody changes one that
+# was handed to a policy.
+@dataclass(slots=True, kw_only=True)
 class Signals:
     """What was measured of one endpoint.
 

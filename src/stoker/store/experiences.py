@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection as Connection
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select
 
 from stoker.domain.endpoint import EndpointId
 from stoker.store.tables import experiences
+from stoker.store.upserts import upsert
 
 
 def save(tx: Connection, texts: Mapping[EndpointId, str], *, now: float) -> None:
     """Record these, in place of what was there of them."""
-    for endpoint, text in texts.items():
-        values = {"experience": text, "updated_at": now}
-        if not tx.execute(update(experiences).where(experiences.c.endpoint == endpoint).values(values)).rowcount:
-            tx.execute(insert(experiences).values(endpoint=endpoint, **values))
+    rows = [{"endpoint": endpoint, "experience": text, "updated_at": now} for endpoint, text in texts.items()]
+    upsert(tx, experiences, rows, replaced=("experience", "updated_at"))
 
 
 def everything(tx: Connection) -> tuple[tuple[EndpointId, str], ...]:

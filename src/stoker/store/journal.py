@@ -16,6 +16,8 @@ from stoker.store.hot.base import EventRow
 from stoker.store.tables import decisions, events
 
 MESSAGE_CHARS_MAX = 8_192
+# Made once: putting a statement together takes longer than running it.
+_INSERT_DECISION = insert(decisions)
 
 
 def _event(row: Row[Any]) -> Event:
@@ -86,15 +88,16 @@ def add_decision(tx: Connection, endpoint: EndpointId, decision: Decision) -> No
     """Record a decision."""
     explained = _Explained(dict(decision.ages), decision.triggers, decision.limits, decision.advisory)
     tx.execute(
-        insert(decisions).values(
-            endpoint=endpoint,
-            at=decision.at,
-            current=decision.current,
-            workers=decision.workers,
-            reason=decision.reason,
-            inputs=msgspec.json.encode(decision.inputs).decode(),
-            explained=msgspec.json.encode(explained).decode(),
-        )
+        _INSERT_DECISION,
+        {
+            "endpoint": endpoint,
+            "at": decision.at,
+            "current": decision.current,
+            "workers": decision.workers,
+            "reason": decision.reason,
+            "inputs": msgspec.json.encode(decision.inputs).decode(),
+            "explained": msgspec.json.encode(explained).decode(),
+        },
     )
 
 

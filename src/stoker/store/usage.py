@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.usage import By, Hardware, RequestUsage, WorkerUsage
 from stoker.store.tables import keys, usage_accrual, usage_endpoints, usage_marks, usage_requests, usage_workers
+from stoker.store.upserts import upsert
 
 _REQUESTS = ("requests", "errors", "metered", "prompt_tokens", "completion_tokens")
 _WORKERS = ("started_s", "ready_s", "priced_s", "cost")
@@ -71,7 +71,7 @@ def add_requests(tx: Connection, sums: Mapping[RequestsOf, RequestUsage]) -> Non
         }
         for of, usage in sums.items()
     ]
-    _add(tx, usage_requests, rows, _REQUESTS)
+    upsert(tx, usage_requests, rows, added=_REQUESTS)
 
 
 def add_workers(tx: Connection, sums: Mapping[WorkersOf, WorkerUsage], *, until: float) -> None:
@@ -87,40 +87,30 @@ def add_workers(tx: Connection, sums: Mapping[WorkersOf, WorkerUsage], *, until:
         }
         for of, usage in sums.items()
     ]
-    _add(tx, usage_workers, rows, _WORKERS)
+    upsert(tx, usage_workers, rows, added=_WORKERS)
     if not tx.execute(update(usage_accrual).values(until=until)).rowcount:
         tx.execute(insert(usage_accrual).values(id=1, until=until))
 
 
-def _add(tx: Connection, table: Table, rows: Sequence[Mapping[str, object]], sums: Sequence[str]) -> None:
-    """Add `sums` to the row of the same primary key, or make it: one statement, whatever there is."""
-    if not rows:
-        return
-    new = postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
-    grown = {name: table.c[name] + new.excluded[name] for name in sums}
-    tx.execute(new.on_conflict_do_update(index_elements=list(table.primary_key), set_=grown), rows)
-
-
 def name_endpoints(tx: Connection, names: Mapping[EndpointId, str]) -> None:
     """Remember what these are called, for when they are gone."""
-    for endpoint, name in names.items():
-        where = usage_endpoints.c.endpoint == endpoint
-        if not tx.execute(update(usage_endpoints).where(where).values(name=name)).rowcount:
-            tx.execute(insert(usage_endpoints).values(endpoint=endpoint, name=name))
+    rows = [{"endpoint": endpoint, "name": name} for endpoint, name in names.items()]
+    upsert(tx, usage_endpoints, rows, replaced=("name",))
 
 
 def save_marks(tx: Connection, marks: Mapping[MarkOf, RequestUsage], *, now: float) -> None:
     """Record how far these sums have been counted."""
-    for of, usage in marks.items():
-        values = {name: getattr(usage, name) for name in _REQUESTS} | {"at": now}
-        where = (
-            usage_marks.c.incarnation == of.incarnation,
-            usage_marks.c.endpoint == of.endpoint,
-            usage_marks.c.key == of.key,
-        )
-        if not tx.execute(update(usage_marks).where(*where).values(values)).rowcount:
-            named = {"incarnation": of.incarnation, "endpoint": of.endpoint, "key": of.key}
-            tx.execute(insert(usage_marks).values({**named, **values}))
+    rows = [
+        {
+            "incarnation": of.incarnation,
+            "endpoint": of.endpoint,
+            "key": of.key,
+            "at": now,
+            **{name: getattr(usage, name) for name in _REQUESTS},
+        }
+        for of, usage in marks.items()
+    ]
+    upsert(tx, usage_marks, rows, replaced=(*_REQUESTS, "at"))
 
 
 def trim(tx: Connection, *, before_hour: int, marks_before: float, incarnation: str | None) -> None:

@@ -5,7 +5,7 @@ It knows no clock and does nothing: each sample brings its time. Called wherever
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stoker.policy.auto.backlog import Persistence
 from stoker.policy.auto.estimates import (
@@ -34,14 +34,14 @@ _DEVIATIONS, _DEVIATIONS_COLD = 1.5, 3.0
 _START_LEFT_S_MIN = 1.0
 # What a start takes until one was seen.
 START_S = 60.0
-# Who sees what changes all the time looks no more often than this, and at a backlog so often within one start.
+# While requests wait or take longer than is known, everything is looked at anew so often within one start, or less.
+_LOOKS = 8
 _LOOK_S = 1.0
-_LOOKS_WAITING = 16
 # Nobody prepares for what is further away.
 _START_S_MAX = 3_600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Sample:
     """What is seen of an endpoint: requests since the beginning that `arrived` and `ended`, those `in_flight` and
     `waiting`; workers that are `ready` and those wanted so far (`active`); since when the first of those that load
@@ -93,9 +93,9 @@ class Auto:
         needs = needed(it, self.setting)
         self._rises.note(sample.now, needs, start_s=it.start_s)
         if needs:
-            it = replace(it, rise=self._rise(it, needs))
-        kept, kept_s = self._kept(sample, it)
-        it = replace(it, kept=kept, kept_s=rounded(kept_s))
+            it.rise = self._rise(it, needs)
+        it.kept, kept_s = self._kept(sample, it, needs)
+        it.kept_s = rounded(kept_s)
         self._note_backlog(sample.now, it)
         self._holds_until = sample.now + self._holds_s(sample.now, it)
         return it
@@ -108,15 +108,15 @@ class Auto:
 
     def _holds_s(self, now: float, it: Estimates) -> float:
         window_s = it.service_s + self.setting.wait_target_s
+        # What changes all the time changes little within a part of a start.
+        part_s = max(_LOOK_S, it.start_s / _LOOKS)
         times = [
             self._arrivals.falls_s(now, window_s=window_s),
             self._persistence.due_s(now, start_s=it.start_s),
-            max(_LOOK_S, self._service.steady_s),
+            part_s if it.waiting else max(part_s, self._service.steady_s),
         ]
         if it.kept_s:
             times.append(it.kept_s)
-        if it.waiting:
-            times.append(max(_LOOK_S, it.start_s / _LOOKS_WAITING))
         return min(times)
 
     def decide(self, sample: Sample) -> Wanted:
@@ -161,9 +161,9 @@ class Auto:
             thumb = rule_of_thumb(slots_needed(it, setting), setting.slots, needs, deviations=deviations)
         return self._rises.likely(needs, chance=_CHANCE_COLD if cold else _CHANCE, otherwise=thumb)
 
-    def _kept(self, sample: Sample, it: Estimates) -> tuple[int, float]:
+    def _kept(self, sample: Sample, it: Estimates, needs: int) -> tuple[int, float]:
         setting = self.setting
-        aim = aimed(it, setting)
+        aim = aimed(it, setting, needs)
         late = Lateness(
             it.service_s,
             setting.slots,

@@ -31,7 +31,9 @@ class Setting:
     cold_cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: it is put together in steps, several times a second for each busy endpoint. Nobody changes one that was
+# handed out.
+@dataclass(slots=True, kw_only=True)
 class Estimates:
     """Of now: requests `in_flight` and `waiting`, workers that are `ready` (`busy` of them have requests), wanted so
     far (`active`) and `cold`, whether any is `loading`, a start's `start_s` and what of it the first of those loading
@@ -117,9 +119,9 @@ def needed(it: Estimates, setting: Setting) -> int:
     return min(setting.workers_max, max(levels(slots_needed(it, setting), setting.slots), least))
 
 
-def aimed(it: Estimates, setting: Setting) -> int:
-    """Workers that the demand takes now and, likely, one start time from now."""
-    found = needed(it, setting) + it.rise
+def aimed(it: Estimates, setting: Setting, needs: int | None = None) -> int:
+    """Workers that the demand takes now (`needs`, if that is known already) and, likely, one start time from now."""
+    found = (needed(it, setting) if needs is None else needs) + it.rise
     if it.service_s > setting.wait_target_s and not it.waiting:
         # Long requests have their slots for longer than the demand's window.
         found = max(found, levels(it.in_flight, setting.slots))
@@ -166,7 +168,8 @@ def _waiting(it: Estimates, setting: Setting) -> Waiting:
 
 def choose(it: Estimates, setting: Setting) -> Wanted:
     """What to have now."""
-    needs, aim, backlog = needed(it, setting), aimed(it, setting), extra(it, setting)
+    needs = needed(it, setting)
+    aim, backlog = aimed(it, setting, needs), extra(it, setting)
     if setting.cold_cost:
         return _with_cold(it, setting, needs, aim, backlog)
     workers = min(setting.workers_max, max(aim + backlog, it.kept))
