@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from simulation import fleet, virtual
 from simulation.world import world
 from stoker.simulate.trace import PROFILES, Requests, Trace, read_trace
+from stoker.starting import settle_garbage
 
 DAY_S = 86_400.0
 
@@ -72,6 +73,7 @@ def main() -> None:
         async with world() as w:
             return await fleet.run(w, arrivals, endpoints=options.endpoints, told=told)
 
+    settle_garbage()
     profile = cProfile.Profile()
     began, cpu = time.perf_counter(), time.process_time()
     found = profile.runcall(virtual.run, whole()) if options.profile else virtual.run(whole())

@@ -2,7 +2,8 @@
 and calls its `main`.
 
 What a role imports makes some hundred thousand objects that stay. The garbage collector, which would look through all
-of them again and again meanwhile, begins after that, and leaves them alone.
+of them again and again meanwhile, begins after that, leaves them alone, and looks less often than it would by default:
+hardly anything that roles make goes round in circles.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ def main() -> None:
     gc.disable()
     role = import_module(sys.argv.pop(1))
     gc.enable()
-    gc.freeze()
+    settle_garbage()
     sys.exit(role.main())
+
+
+def settle_garbage() -> None:
+    """From now on the garbage collector leaves alone what is there, and looks seldom at what comes."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 if __name__ == "__main__":
