@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import heapq
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simulation.world import World, spec
 from stoker.domain.endpoint import ScalingPolicy
+from stoker.simulate.trace import PROFILES, Trace
 
 # (when, in seconds from the beginning; number of the endpoint; seconds of service), in the order of time.
 Arrival = tuple[float, int, float]
 START_S = 45.0
 SLOTS = 4
 WORKERS_MAX = 8
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,32 @@ class Outcome:
     lost: int
     in_time: float
     starts: int
+
+
+def copies(trace: Trace, *, endpoints: int, until: float) -> Iterator[Arrival]:
+    """The requests of so many endpoints up to `until`, in the order of time: those of the trace again and again, each
+    copy begun elsewhere in it and going round, in whole days.
+    """
+    known = [list(zip(each.arrivals, PROFILES["A"].services(each), strict=True)) for each in trace.endpoints]
+    last = max(each[-1][0] for each in known)
+    length = math.ceil((last + 1.0) / DAY_S) * DAY_S
+    # All over the trace, so that no two copies of one endpoint fall together.
+    step = length / math.ceil(endpoints / len(known))
+    parts = [
+        _moved(known[n % len(known)], n, (n // len(known)) * step, length=length, until=until) for n in range(endpoints)
+    ]
+    return heapq.merge(*parts)
+
+
+def _moved(
+    requests: Sequence[tuple[float, float]], number: int, by: float, *, length: float, until: float
+) -> Iterator[Arrival]:
+    first = bisect_left(requests, (by, 0.0))
+    for round_s, some in ((0.0, requests[first:]), (length, requests[:first])):
+        for at, service_s in some:
+            if at - by + round_s >= until:
+                return
+            yield at - by + round_s, number, service_s
 
 
 async def run(w: World, arrivals: Iterable[Arrival], *, endpoints: int, told: Callable[[int], None]) -> Outcome:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -22,6 +23,6 @@ def upsert(
     if not rows:
         return
     new = postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
-    changed = {name: new.excluded[name] for name in replaced}
+    changed: dict[str, ColumnElement[Any]] = {name: new.excluded[name] for name in replaced}
     changed |= {name: table.c[name] + new.excluded[name] for name in added}
     tx.execute(new.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed), rows)
