@@ -12,7 +12,8 @@ from stoker.control.table import _SAID_TO_ANYBODY, Publisher, entry_of, key_entr
 from stoker.domain.access import ApiKey, KeyId, Scope
 from stoker.domain.endpoint import Access, Endpoint, EndpointId, Failures, Override, Phase, ProjectId, ScaleBounds
 from stoker.domain.models import Hold
-from stoker.domain.routing import InferenceAddress
+from stoker.domain.routing import Balance, InferenceAddress, Routing
+from stoker.domain.scaling import Auto, ScalingPolicy
 from stoker.domain.worker import Address, Worker, WorkerState
 from stoker.link.messages import AddressEntry, EndpointEntry
 from stoker.link.server import LinkServer
@@ -41,6 +42,22 @@ def test_only_workers_that_take_or_finish_requests_are_in_it_oldest_first() -> N
     workers = [worker(number, state, address=AT) for number, state in enumerate(S, start=1)]
     made = entry(endpoint(), *reversed(workers), worker(99, S.READY))
     assert [(w.order, w.draining) for w in made.workers] == [(3, False), (5, True)]
+
+
+@pytest.mark.parametrize(
+    ("said", "scaling", "expected"),
+    [
+        (None, ScalingPolicy(), (False, False)),
+        (Balance.PACK, ScalingPolicy(), (True, False)),
+        (None, ScalingPolicy(triggers=(Auto(cold_cost=0.05),)), (False, True)),
+        (Balance.SPREAD, ScalingPolicy(triggers=(Auto(cold_cost=0.05),)), (False, False)),
+    ],
+)
+def test_where_idle_workers_rest_the_oldest_are_filled_unless_another_balance_is_said(
+    said: Balance | None, scaling: ScalingPolicy, expected: tuple[bool, bool]
+) -> None:
+    made = entry(replace(endpoint(), spec=replace(_SPEC, scaling=scaling, routing=Routing(balance=said))))
+    assert (made.pack, made.fill) == expected
 
 
 def test_it_is_addressed_by_slug_by_id_and_by_host() -> None:

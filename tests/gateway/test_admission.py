@@ -245,6 +245,17 @@ def test_equals_take_turns_unless_told_to_pack() -> None:
         assert seen == expected
 
 
+def test_the_oldest_is_filled_first_where_that_is_wanted_but_for_what_is_reserved() -> None:
+    rows = (entry_of("old", slots=2, order=1), entry_of("mid", slots=2, order=2), entry_of("young", slots=2, order=3))
+    room = Room(endpoint(*rows, fill=True))
+    room.it.reserve(ReservationEntry("t", "id-chat", "mid", 10.0, cost=1.0))
+    entered = [room.enter() for _ in range(4)]
+    assert [worker for _, worker in entered] == ["old", "old", "mid", "young"]
+    room.it.release(entered[1][0], 1.0, failed=False)
+    room.it.unreserve("t")
+    assert [room.enter()[1] for _ in range(2)] == ["old", "mid"]
+
+
 def test_a_bigger_worker_takes_more() -> None:
     room = Room(endpoint(entry_of("big", slots=4, order=1), entry_of("small", slots=2, order=2), pack=True))
     assert sorted(room.enter()[1] for _ in range(6)) == ["big"] * 4 + ["small"] * 2
@@ -367,10 +378,15 @@ KINDS = ("enter", "pin", "session", "task", "leave", "release", "retry", "down",
 @given(
     st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=60),
     st.sampled_from(["", "soft", "strict"]),
-    st.booleans(),
+    st.sampled_from(["pack", "fill", ""]),
 )
-def test_slots_and_places_always_add_up(steps: list[Step], session: str, pack: bool) -> None:
-    changes: dict[str, Any] = {"waiting_max": 5, "wait_s_max": 7.0, "session": session, "pack": pack}
+def test_slots_and_places_always_add_up(steps: list[Step], session: str, balance: str) -> None:
+    changes: dict[str, Any] = {
+        "waiting_max": 5,
+        "wait_s_max": 7.0,
+        "session": session,
+        balance or "pack": bool(balance),
+    }
     room = Room(endpoint(*ROWS[:2], **changes))
     turns: list[Turn] = []
     now = 0.0

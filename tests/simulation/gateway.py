@@ -193,7 +193,8 @@ class SimulatedGateway:
             ]
             if not free:
                 return
-            worker = min(free, key=lambda w: (len(known.running.get(w.id, ())), w.order))
+            fill = known.entry.fill
+            worker = min(free, key=lambda w: (0 if fill else len(known.running.get(w.id, ())), w.order))
             request = known.waiting.popleft()
             request.worker, request.started_at = worker.id, asyncio.get_running_loop().time()
             known.running.setdefault(worker.id, []).append(request)

@@ -43,7 +43,7 @@ def entry_of(
     """
     live = [w for w in workers if not w.gone]
     refusal, text, retry_after_s = _refusal(endpoint, live, closing=closing, now=now, hold=hold)
-    spec = endpoint.spec
+    spec, balance = endpoint.spec, _balance(endpoint)
     if spec.access is Access.OPEN and refusal is not None:
         # Anybody may ask: output of workers and addresses of models are for those who may read the endpoint.
         text = _SAID_TO_ANYBODY.get(refusal, text)
@@ -69,7 +69,8 @@ def entry_of(
             for w in sorted(live, key=lambda w: w.number)
             if w.state in _ROUTABLE and w.address is not None
         ),
-        pack=spec.routing.balance is Balance.PACK,
+        pack=balance is Balance.PACK,
+        fill=balance is Balance.FILL,
         session="" if spec.routing.session is Affinity.NONE else spec.routing.session.value,
         session_idle_s=spec.routing.session_idle_s,
         waiting_max=spec.waiting.requests_max,
@@ -87,6 +88,13 @@ def entry_of(
         backlog=spec.mode is not Mode.HTTP,
         tasks_only=spec.mode is Mode.QUEUE,
     )
+
+
+def _balance(endpoint: Endpoint) -> Balance:
+    """As it is said, or else as scaling likes it."""
+    said, learns = endpoint.spec.routing.balance, endpoint.spec.scaling.auto
+    rests = learns is not None and learns.cold_cost > 0
+    return said or (Balance.FILL if rests else Balance.SPREAD)
 
 
 def _ports(endpoint: Endpoint, worker: Worker) -> tuple[tuple[int, int], ...]:

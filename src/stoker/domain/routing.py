@@ -31,10 +31,13 @@ class InferenceAddress:
 
 
 class Balance(StrEnum):
-    """Among equally loaded workers: SPREAD takes each in turn, PACK the oldest, so that the youngest become idle."""
+    """Which worker is next. The least loaded one, and among equals SPREAD takes each in turn, PACK the oldest; or FILL:
+    the oldest that has a free slot, so that all that are not needed have no request.
+    """
 
     SPREAD = "spread"
     PACK = "pack"
+    FILL = "fill"
 
 
 class Affinity(StrEnum):
@@ -51,7 +54,7 @@ class Affinity(StrEnum):
 class Routing:
     """The least loaded worker is taken always. A session is forgotten `session_idle_s` after its last request."""
 
-    balance: Balance = Balance.SPREAD
+    balance: Balance | None = None
     session: Affinity = Affinity.NONE
     session_idle_s: float = 3_600.0
 

@@ -208,7 +208,7 @@ class Admission:
         """The table says this of the endpoint. Requests in flight go on; those that wait may go, or be refused."""
         self._accrue(now)
         self.entry = entry
-        self._workers.pack = entry.pack
+        self._workers.pack, self._workers.fill = entry.pack, entry.fill
         self._workers.take(entry.workers, leaving=self._leaving)
         if self._room.pinned:
             self._release_pinned(now)

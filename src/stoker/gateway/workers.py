@@ -81,13 +81,14 @@ class Worker:
 class Workers:
     """All workers of one endpoint. `open`: those that may get requests, the oldest first; `down` ones are among them.
 
-    `pack`: of equally loaded ones the oldest is chosen, else each in turn: the first from place `start` on.
+    `pack`: of equally loaded ones the oldest is chosen, else each in turn: the first from place `start` on. `fill`: the
+    oldest that has a free slot, however loaded.
     """
 
-    __slots__ = ("_reserved", "known", "open", "pack", "start")
+    __slots__ = ("_reserved", "fill", "known", "open", "pack", "start")
 
     def __init__(self) -> None:
-        self.pack = False
+        self.pack = self.fill = False
         self.open: list[Worker] = []
         self.known: dict[str, Worker] = {}
         self.start = 0
@@ -128,14 +129,16 @@ class Workers:
         return worker is None or worker.gone or worker.draining
 
     def free(self, now: float, *, pin: str | None = None, prefer: str | None = None) -> Worker | None:
-        """The worker for a request: `pin` or none, `prefer` if it can, else the least loaded for its slots."""
+        """The worker for a request: `pin` or none, `prefer` if it can, else the least loaded for its slots or, to be
+        filled, the oldest.
+        """
         if pin is not None:
             return self._if_free(pin, now)
         if prefer is not None and (preferred := self._if_free(prefer, now)) is not None:
             return preferred
         workers = self.open
         count = len(workers)
-        start = 0 if self.pack or self.start >= count else self.start
+        start = 0 if self.pack or self.fill or self.start >= count else self.start
         best: Worker | None = None
         for index in range(start, start + count):
             worker = workers[index if index < count else index - count]
@@ -144,6 +147,8 @@ class Workers:
                 continue
             if load == 0 and not worker.reserved:
                 # Nothing further on can be better than an idle one.
+                return worker
+            if self.fill and load + worker.reserved < worker.slots:
                 return worker
             # Fractions compared without dividing: a big worker takes more than a small one.
             if best is None or (load + worker.reserved) * best.slots < (best.in_flight + best.reserved) * worker.slots:

@@ -65,9 +65,9 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     `refusal` (a reason such as `stopped` or `start_failed`, with `refusal_text`) makes every request fail at once.
     `expected_start_s`: how long a worker takes to be ready, when that is known.
     `attached` lists digests of keys for access `attached`; `access` is `project`, `attached` or `open`.
-    Timeouts are in seconds; `None` is no limit. `pack` prefers the oldest among equally loaded workers. `session` is
-    empty, `soft` or `strict`. `backlog`: tasks may wait for slots, so that the gateway says when one comes free;
-    `tasks_only`: requests of users are refused.
+    Timeouts are in seconds; `None` is no limit. `pack` prefers the oldest among equally loaded workers, `fill` the
+    oldest with a free slot. `session` is empty, `soft` or `strict`. `backlog`: tasks may wait for slots, so that the
+    gateway says when one comes free; `tasks_only`: requests of users are refused.
     """
 
     id: str
@@ -92,6 +92,7 @@ class EndpointEntry(msgspec.Struct, omit_defaults=True, frozen=True):
     expected_start_s: float | None = None
     attached: tuple[str, ...] = ()
     pack: bool = False
+    fill: bool = False
     session: str = ""
     session_idle_s: float = 3_600.0
     backlog: bool = False

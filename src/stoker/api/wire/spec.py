@@ -221,9 +221,13 @@ class Waiting(In):
 
 
 class RoutingIn(In):
-    """How requests are shared out: to the least loaded worker, among equals in turn or to the oldest (`pack`)."""
+    """How requests are shared out: to the least loaded worker, among equals in turn or to the oldest (`pack`); or to
+    the oldest with a free slot (`fill`).
+    """
 
-    balance: Balance = Balance.SPREAD
+    balance: Balance | None = Field(
+        default=None, description="default: spread, but fill where `auto` keeps idle workers cold"
+    )
     session: Affinity = Field(default=Affinity.NONE, description="what `X-Stoker-Session` means")
     session_idle_s: Number = 3_600.0
 
