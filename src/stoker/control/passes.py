@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from stoker.control.facts import Facts, Ground
 from stoker.control.fleet import Change, EventDraft
+from stoker.control.sightings import draining, seen
 from stoker.control.telling import told
 from stoker.domain.endpoint import Endpoint, Override, Phase, PlacementStrategy, PoolSpec, Strategy
 from stoker.domain.hardware import Placement
@@ -21,7 +22,7 @@ from stoker.policy import eviction
 from stoker.policy.backoff import counted, resting
 from stoker.policy.deadlines import next_look
 from stoker.policy.eviction import Idle
-from stoker.policy.lifecycle import STABLE_S, advance, counts_from, failed_start
+from stoker.policy.lifecycle import STABLE_S, counts_from, failed_start
 from stoker.policy.placement import Unplaceable
 from stoker.policy.pools import pools_for
 from stoker.policy.rollout import Chill, Drain, Start, Stop, Warm, plan
@@ -104,7 +105,7 @@ class Pass:
     def _observe(self) -> None:
         reasons: dict[str, list[str]] = {}
         for before in tuple(self._workers.values()):
-            after = self._seen(before)
+            after = seen(before, self._facts, self.endpoint.spec.rollout)
             if after is before:
                 continue
             self._set(after)
@@ -127,37 +128,6 @@ class Pass:
         failures = counted(self._before.failures, pools=pools, reasons=reasons, stable=stable, now=now)
         if failures is not self._before.failures:
             self.change.endpoint = replace(self.endpoint, failures=failures)
-
-    def _seen(self, worker: Worker) -> Worker:
-        facts = self._facts
-        if worker.state is WorkerState.COLD and worker.id in facts.refused:
-            return replace(worker, state=WorkerState.STOPPING, reason=facts.refused[worker.id])
-        if worker.state is WorkerState.STARTING and worker.id in facts.refused:
-            return replace(worker, state=WorkerState.FAILED, ended_at=facts.now, reason=facts.refused[worker.id])
-        after = advance(
-            worker,
-            facts.sights.get(worker.id),
-            start_timeout_s=facts.probes[worker.id].start_timeout_s,
-            ready=worker.id in facts.ready,
-            settled=worker.id in facts.settled,
-            now=facts.now,
-        )
-        if after.state is WorkerState.FAILED and after.id in facts.tails and facts.tails[after.id]:
-            after = replace(after, reason=f"{after.reason}; its last output:\n{facts.tails[after.id]}")
-        if after.state is WorkerState.STARTING and worker.id in facts.unhealthy:
-            after = replace(after, state=WorkerState.STOPPING, reason=facts.unhealthy[worker.id])
-        if after.state is WorkerState.READY and worker.id in facts.unhealthy:
-            after = self._draining(after, f"unhealthy: {facts.unhealthy[worker.id]}")
-        if after.state is WorkerState.READY and (leaving := facts.leaving(worker.id)):
-            after = self._draining(after, leaving)
-        if after.state is WorkerState.READY and after.unready != facts.unready.get(worker.id, after.unready):
-            after = replace(after, unready=facts.unready[worker.id])
-        return after
-
-    def _draining(self, worker: Worker, reason: str) -> Worker:
-        limit_s = 0.0 if self._facts.hurried else self.endpoint.spec.rollout.drain_timeout_s
-        deadline = self._facts.now + limit_s
-        return replace(worker, state=WorkerState.DRAINING, reason=reason, drain_deadline=deadline)
 
     # What is wanted
 
@@ -192,7 +162,7 @@ class Pass:
             if idle.worker not in facts.makes_way:
                 continue
             reason = facts.makes_way[idle.worker]
-            self._set(self._draining(self._workers[idle.worker], reason))
+            self._set(draining(self._workers[idle.worker], reason, facts, endpoint.spec.rollout))
             self._event("worker_draining", f"worker {idle.number} is draining: {reason}", worker=idle.worker)
             wanted = max(endpoint.spec.bounds.min, endpoint.desired - 1)
             self._decide(f"worker {idle.number}, idle for {idle.idle_s:.0f} s, {reason}", wanted)
@@ -229,7 +199,8 @@ class Pass:
                 case Warm(worker):
                     self._warm(self._workers[worker])
                 case Drain(worker, reason, chill):
-                    self._set(replace(self._draining(self._workers[worker], reason), chilling=chill))
+                    leaving = draining(self._workers[worker], reason, facts, self.endpoint.spec.rollout)
+                    self._set(replace(leaving, chilling=chill))
                     number = self._workers[worker].number
                     self._event("worker_draining", f"worker {number} is draining: {reason}", worker=worker)
                 case Chill(worker):

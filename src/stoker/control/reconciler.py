@@ -13,21 +13,19 @@ from functools import partial
 
 import structlog
 
-from stoker.control import cold
+from stoker.control.effects import Effects
 from stoker.control.facts import Facts, Ground
 from stoker.control.fleet import Change, Fleet
-from stoker.control.managed import Managed, Providers, models_at
+from stoker.control.managed import Managed, Providers
 from stoker.control.observer import Snapshot
 from stoker.control.passes import Pass
-from stoker.control.prober import Prober, Target
+from stoker.control.prober import Prober
 from stoker.control.provisions import Provisions
 from stoker.control.scarcity import Scarcity
 from stoker.control.signals import Gateway
 from stoker.control.tails import tails_of
-from stoker.control.worker_specs import worker_spec
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch, PoolSpec
+from stoker.domain.endpoint import Endpoint, EndpointId, PoolSpec
 from stoker.domain.hardware import Placement
-from stoker.domain.probe import Probes
 from stoker.domain.worker import GONE, Observed, Worker, WorkerId, WorkerState
 from stoker.policy.lifecycle import Sight
 from stoker.policy.placement import Unplaceable, place, regain
@@ -58,10 +56,10 @@ class Reconciler:
         new_id: Callable[[], str],
     ) -> None:
         self._provisions = provisions
+        self._effects = Effects(fleet, providers, provisions, prober)
         self._fleet = fleet
         self._providers = providers
         self._gateway = gateway
-        self._prober = prober
         self._scarcity = scarcity
         self._clock = clock
         self._new_id = new_id
@@ -138,7 +136,7 @@ class Reconciler:
                 return
             known = replace(known, acknowledged_at=self._clock())
             await self._fleet.commit(Change(endpoint=endpoint, workers={worker: known}))
-            self._watch(endpoint, known)
+            self._effects.watch(endpoint, known)
         # A command that ends at once should be seen to have ended at once.
         self._providers.get(known.provider).observer.loop.wake()
 
@@ -155,7 +153,7 @@ class Reconciler:
                 # Left over from a start that was overtaken, or an ended one that the provider still keeps.
                 managed.actions.stop(observed.id, grace_s=UNWANTED_GRACE_S)
             elif worker.state is WorkerState.STOPPING:
-                self._stop(worker)
+                self._effects.stop(worker)
         for worker_id in [w for w, (name, _, _) in self._stops_sent.items() if name == provider]:
             if worker_id not in snapshot.workers:
                 del self._stops_sent[worker_id]
@@ -246,7 +244,7 @@ class Reconciler:
         ids = [worker.id for worker in workers]
         return Facts(
             now=now,
-            probes={worker.id: self._probes(endpoint, worker) for worker in workers},
+            probes={worker.id: self._effects.probes(endpoint, worker) for worker in workers},
             sights=sights,
             settled=[w.id for w in workers if self._providers.get(w.provider).actions.settled(w.id)],
             ready=[worker for worker in ids if worker in self._ready],
@@ -259,7 +257,7 @@ class Reconciler:
             decision=decision,
             recorded=not self._gateway.scaling.news(endpoint, decision),
             tails=tails,
-            frees={worker.id: self._frees(endpoint, worker) for worker in workers if worker.chilling},
+            frees={worker.id: self._effects.frees(endpoint, worker) for worker in workers if worker.chilling},
             makes_way=self._scarcity.wanted_of(ids),
             residence_s=self._scarcity.residence_s,
             hold=self._provisions.hold(endpoint),
@@ -300,27 +298,13 @@ class Reconciler:
         self._fleet.reserve(worker.id, worker.provider, whole)
         return whole
 
-    def _launch(self, endpoint: Endpoint, worker: Worker) -> Launch | None:
-        """What this worker runs; `None` for one of a pool that is gone, which the next plan stops."""
-        return (self._fleet.revision_of(worker) or endpoint.as_revision()).launch_of(worker.pool)
-
-    def _frees(self, endpoint: Endpoint, worker: Worker) -> tuple[str, ...]:
-        launch = self._launch(endpoint, worker)
-        return () if launch is None else cold.frees(launch, self._providers.get(worker.provider)) or ()
-
-    def _probes(self, endpoint: Endpoint, worker: Worker) -> Probes:
-        """Those of the revision that it was started from, as long as anybody remembers it."""
-        revision = self._fleet.revision_of(worker)
-        found = None if revision is None else revision.probes_of(worker.pool)
-        return found or endpoint.as_revision().probes_of(worker.pool) or Probes()
-
     # Effects
 
     def _carry_out(self, step: Pass, new: list[Worker]) -> None:
         endpoint = step.endpoint
         for worker in self._fleet.live(endpoint.id):
             if _unacknowledged(worker):
-                self._start(endpoint, worker)
+                self._effects.start(endpoint, worker)
         for worker in (*step.change.workers.values(), *new):
             if worker.state is not WorkerState.STARTING:
                 self._ready.discard(worker.id)
@@ -329,15 +313,15 @@ class Reconciler:
             if worker.state is not WorkerState.READY:
                 self._unhealthy.pop(worker.id, None)
                 self._unready.pop(worker.id, None)
-            self._watch(endpoint, worker)
+            self._effects.watch(endpoint, worker)
         for worker_id in step.stops:
             stopped = self._fleet.worker(worker_id)
             if stopped is not None:
-                self._stop(stopped)
+                self._effects.stop(stopped)
         for worker_id in step.chills:
             idle = self._fleet.worker(worker_id)
             if idle is not None:
-                self._chill(endpoint, idle)
+                self._effects.chill(endpoint, idle)
         for other in self._scarcity.passed(step, new):
             self.wake(other)
         if step.change.removed:
@@ -347,41 +331,6 @@ class Reconciler:
             if self._gateway.drained(endpoint.id, tuple(step.change.workers.values())):
                 # It got no requests before either, so that the table says nothing new, and nobody will acknowledge it.
                 self.wake(endpoint.id)
-
-    def _start(self, endpoint: Endpoint, worker: Worker) -> None:
-        managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
-        if launch is not None:
-            provision = self._provisions.of(endpoint, launch, models_at(managed.provider))
-            probes = self._probes(endpoint, worker)
-            spec = worker_spec(endpoint, launch, worker, managed, provision, probes)
-            managed.actions.start(spec, then=cold.warmed(worker, launch) if worker.from_cold else None)
-
-    def _chill(self, endpoint: Endpoint, worker: Worker) -> None:
-        managed, launch = self._providers.get(worker.provider), self._launch(endpoint, worker)
-        if launch is not None:
-            managed.actions.pause(worker.id, cold.chilled(worker, launch, managed))
-
-    def _stop(self, worker: Worker) -> None:
-        managed = self._providers.get(worker.provider)
-        endpoint = self._fleet.endpoint(worker.endpoint)
-        grace_s = 10.0 if endpoint is None else endpoint.spec.rollout.grace_s
-        managed.actions.stop(worker.id, grace_s=grace_s)
-
-    def _watch(self, endpoint: Endpoint, worker: Worker) -> None:
-        """Probe a worker that should be probed."""
-        starting = worker.state is WorkerState.STARTING and worker.acknowledged_at is not None
-        # Its program has not begun, perhaps for hours.
-        starting = starting and not worker.reason
-        probed = starting or worker.state is WorkerState.READY
-        # Those that ask for tasks are heard of; there is nobody to ask.
-        if not probed or worker.address is None or self._fleet.ping_s(worker) is not None:
-            self._prober.forget(worker.id)
-            return
-        provider = self._providers.get(worker.provider).provider
-        launch = (self._fleet.revision_of(worker) or endpoint.as_revision()).launch_of(worker.pool)
-        model = launch.models[0] if launch is not None and launch.lists_models and launch.models else None
-        target = Target(worker.address, provider.listens, provider.execute, model)
-        self._prober.watch(worker.id, target, self._probes(endpoint, worker), starting=starting)
 
     def _wake_at(self, endpoint: EndpointId, when: float | None) -> None:
         timer = self._timers.pop(endpoint, None)
@@ -396,12 +345,12 @@ class Reconciler:
         for endpoint in self._fleet.endpoints():
             for worker in self._fleet.live(endpoint.id):
                 if _unacknowledged(worker):
-                    self._start(endpoint, worker)
+                    self._effects.start(endpoint, worker)
                 elif worker.state is WorkerState.STOPPING:
-                    self._stop(worker)
+                    self._effects.stop(worker)
                 elif worker.state is WorkerState.COLD:
-                    self._chill(endpoint, worker)
-                self._watch(endpoint, worker)
+                    self._effects.chill(endpoint, worker)
+                self._effects.watch(endpoint, worker)
             self._gateway.publish(endpoint)
         self.wake_all()
 
