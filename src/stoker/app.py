@@ -31,6 +31,7 @@ from stoker.control.books import Books, segments_of
 from stoker.control.credentials import Credentials
 from stoker.control.downloads import Downloads
 from stoker.control.endpoints import Endpoints, Limits
+from stoker.control.feed import Feed
 from stoker.control.fleet import Fleet, Watch
 from stoker.control.keyring import Keyring
 from stoker.control.keys import Keys
@@ -308,6 +309,7 @@ class Stoker:
                 clock=clock,
             ),
             logs=Logs(self.fleet, self.providers),
+            feed=Feed(self.fleet, clock=clock),
             usage=self.books.usage,
             learning=self.books.learning,
             once=Once(store, clock=clock, kept_s=settings.idempotency_kept_s),

@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from stoker.control.credentials import Credentials
 from stoker.control.endpoints import Endpoints
+from stoker.control.feed import Feed
 from stoker.control.keys import Keys
 from stoker.control.learning import Learning
 from stoker.control.load import Load
@@ -91,6 +92,7 @@ class Services:
     pulls: Pulls
     views: Views
     logs: Logs
+    feed: Feed
     usage: Usage
     learning: Learning
     once: Once

@@ -117,9 +117,12 @@ class Api:
         self.secret = secret
         self.app: Starlette = world.stoker.faces()
 
-    def begin(self, method: str, path: str, *, key: str | None = None) -> Exchange:
+    def begin(
+        self, method: str, path: str, *, key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Exchange:
         """A call whose answer comes bit by bit."""
-        return Exchange(self.app, method, f"/api/v1{path}", {"authorization": f"Bearer {key or self.secret}"}, b"")
+        sent = {"authorization": f"Bearer {key or self.secret}", **(headers or {})}
+        return Exchange(self.app, method, f"/api/v1{path}", sent, b"")
 
     async def call(
         self,

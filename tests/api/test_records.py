@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from api.client import Api, Exchange, run, spec
+from stoker.control.feed import FOLLOWERS_MAX
+from stoker.domain.access import Scope
 
 
 async def now() -> float:
@@ -86,6 +89,87 @@ def test_decisions_come_newest_first_with_reason_and_inputs() -> None:
         assert "idle for 20 s" in decisions[0]["reason"]
         assert decisions[1]["inputs"]["waiting"] == 1
         assert len((await api.call("GET", "/endpoints/e/decisions?limit=1")).json["items"]) == 1
+
+    run(body)
+
+
+def _told(answer: bytes) -> list[dict[str, str]]:
+    """Server-sent events as their fields; beats are empty."""
+    blocks = answer.decode().removesuffix("\n\n").split("\n\n")
+    pairs = [[line.partition(": ")[::2] for line in block.split("\n") if line != ":"] for block in blocks]
+    return [dict(block) for block in pairs]
+
+
+def test_a_feed_tells_events_and_decisions_as_they_come_and_goes_on_from_any_of_them() -> None:
+    async def body(api: Api) -> None:
+        made = await api.create(scaling={"idle_timeout_s": 20, "scale_down_delay_s": 5})
+        following = asyncio.create_task(api.call("GET", "/endpoints/e/feed"))
+        await asyncio.sleep(15)
+        await api.world.gateway.request(made["id"], 1.0).ended.wait()
+        await asyncio.sleep(40)
+        decisions = (await api.call("GET", "/endpoints/e/decisions")).json["items"][::-1]
+        events = (await api.call("GET", "/endpoints/e/events?after=0")).json["items"]
+        await api.call("DELETE", "/endpoints/e")
+        whole = await following
+        assert whole.headers["content-type"].startswith("text/event-stream")
+        place, *told = _told(whole.body)
+        assert set(place) == {"id"}
+        assert {} in told, "a sign of life in quiet times"
+        told = [one for one in told if one]
+        documents = [(one["event"], json.loads(one["data"])) for one in told]
+        assert [d for name, d in documents if name == "stoker.decision"][:2] == decisions
+        # What was there before is in the list.
+        later = [event for event in events if event["number"] > int(place["id"].partition("-")[0])]
+        assert [d for name, d in documents if name == "stoker.event"][: len(later)] == later
+        assert "worker_ready" in [event["kind"] for event in later]
+        assert documents[-1][1]["kind"] == "delete_success"
+        assert len({one["id"] for one in told}) == len(told)
+
+    run(body)
+
+
+def test_a_feed_is_resumed_without_gap_or_repetition_and_ends_now_and_then() -> None:
+    async def body(api: Api) -> None:
+        made = await api.create(scaling={"idle_timeout_s": 20, "scale_down_delay_s": 5})
+        await api.world.gateway.request(made["id"], 1.0).ended.wait()
+        await asyncio.sleep(40)
+        started = asyncio.get_running_loop().time()
+        everything = _told((await api.call("GET", "/endpoints/e/feed?tail=100")).body)
+        assert 600 <= asyncio.get_running_loop().time() - started < 620, "who follows is admitted anew"
+        everything = [one for one in everything if "data" in one]
+        for index, one in enumerate(everything):
+            headers = {"last-event-id": one["id"]}
+            exchange = api.begin("GET", "/endpoints/e/feed", headers=headers)
+            assert (await exchange.sent())["status"] == 200
+            read = b""
+            while not read or len(_told(read)) <= len(everything) - index - 1:
+                read += (await exchange.sent())["body"]
+            assert _told(read) == [{"id": one["id"]}, *everything[index + 1 :]]
+            await exchange.leave()
+        only = _told((await api.call("GET", "/endpoints/e/feed?of=decisions&tail=1")).body)
+        assert [json.loads(one["data"])["workers"] for one in only if "data" in one] == [0]
+
+    run(body)
+
+
+def test_a_feed_is_for_those_who_may_read_the_endpoint_and_no_more_of_them_than_it_bears() -> None:
+    async def body(api: Api) -> None:
+        made, other = await api.create(), await api.create("other")
+        limited = await api.key(Scope.READ, endpoints=[other["id"]])
+        assert (await api.call("GET", f"/endpoints/{made['id']}/feed", key=limited)).status == 404
+        assert (await api.call("GET", "/endpoints/e/feed", key="")).status == 401
+        for last in ("x", "1", "-1-2", "9" * 40 + "-1"):
+            refused = await api.call("GET", "/endpoints/e/feed", headers={"last-event-id": last})
+            assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/Last-Event-ID")
+        begun = [api.begin("GET", "/endpoints/e/feed") for _ in range(FOLLOWERS_MAX)]
+        for exchange in begun:
+            assert (await exchange.sent())["status"] == 200
+        assert (await api.call("GET", "/endpoints/e/feed")).status == 429
+        for exchange in begun:
+            await exchange.leave()
+        exchange = api.begin("GET", "/endpoints/e/feed")
+        assert (await exchange.sent())["status"] == 200
+        await exchange.leave()
 
     run(body)
 

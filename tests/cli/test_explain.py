@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cli.fake_stoker import Command, FakeStoker
+from cli.fake_stoker import Command, FakeStoker, Raw, problem
+from cli.test_task_events import sent
 
 
 def decision(**more: Any) -> dict[str, Any]:
@@ -55,3 +56,35 @@ def test_nothing_decided_is_said_and_json_is_what_the_api_said(stoker: Command, 
     fake.on("GET", f"/endpoints/{made['id']}/explanation", answer(decision=None))
     assert "nothing was decided for chat" in stoker("explain", "chat", "--at", "90d").err
     assert json.loads(stoker("explain", "chat", "--json").out)["decision"] is None
+
+
+def fed(id: str, **more: Any) -> tuple[str, str, str]:
+    return id, "stoker.decision", json.dumps(decision(**more))
+
+
+def test_decisions_are_followed_over_broken_connections_until_the_endpoint_is_gone(
+    stoker: Command, fake: FakeStoker
+) -> None:
+    made = fake.add("chat")
+    place = Raw((b"id: 0-1\n\n",), "text/event-stream")
+    first, then = sent(fed("0-2")), sent(fed("0-3", current=2, workers=0, reason="idle for 300 s"))
+    answers: list[Any] = [place, first, then, (404, problem(404, "no endpoint"))]
+    fake.on("GET", f"/endpoints/{made['id']}/feed", lambda _: answers.pop(0))
+    ran = stoker("explain", "chat", "--follow")
+    assert ran.code == 0
+    one, two = ran.out.splitlines()
+    assert one.endswith("from 1 to 2 workers: 9 requests present, 3 for each worker (at most 2)")
+    assert two.endswith("from 2 to 0 workers: idle for 300 s")
+    assert "chat is deleted" in ran.err
+    asked = [each for each in fake.asked if each.path.endswith("/feed")]
+    assert [each.headers.get("last-event-id") for each in asked] == [None, "0-1", "0-2", "0-3"]
+    assert asked[0].query == {"of": "decisions", "tail": "1"}
+
+
+def test_followed_decisions_are_a_json_object_a_line_and_are_none_of_a_time(stoker: Command, fake: FakeStoker) -> None:
+    made = fake.add("chat")
+    answers: list[Any] = [sent(fed("0-2"), fed("0-3")), (404, problem(404, "no endpoint"))]
+    fake.on("GET", f"/endpoints/{made['id']}/feed", lambda _: answers.pop(0))
+    lines = stoker("explain", "chat", "-f", "--json").out.splitlines()
+    assert [json.loads(line) for line in lines] == [decision(), decision()]
+    assert stoker("explain", "chat", "-f", "--at", "10m").code == 2

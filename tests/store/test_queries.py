@@ -256,7 +256,12 @@ def test_decisions_are_listed_newest_first(place: Place) -> None:
         ]
         for each in made:
             await store.write(lambda tx, each=each: journal.add_decision(tx, E, each))  # type: ignore[misc]
-        assert await store.read(lambda tx: journal.newest_decisions(tx, E, limit=2)) == (made[2], made[1])
+        found = await store.read(lambda tx: journal.newest_decisions(tx, E, limit=2))
+        first = (found[0].number or 0) - 2
+        assert found == (replace(made[2], number=first + 2), replace(made[1], number=first + 1))
+        after = await store.read(lambda tx: journal.decisions_after(tx, E, after=first, limit=9))
+        assert after == found[::-1]
+        assert await store.read(lambda tx: journal.decisions_after(tx, E, after=first, limit=1)) == found[1:]
 
     place.run(body)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +11,8 @@ import typer
 from stoker.cli import output
 from stoker.cli.durations import age, clock, short
 from stoker.cli.endpoints import Endpoint
+from stoker.cli.errors import CliError, Exit
+from stoker.cli.server_events import followed
 from stoker.cli.session import Session, command
 
 
@@ -19,9 +23,15 @@ def explain(
     at: Annotated[
         str | None, typer.Option(help="At that time, as in 2026-01-31T12:00:00Z, or so long ago, as in 10m.")
     ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="The last decision, then each as it is made.")] = False,
 ) -> None:
     """Explain an endpoint's number of workers: the decision, what each trigger asked for, what limited it."""
+    if follow and at is not None:
+        raise CliError("--follow is of what comes, --at of what was: say one of them", Exit.USAGE)
     item = session.client.endpoint(endpoint)
+    if follow:
+        _follow(session, item)
+        return
     query = {} if at is None else {"at": at}
     found = session.client.get(f"/endpoints/{item['id']}/explanation", **query)
     if session.as_json:
@@ -40,6 +50,23 @@ def explain(
     for worker in found["workers"]:
         numbers = [f"{name} {_number(value['value'], value)}" for name, value in worker["numbers"].items()]
         output.line(f"worker {worker['number']}: {', '.join(numbers) or 'nothing was measured so far'}")
+
+
+def _follow(session: Session, item: Any) -> None:
+    """Until the endpoint is deleted."""
+    path, query = f"/endpoints/{item['id']}/feed", {"of": "decisions", "tail": 1}
+    try:
+        for event in followed(session.client, path, query=query, last=lambda _: False):
+            decision = json.loads(event.data)
+            if session.as_json:
+                output.line(json.dumps(decision))
+            else:
+                output.line(f"{clock(decision['at'])}: {_sentence(decision)}")
+            sys.stdout.flush()
+    except CliError as exc:
+        if exc.code is not Exit.NOT_FOUND:
+            raise
+        output.note(f"{item['name']} is deleted")
 
 
 def _sentence(decision: Any) -> str:

@@ -360,12 +360,14 @@ class Fleet:
 class Watch(asyncio.Event):
     """Set by every commit."""
 
-    async def changed(self, *, timeout_s: float) -> None:
-        """Wait for a commit since the last call, or until the time is over."""
+    async def changed(self, *, timeout_s: float) -> bool:
+        """Wait for a commit since the last call, or until the time is over. Was there one?"""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.wait()
+        seen = self.is_set()
         self.clear()
+        return seen
 
 
 def _write(tx: Connection, change: Change) -> tuple[list[Worker], list[Operation]]:

@@ -109,7 +109,8 @@ class Decision:
     when it makes room: a rollout that gives up an old worker, an idle worker that makes way for others' requests.
 
     `triggers` is what each asked for, `limits` what changed the largest of it, in the order in which it did. `ages`
-    has the age in seconds of each of `inputs` that was measured. `advisory`: nobody acted on it.
+    has the age in seconds of each of `inputs` that was measured. `advisory`: nobody acted on it. `number` grows; `None`
+    before it is stored.
     """
 
     at: float
@@ -121,6 +122,7 @@ class Decision:
     triggers: tuple[Demand, ...] = ()
     limits: tuple[str, ...] = ()
     advisory: bool = False
+    number: int | None = None
 
     @property
     def demand(self) -> int | None:

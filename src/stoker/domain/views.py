@@ -9,7 +9,7 @@ from enum import StrEnum
 from stoker.domain.endpoint import Endpoint, Launch, Revision
 from stoker.domain.hardware import Offer
 from stoker.domain.measurements import EngineMetrics, Resources
-from stoker.domain.operation import Decision
+from stoker.domain.operation import Decision, Event
 from stoker.domain.worker import Worker, WorkerState
 
 
@@ -56,6 +56,22 @@ class Number:
     value: float
     age_s: float
     stale: bool
+
+
+class Kind(StrEnum):
+    """What an endpoint's feed may have."""
+
+    EVENTS = "events"
+    DECISIONS = "decisions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What an endpoint's feed has next: an event, a decision, or neither. `id` is where to go on after it."""
+
+    id: str
+    event: Event | None = None
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,12 @@ def newest_decisions(
     return tuple(_decision(row) for row in tx.execute(query.order_by(decisions.c.number.desc()).limit(limit)))
 
 
+def decisions_after(tx: Connection, endpoint: EndpointId, *, after: int, limit: int) -> tuple[Decision, ...]:
+    """Up to `limit` decisions of the endpoint with a number above `after`, oldest first."""
+    query = select(decisions).where(decisions.c.endpoint == endpoint, decisions.c.number > after)
+    return tuple(_decision(row) for row in tx.execute(query.order_by(decisions.c.number).limit(limit)))
+
+
 def _decision(row: Row[Any]) -> Decision:
     told = _Explained() if row.explained is None else _explained.decode(row.explained)
     return Decision(
@@ -123,4 +129,5 @@ def _decision(row: Row[Any]) -> Decision:
         triggers=told.triggers,
         limits=told.limits,
         advisory=told.advisory,
+        number=row.number,
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from starlette.responses import StreamingResponse
 
+from stoker.api import sse
 from stoker.api.once import OnceRoute
-from stoker.api.routes.context import Caller, Context, Limit
+from stoker.api.routes.context import PAGE_ITEMS_MAX, Caller, Context, Limit
 from stoker.api.wire.base import Page, iso
 from stoker.api.wire.records import DecisionOut, EventOut, ExplanationOut, OperationOut, WorkerOut
 from stoker.api.wire.times import TEXT_CHARS_MAX, moment
 from stoker.domain.operation import OperationId
-from stoker.domain.views import LogEntry
+from stoker.domain.views import Kind, LogEntry, News
 from stoker.domain.worker import WorkerId
 
 router = APIRouter(route_class=OnceRoute, tags=["records"])
@@ -103,6 +105,36 @@ async def list_decisions(ref: str, context: Caller, limit: Limit = 100) -> Page[
     endpoint = await context.endpoint(ref)
     decisions = await context.services.views.decisions(endpoint.id, limit=limit)
     return Page(items=[DecisionOut.of(decision) for decision in decisions])
+
+
+@router.get("/endpoints/{ref}/feed", response_class=StreamingResponse)
+async def follow_endpoint(
+    ref: str,
+    context: Caller,
+    of: Annotated[list[Kind] | None, Query(description="default: both")] = None,
+    tail: Annotated[int, Query(ge=0, le=PAGE_ITEMS_MAX, description="begin with the last so many of each")] = 0,
+    last: Annotated[str | None, Header(alias="Last-Event-ID", description="go on after this event")] = None,
+) -> StreamingResponse:
+    """The endpoint's events (`stoker.event`) and decisions (`stoker.decision`) as server-sent events, as they come. It
+    ends with the endpoint, and after ten minutes: go on with `Last-Event-ID`.
+    """
+    endpoint = await context.endpoint(ref)
+    news = context.services.feed.follow(endpoint.id, after=last, tail=tail, of=of or tuple(Kind))
+    # Whatever is wrong is said before the answer begins.
+    first = await anext(news)
+    return sse.stream(_news(first, news))
+
+
+async def _news(first: News, others: AsyncGenerator[News]) -> AsyncIterator[bytes]:
+    yield sse.place(first.id)
+    async with aclosing(others):
+        async for one in others:
+            if one.event is not None:
+                yield sse.event(one.id, "stoker.event", EventOut.of(one.event).model_dump_json())
+            elif one.decision is not None:
+                yield sse.event(one.id, "stoker.decision", DecisionOut.of(one.decision).model_dump_json())
+            else:
+                yield sse.BEAT
 
 
 @router.get("/endpoints/{ref}/explanation")

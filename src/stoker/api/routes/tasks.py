@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from stoker.api import sse
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import Caller, Cursor, Limit, after_of, cursor_of
 from stoker.api.wire.base import Page
@@ -129,22 +130,20 @@ async def follow_task(
     events = await context.services.tasks.events(context.principal, ref, task, after=last)
     if events is None:
         return Response(status_code=204)
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return StreamingResponse(_streamed(events), media_type="text/event-stream", headers=headers)
+    return sse.stream(_streamed(events))
 
 
 async def _streamed(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
     async for event in events:
         if event is None:
-            yield b":\n\n"
+            yield sse.BEAT
             continue
         name, data = "stoker.task", ""
         if event.task is not None:
             data = TaskOut.of(event.task).model_dump_json()
         elif event.piece is not None:
             name, data = event.piece.name, event.piece.data
-        lines = [f"id: {event.id}", *([f"event: {name}"] if name else []), *(f"data: {d}" for d in data.split("\n"))]
-        yield ("\n".join(lines) + "\n\n").encode()
+        yield sse.event(event.id, name, data)
 
 
 @router.get("/endpoints/{ref}/tasks/{task}/result", response_class=Response)

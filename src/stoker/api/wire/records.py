@@ -145,9 +145,10 @@ class DemandOut(BaseModel):
 class DecisionOut(BaseModel):
     """How many workers were wanted from `at` on, why, and from what: `ages` has the age in seconds of what was
     measured. `triggers` are in the order of the endpoint's document; `limits` changed the largest demand, in this
-    order. Nobody acted on one that is `advisory`.
+    order. Nobody acted on one that is `advisory`. `number` grows; null for what is not recorded.
     """
 
+    number: int | None
     at: str | None
     current: int
     workers: int
