@@ -96,6 +96,19 @@ def test_the_requests_of_an_endpoint_are_simulated_under_its_own_policy_and_othe
     assert keepalive["workers_peak"] == 1
 
 
+def test_what_was_learned_of_cold_workers_is_simulated_where_they_are_cheap(stoker: Command, fake: FakeStoker) -> None:
+    made = recorded(fake, triggers=[{"type": "auto", "cold_cost": 0.1}])
+    made["spec"]["pools"][0]["bounds"]["min"] = 0
+    place = {"host": "h", "resume_s": {"count": 3, "median": 2.0, "p90": 2.5}}
+    fake.on("GET", f"/endpoints/{made['id']}/learned", {"expected_start_s": 12.0, "items": [place, {"host": "i"}]})
+    cold = json.loads(stoker("simulate", "--from", "chat", "--policy", "own", "--json").out)[0]
+    assert cold["wait_p50_s"] == 2.0, "each request but the first wakes a worker, as it was measured"
+    other = json.loads(
+        stoker("simulate", "--from", "chat", "--policy", "own", "--profile", "resume_s=0.5", "--json").out
+    )[0]
+    assert other["wait_p50_s"] == 0.5
+
+
 def test_a_policy_that_looks_at_what_no_trace_has_is_refused(stoker: Command, fake: FakeStoker) -> None:
     recorded(fake, triggers=[{"type": "custom", "path": "/m", "metric": "m", "target": 1}])
     ran = stoker("simulate", "--from", "chat", "--policy", "own")

@@ -12,6 +12,7 @@ from simulation.world import spec, world
 from stoker.control.learning import Learning, digest_of
 from stoker.domain.endpoint import Launch
 from stoker.domain.learned import Kind
+from stoker.domain.scaling import Auto, ScalingPolicy
 from stoker.domain.worker import WorkerState
 from stoker.link.messages import EndpointReport, Report
 from stoker.telemetry.traffic import TrafficMeter
@@ -42,6 +43,40 @@ def test_starts_are_learned_told_to_the_gateway_and_known_after_a_restart() -> N
             await asyncio.sleep(20)
             again = {item.kind: item.samples for item in w.stoker.books.learning.of_endpoint(made)}
             assert again == known, "nothing is learned twice"
+
+    virtual.run(main())
+
+
+def test_how_long_cold_workers_take_to_be_back_is_learned_apart_from_starts() -> None:
+    async def main() -> None:
+        async with world() as w:
+            w.load_s = 30.0
+            scaling = ScalingPolicy(triggers=(Auto(cold_cost=0.05),))
+            made = await w.create(spec(slots=1, high=1, scaling=scaling))
+            for _ in range(4):
+                # Gone again long before anybody looks.
+                await w.gateway.request(made.id, 0.5).ended.wait()
+                w.load_s = 1.0
+                await asyncio.sleep(20)
+            known = {item.kind: item.samples for item in w.stoker.books.learning.of_endpoint(made)}
+            assert known[Kind.START_COLD].quantile(0.5) == pytest.approx(30.0, abs=1.5)
+            assert Kind.START_WARM not in known, "who is back from cold has not been started"
+            assert known[Kind.RESUME].count == 3
+            assert known[Kind.RESUME].quantile(0.5) == pytest.approx(1.0, abs=1.0)
+            assert w.stoker.books.learning.expected_start_s(made) in (30.0, 31.0)
+            explained = await w.stoker.services.views.explanation(made, at=None)
+            assert explained.present is not None
+            assert explained.present.inputs["start_s"] in (30, 31)
+            resume_s = explained.present.inputs["resume_s"]
+            assert resume_s is not None
+            assert resume_s <= 2
+            # Neither a restart nor what happens then confuses the two.
+            await w.crash()
+            await w.boot()
+            await w.gateway.request(made.id, 0.5).ended.wait()
+            await asyncio.sleep(20)
+            again = {item.kind: item.samples for item in w.stoker.books.learning.of_endpoint(made)}
+            assert (again[Kind.RESUME].count, again[Kind.START_COLD]) == (4, known[Kind.START_COLD])
 
     virtual.run(main())
 

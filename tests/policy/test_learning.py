@@ -59,6 +59,8 @@ def test_the_first_start_at_a_place_is_cold_and_later_ones_are_warm() -> None:
     assert kind_of_start([Kind.REQUESTS]) is Kind.START_COLD
     assert kind_of_start([Kind.START_COLD]) is Kind.START_WARM
     assert kind_of_start([Kind.START_WARM]) is Kind.START_WARM
+    assert kind_of_start([Kind.RESUME]) is Kind.START_COLD
+    assert kind_of_start([Kind.START_COLD], from_cold=True) is Kind.RESUME
 
 
 @given(st.lists(st.floats(0, 1e6)), st.floats(0.01, 1.0))
@@ -101,10 +103,16 @@ def test_what_is_learned_becomes_signals_as_old_as_their_youngest_sample() -> No
         (
             known(Kind.START_COLD, "a", 90.0, 10.0),
             known(Kind.START_WARM, "a", 20.2, 20.0),
+            known(Kind.RESUME, "a", 0.4, 25.0),
+            known(Kind.RESUME, "b", 1.4, 15.0),
             known(Kind.REQUESTS, "a", 5.0, 30.0),
             known(Kind.REQUESTS, "b", 3.0, 40.0),
         ),
         now=100.0,
     )
-    assert found == {"start_s": Reading(21.0, 80.0), "requests_per_s": Reading(3.0, 60.0)}
+    assert found == {
+        "start_s": Reading(21.0, 80.0),
+        "resume_s": Reading(1.4, 75.0),
+        "requests_per_s": Reading(3.0, 60.0),
+    }
     assert readings_of((), now=100.0) == {}

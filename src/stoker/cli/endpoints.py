@@ -20,6 +20,7 @@ EVENTS_SHOWN = 10
 LEARNED = (
     ("start_cold_s", "first start {:.1f} s"),
     ("start_warm_s", "start {:.1f} s"),
+    ("resume_s", "back from cold {:.1f} s"),
     ("requests_per_s", "{:.2f} requests/s"),
     ("tokens_per_s", "{:.0f} tokens/s"),
 )
@@ -171,7 +172,7 @@ def _learned(learned: Any) -> list[tuple[str, object]]:
     """What is known of starts and speed, by host."""
     lines = []
     for item in learned["items"]:
-        known = ((item[name], text) for name, text in LEARNED if item[name])
+        known = ((item[name], text) for name, text in LEARNED if item.get(name))
         said = [f"{text.format(of['median'])} (of {of['count']})" for of, text in known]
         lines.append(f"{item['host']}: {', '.join(said)}")
     return [("a worker", "\n".join(lines))]

@@ -105,9 +105,20 @@ def _recorded(session: Session, reference: str, since: str, changes: str) -> tup
     client = session.client
     item = client.endpoint(reference)
     spec = SpecIn.model_validate(item["spec"]).to_spec()
-    start_s = client.get(f"/endpoints/{item['id']}/learned")["expected_start_s"]
-    known = {} if start_s is None else {"start_s": start_s}
-    base = Profile(slots=item["launch"]["slots"], workers_max=max(1, spec.bounds.max), **known)
+    learned = client.get(f"/endpoints/{item['id']}/learned")
+    known: dict[str, float] = {}
+    if learned["expected_start_s"] is not None:
+        known["start_s"] = learned["expected_start_s"]
+    resumes = [each["resume_s"]["median"] for each in learned["items"] if each.get("resume_s")]
+    if resumes:
+        known["resume_s"] = max(resumes)
+    auto = spec.scaling.auto
+    if auto is not None:
+        known["wait_target_s"] = auto.wait_target_s
+    cold = auto is not None and auto.cold_cost > 0
+    if auto is not None and cold:
+        known["cold_rate"] = auto.cold_cost
+    base = Profile(slots=item["launch"]["slots"], workers_max=max(1, spec.bounds.max), cold=cold, **known)
     hardware = profile_of(changes, base) if changes else base
     requests = parse_trace(item["name"], client.text(f"/endpoints/{item['id']}/trace", query={"since": since}))
     return requests, hardware, lambda a, s, profile, knobs: Own(profile, spec.scaling, spec.bounds)

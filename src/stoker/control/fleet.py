@@ -77,6 +77,8 @@ class Fleet:
         self._locks: dict[EndpointId, asyncio.Lock] = {}
         self._reserved: dict[WorkerId, tuple[str, Placement]] = {}
         self._watchers: set[Watch] = set()
+        # Told of every worker that has changed, at once: what it is now may be over a moment later.
+        self.remembered: Callable[[Worker], object] = lambda worker: None
         # By provider and machine, those with a placement there; and by provider, how its hosts were judged.
         self._at: dict[tuple[str, str], dict[WorkerId, Worker]] = {}
         self._places: dict[str, Places] = {}
@@ -310,6 +312,7 @@ class Fleet:
             self._at.setdefault((worker.provider, machine_of(worker.placement.host)), {})[worker.id] = worker
         if worker.state is WorkerState.DRAINING:
             self._draining.add(worker.endpoint)
+        self.remembered(worker)
 
     def _put_away(self, before: Worker | None, *, but: Worker | None = None) -> None:
         """Its placement, as it was, is held no more; `but` is what takes its place."""

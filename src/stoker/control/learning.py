@@ -43,7 +43,11 @@ class Learning:
         self._digests: dict[tuple[EndpointId, int, str], str] = {}
         self._unsaved: set[tuple[Place, Kind]] = set()
         self._looks: dict[EndpointId, Look] = {}
-        self._noted: set[WorkerId] = set()
+        # Of which start of each worker it is known how long it took: those that were cold start again.
+        self._noted: dict[WorkerId, float] = {}
+        # That have become ready since the last step; some are cold again by the next one.
+        self._readied: dict[WorkerId, Worker] = {}
+        fleet.remembered = self._remembered
         self._since = clock()
 
     async def load(self) -> None:
@@ -76,20 +80,24 @@ class Learning:
         before = self._clock() - KEPT_S
         await self._fleet.store.write(lambda tx: rows.trim(tx, before=before))
 
+    def _remembered(self, worker: Worker) -> None:
+        # Those of before this start of control are in what was loaded.
+        if worker.ready_at is None or worker.started_at is None or worker.ready_at < self._since:
+            return
+        if self._noted.get(worker.id) != worker.started_at:
+            self._noted[worker.id] = worker.started_at
+            self._readied[worker.id] = worker
+
     def _learn_starts(self) -> None:
-        workers = tuple(self._fleet.all_workers())
         touched: set[EndpointId] = set()
-        for worker in workers:
-            if worker.id in self._noted or worker.ready_at is None or worker.started_at is None:
-                continue
-            self._noted.add(worker.id)
+        readied, self._readied = self._readied, {}
+        for worker in readied.values():
             place = self._place(worker)
-            # Those of before this start of control are in what was loaded.
-            if place is not None and worker.ready_at >= self._since:
-                kind = kind_of_start(self._known.get(place, ()))
+            if place is not None and worker.ready_at is not None and worker.started_at is not None:
+                kind = kind_of_start(self._known.get(place, ()), from_cold=worker.from_cold)
                 self._add(place, kind, worker.ready_at - worker.started_at)
                 touched.add(worker.endpoint)
-        self._noted &= {worker.id for worker in workers}
+        self._noted = {worker: at for worker, at in self._noted.items() if self._fleet.worker(worker) is not None}
         for endpoint in touched:
             self._changed(endpoint)
 

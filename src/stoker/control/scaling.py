@@ -246,7 +246,8 @@ class Scaling:
         ready = [w for w in live if w.state is WorkerState.READY]
         begun = [w for w in live if w.state in (WorkerState.PENDING, WorkerState.STARTING)]
         loads = self._traffic.loads(endpoint.id)
-        start_s = self._sources.learned(endpoint, now).get("start_s")
+        learned = self._sources.learned(endpoint, now)
+        start_s = learned.get("start_s")
         sample = Sample(
             now=now,
             arrived=signals.arrived,
@@ -261,6 +262,8 @@ class Scaling:
             start_s=fresh(start_s, age_s_max=_START_AGE_S_MAX) or START_S,
         )
         signals.start_s, signals.auto = start_s, self._sources.auto(endpoint.id, setting, sample, learn)
+        if setting.cold_cost:
+            signals.resume_s = learned.get("resume_s")
         return signals
 
     def _quiet_for(self, endpoint: Endpoint, signals: Signals | None, decision: Decision, now: float) -> float:

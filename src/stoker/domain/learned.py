@@ -14,11 +14,13 @@ SAMPLES_MAX = 64
 
 class Kind(StrEnum):
     """START_COLD: seconds from start to ready of the first worker of a launch on a host, which has nothing of its image
-    or model yet; START_WARM: of later ones. The others: what one worker sustains when all of its slots are taken.
+    or model yet; START_WARM: of later ones; RESUME: of a cold worker that is taken up again. The others: what one
+    worker sustains when all of its slots are taken.
     """
 
     START_COLD = "start_cold_s"
     START_WARM = "start_warm_s"
+    RESUME = "resume_s"
     REQUESTS = "requests_per_s"
     TOKENS = "tokens_per_s"
 

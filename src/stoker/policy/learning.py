@@ -48,10 +48,12 @@ def sustained(before: Look, after: Look) -> tuple[float, float | None] | None:
     return completions / span_s / count, tokens / span_s / count if tokens else None
 
 
-def kind_of_start(known: Iterable[Kind]) -> Kind:
+def kind_of_start(known: Iterable[Kind], *, from_cold: bool = False) -> Kind:
     """What a start is where these kinds are known of its place already: whoever started there before has left image and
-    model behind.
+    model behind. One `from_cold` is none at all, and a matter of moments.
     """
+    if from_cold:
+        return Kind.RESUME
     return Kind.START_WARM if {Kind.START_COLD, Kind.START_WARM} & set(known) else Kind.START_COLD
 
 
@@ -74,6 +76,9 @@ def readings_of(learned: Iterable[Learned], *, now: float) -> dict[str, Reading]
     start_s = expected_start_s(of[Kind.START_WARM], of[Kind.START_COLD])
     if start_s is not None:
         found["start_s"] = Reading(start_s, _age_s(of[Kind.START_WARM] or of[Kind.START_COLD], now))
+    resumes = [median for samples in of[Kind.RESUME] if (median := samples.quantile(0.5)) is not None]
+    if resumes:
+        found["resume_s"] = Reading(max(resumes), _age_s(of[Kind.RESUME], now))
     for kind in (Kind.REQUESTS, Kind.TOKENS):
         medians = [median for samples in of[kind] if (median := samples.quantile(0.5)) is not None]
         if medians:

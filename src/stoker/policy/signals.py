@@ -67,10 +67,10 @@ class Signals:
     `arrived` and `ended` are counts of requests and tasks that only grow; `auto` is what was learned of them, for the
     trigger of that name. `service_s` is what a request takes, `prompt_tokens` and `completion_tokens` what one has on
     the average; `tasks_queued` (all that wait), `oldest_task_s` and `tasks_per_s` are the queue's. `start_s` is what a
-    start is expected to take; `requests_per_s` and `tokens_per_s` what one full worker sustains. `messages`: those in
-    queues elsewhere. `announced_per_s` is the load that was announced in the last minute, `announced_waiting` what of
-    it has no worker yet, `announced_perf` what a worker says it does in a second; on `trial` machines workers are to
-    measure that first.
+    start is expected to take, `resume_s` what it takes until a cold worker is back; `requests_per_s` and `tokens_per_s`
+    what one full worker sustains. `messages`: those in queues elsewhere. `announced_per_s` is the load that was
+    announced in the last minute, `announced_waiting` what of it has no worker yet, `announced_perf` what a worker says
+    it does in a second; on `trial` machines workers are to measure that first.
     """
 
     in_flight: int
@@ -92,6 +92,7 @@ class Signals:
     prompt_tokens: Reading | None = None
     completion_tokens: Reading | None = None
     start_s: Reading | None = None
+    resume_s: Reading | None = None
     requests_per_s: Reading | None = None
     tokens_per_s: Reading | None = None
     announced_per_s: Reading | None = None
@@ -128,6 +129,7 @@ class Signals:
                 "prompt_tokens",
                 "completion_tokens",
                 "start_s",
+                "resume_s",
                 "requests_per_s",
                 "tokens_per_s",
                 "announced_per_s",

@@ -26,9 +26,9 @@ class QuantilesOut(BaseModel):
 
 
 class LearnedOut(BaseModel):
-    """One launch at one host: seconds from start to ready, of the first worker there (`start_cold_s`) and of later
-    ones; requests and completion tokens per second that one worker sustained when all its slots were taken. Null: not
-    known.
+    """One launch at one host: seconds from start to ready, of the first worker there (`start_cold_s`), of later ones
+    (`start_warm_s`), and of cold ones that were taken up again (`resume_s`); requests and completion tokens per second
+    that one worker sustained when all its slots were taken. Null: not known.
     """
 
     launch: str
@@ -36,6 +36,7 @@ class LearnedOut(BaseModel):
     host: str
     start_cold_s: QuantilesOut | None
     start_warm_s: QuantilesOut | None
+    resume_s: QuantilesOut | None
     requests_per_s: QuantilesOut | None
     tokens_per_s: QuantilesOut | None
 
@@ -61,6 +62,7 @@ class LearnedListOut(BaseModel):
                 host=place.host,
                 start_cold_s=QuantilesOut.of(kinds.get(Kind.START_COLD)),
                 start_warm_s=QuantilesOut.of(kinds.get(Kind.START_WARM)),
+                resume_s=QuantilesOut.of(kinds.get(Kind.RESUME)),
                 requests_per_s=QuantilesOut.of(kinds.get(Kind.REQUESTS)),
                 tokens_per_s=QuantilesOut.of(kinds.get(Kind.TOKENS)),
             )
