@@ -20,7 +20,8 @@ from stoker.domain.operation import Decision
 from stoker.domain.scaling import Auto, Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule
 from stoker.domain.views import Explanation
 from stoker.domain.worker import WorkerId, WorkerState
-from stoker.policy.auto.estimates import choose, of_recorded
+from stoker.policy.auto import estimates
+from stoker.policy.replay import again, of_recorded
 from stoker.providers.fake import FakeProvider
 from stoker.store import experiences
 
@@ -35,7 +36,15 @@ async def explained(w: World, endpoint: Endpoint, at: float | None = None) -> Ex
 
 
 async def decisions(w: World, endpoint: Endpoint) -> tuple[Decision, ...]:
-    return await w.stoker.services.views.decisions(endpoint.id, limit=100)
+    """All that are stored. Each leads to itself again by what was recorded with it."""
+    made = await w.stoker.services.views.decisions(endpoint.id, limit=100)
+    for decision in made:
+        if decision.triggers:
+            assert decision.given is not None
+            once_more = again(of_recorded(decision.given), decision)
+            stripped = replace(decision, inputs={}, ages={}, number=None, given=None)
+            assert once_more == stripped
+    return made
 
 
 def desired(w: World, endpoint: Endpoint) -> int:
@@ -281,8 +290,8 @@ def test_what_was_recorded_of_a_decision_leads_to_it_again() -> None:
             made = [each for each in await decisions(w, endpoint) if each.triggers]
             assert len(made) > 3
             for decision in made:
-                estimates, setting = of_recorded(decision.inputs)
-                wanted = choose(estimates, setting)
+                known, setting = estimates.of_recorded(decision.inputs)
+                wanted = estimates.choose(known, setting)
                 assert (wanted.workers, wanted.reason) == (decision.triggers[0].workers, decision.triggers[0].text)
                 assert setting.late_cost_s == 50
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stoker.control.agenda import Agenda
 from stoker.control.fleet import Fleet
@@ -32,6 +32,7 @@ from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy import memory as memories
 from stoker.policy.auto.decision import START_S, Sample
 from stoker.policy.auto.estimates import Setting, rounded
+from stoker.policy.replay import Given, recorded
 from stoker.policy.scaling import decide, told
 from stoker.policy.signals import Learned, Reading, Signals, WorkerSignals, fresh, of_worker
 from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
@@ -134,7 +135,20 @@ class Scaling:
     def decide(self, endpoint: Endpoint, *, now: float) -> Decision:
         """How many workers it should have. The next decision remembers this one."""
         signals = self._learned(endpoint, self.signals(endpoint, now=now), now, learn=True)
-        return told(self._decided(endpoint, signals, now), signals)
+        memory = self._memory(endpoint)
+        decision = told(self._decided(endpoint, signals, now), signals)
+        if not self.news(endpoint, decision):
+            return decision
+        spec = endpoint.spec
+        given = Given(
+            policy=spec.scaling,
+            bounds=spec.bounds,
+            slots=endpoint.slots,
+            signals=signals,
+            override=endpoint.override,
+            memory=memory,
+        )
+        return replace(decision, given=recorded(given))
 
     def _decided(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
         decision = self._asked(endpoint, signals, now)

@@ -110,7 +110,8 @@ class Decision:
 
     `triggers` is what each asked for, `limits` what changed the largest of it, in the order in which it did. `ages`
     has the age in seconds of each of `inputs` that was measured. `advisory`: nobody acted on it. `number` grows; `None`
-    before it is stored.
+    before it is stored. `given` is all that leads to it again, in the words of `policy.replay`; `None` where
+    nothing was asked for it.
     """
 
     at: float
@@ -123,6 +124,7 @@ class Decision:
     limits: tuple[str, ...] = ()
     advisory: bool = False
     number: int | None = None
+    given: bytes | None = field(default=None, repr=False)
 
     @property
     def demand(self) -> int | None:

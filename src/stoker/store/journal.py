@@ -72,6 +72,9 @@ def newest_events(tx: Connection, endpoint: EndpointId, *, limit: int) -> tuple[
     return tuple(reversed([_event(row) for row in tx.execute(query)]))
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _Explained(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is stored of a decision besides its columns."""
 
@@ -79,6 +82,7 @@ class _Explained(msgspec.Struct, frozen=True, omit_defaults=True):
     triggers: tuple[Demand, ...] = ()
     limits: tuple[str, ...] = ()
     advisory: bool = False
+    given: msgspec.Raw = _NOTHING
 
 
 _explained = msgspec.json.Decoder(_Explained)
@@ -86,7 +90,8 @@ _explained = msgspec.json.Decoder(_Explained)
 
 def add_decision(tx: Connection, endpoint: EndpointId, decision: Decision) -> None:
     """Record a decision."""
-    explained = _Explained(dict(decision.ages), decision.triggers, decision.limits, decision.advisory)
+    given = _NOTHING if decision.given is None else msgspec.Raw(decision.given)
+    explained = _Explained(dict(decision.ages), decision.triggers, decision.limits, decision.advisory, given)
     tx.execute(
         _INSERT_DECISION,
         {
@@ -119,6 +124,7 @@ def decisions_after(tx: Connection, endpoint: EndpointId, *, after: int, limit: 
 
 def _decision(row: Row[Any]) -> Decision:
     told = _Explained() if row.explained is None else _explained.decode(row.explained)
+    given = bytes(told.given)
     return Decision(
         at=row.at,
         current=row.current,
@@ -130,4 +136,5 @@ def _decision(row: Row[Any]) -> Decision:
         limits=told.limits,
         advisory=told.advisory,
         number=row.number,
+        given=None if given == bytes(_NOTHING) else given,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel
 
@@ -182,12 +183,14 @@ class WorkerNumbersOut(BaseModel):
 
 
 class ExplanationOut(BaseModel):
-    """`decision` is the one that held at `at`, null before the first. `present` is what would be decided now; null
+    """`decision` is the one that held at `at`, null before the first; `given` is all that it was made from: policy,
+    bounds, memory and signals, which lead to the same decision whenever. `present` is what would be decided now; null
     where the question was about an earlier time.
     """
 
     at: str | None
     decision: DecisionOut | None
+    given: dict[str, Any] | None
     present: DecisionOut | None
     workers: list[WorkerNumbersOut]
 
@@ -197,6 +200,7 @@ class ExplanationOut(BaseModel):
         return cls(
             at=iso(explanation.at),
             decision=None if decision is None else DecisionOut.of(decision),
+            given=None if decision is None or decision.given is None else json.loads(decision.given),
             present=None if present is None else DecisionOut.of(present),
             workers=[
                 WorkerNumbersOut(
