@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import math
+import zlib
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,10 @@ from stoker.domain.errors import Invalid
 
 # A day of a thousand requests a second is more than anybody waits for.
 REQUESTS_MAX = 20_000_000
+# Ten years, and more than any context: what is beyond is a mistake, and would be simulated second by second.
+ARRIVAL_S_MAX = 10 * 366 * 86_400.0
+TOKENS_MAX = 100_000_000
+SERVICE_S_MAX = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,35 +124,131 @@ def read_trace(path: Path) -> Trace:
     """The trace in a file of CSV, compressed or not, with columns
     `arrival_s,input_tokens,output_tokens[,service_s][,endpoint]`. Raises `Invalid`, `OSError`.
     """
-    data = path.read_bytes()
-    try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as exc:
-        raise Invalid.at("/trace", f"{path} cannot be read as text: {exc}") from exc
-    return parse_trace(path.name.split(".")[0], io.StringIO(text))
+    with path.open("rb") as file:
+        opened = gzip.open if file.read(2) == b"\x1f\x8b" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
+        try:
+            return parse_trace(path.name.split(".")[0], lines)
+        except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as exc:
+            raise Invalid.at("/trace", f"{path} cannot be read as text: {exc}") from exc
 
 
 def parse_trace(name: str, lines: Iterable[str]) -> Trace:
     """The same from lines. Arrivals need not be in order; equal ones keep theirs."""
-    reader = csv.DictReader(lines)
-    missing = {"arrival_s", "input_tokens", "output_tokens"} - set(reader.fieldnames or ())
-    if missing:
-        raise Invalid.at("/trace", f"{name} has no column {', '.join(sorted(missing))}")
-    rows: dict[str, list[tuple[float, int, int, float | None]]] = {}
-    for number, row in enumerate(reader):
-        if number >= REQUESTS_MAX:
-            raise Invalid.at("/trace", f"{name} has more than {REQUESTS_MAX} requests")
-        try:
-            service_s = float(row["service_s"]) if row.get("service_s") else None
-            parsed = float(row["arrival_s"]), int(row["input_tokens"]), int(row["output_tokens"])
-        except (TypeError, ValueError):
-            raise Invalid.at("/trace", f"{name}, line {number + 2}: three numbers are needed") from None
-        if not math.isfinite(parsed[0] + (service_s or 0.0)) or min(*parsed, service_s or 0.0) < 0:
-            raise Invalid.at("/trace", f"{name}, line {number + 2}: numbers must be finite and not negative")
-        rows.setdefault(row.get("endpoint") or "", []).append((*parsed, service_s))
-    if not rows:
+    reader = csv.reader(lines)
+    columns: dict[str, _Columns] = {}
+    try:
+        places = _places(name, next(reader, []))
+        for number, row in enumerate(reader):
+            if number >= REQUESTS_MAX:
+                raise Invalid.at("/trace", f"{name} has more than {REQUESTS_MAX} requests")
+            if not row:
+                continue
+            if len(row) != len(places.names):
+                raise ValueError(f"{len(row)} values for {len(places.names)} columns")
+            key = "" if places.endpoint is None else row[places.endpoint]
+            of = columns.get(key)
+            if of is None:
+                of = columns[key] = _Columns(measured=places.service is not None)
+            of.add(row, places)
+    except (ValueError, csv.Error) as exc:
+        if isinstance(exc, UnicodeDecodeError):
+            raise
+        raise Invalid.at("/trace", f"{name}, line {reader.line_num}: {exc}") from None
+    if not columns:
         raise Invalid.at("/trace", f"{name} has no requests")
-    return Trace(name, tuple(requests_of(key, rows[key]) for key in sorted(rows)))
+    return Trace(name, tuple(columns[key].requests(key) for key in sorted(columns)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """In which column each thing is."""
+
+    names: Sequence[str]
+    arrival: int
+    input: int
+    output: int
+    service: int | None
+    endpoint: int | None
+
+
+def _places(name: str, header: Sequence[str]) -> _Places:
+    names = [column.strip() for column in header]
+    missing = [column for column in ("arrival_s", "input_tokens", "output_tokens") if column not in names]
+    if missing:
+        raise Invalid.at("/trace", f"{name} has no column {', '.join(missing)}")
+    known = {column: names.index(column) for column in names}
+    twice = [column for column in known if names.count(column) > 1]
+    if twice:
+        raise Invalid.at("/trace", f"{name} has the column {twice[0]} twice")
+    places = known["arrival_s"], known["input_tokens"], known["output_tokens"]
+    return _Places(names, *places, known.get("service_s"), known.get("endpoint"))
+
+
+class _Columns:
+    """The requests of one endpoint while they are read: as small as there may be many of them."""
+
+    def __init__(self, *, measured: bool) -> None:
+        self._arrivals, self._inputs, self._outputs = array("d"), array("q"), array("q")
+        self._services: list[float | None] | None = [] if measured else None
+        self._sorted = True
+
+    def add(self, row: Sequence[str], places: _Places) -> None:
+        """Raises `ValueError`."""
+        try:
+            arrival = float(row[places.arrival])
+            read, written = int(row[places.input]), int(row[places.output])
+        except ValueError:
+            raise ValueError(_wrong(row, places)) from None
+        if not 0 <= arrival <= ARRIVAL_S_MAX:
+            raise ValueError(f"arrival_s must be finite, not negative and at most {ARRIVAL_S_MAX:g}, not {arrival:g}")
+        if not (0 <= read <= TOKENS_MAX and 0 <= written <= TOKENS_MAX):
+            raise ValueError(f"tokens must not be negative, and at most {TOKENS_MAX}")
+        if self._services is not None and places.service is not None:
+            self._services.append(_service_s(row[places.service]))
+        self._sorted = self._sorted and (not self._arrivals or arrival >= self._arrivals[-1])
+        self._arrivals.append(arrival)
+        self._inputs.append(read)
+        self._outputs.append(written)
+
+    def requests(self, name: str) -> Requests:
+        """All of them, in the order of arrival."""
+        services = () if self._services is None else self._services
+        if self._sorted:
+            return Requests(name, tuple(self._arrivals), self._inputs, self._outputs, services)
+        order = sorted(range(len(self._arrivals)), key=self._arrivals.__getitem__)
+        return Requests(
+            name,
+            tuple(self._arrivals[index] for index in order),
+            array("q", (self._inputs[index] for index in order)),
+            array("q", (self._outputs[index] for index in order)),
+            [services[index] for index in order] if services else (),
+        )
+
+
+def _service_s(text: str) -> float | None:
+    """`None` for nothing. Raises `ValueError`."""
+    if not text:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        raise ValueError(f"service_s is {text[:32]!r}, which is no number") from None
+    if not 0 <= found <= SERVICE_S_MAX:
+        raise ValueError(f"service_s must be finite, not negative and at most {SERVICE_S_MAX:g}")
+    return found
+
+
+def _wrong(row: Sequence[str], places: _Places) -> str:
+    try:
+        float(row[places.arrival])
+    except ValueError:
+        return f"arrival_s is {row[places.arrival][:32]!r}, which is no number"
+    for place in (places.input, places.output):
+        text = row[place]
+        if not text.strip().isdecimal():
+            return f"{places.names[place]} is {text[:32]!r}, which is no whole number that is not negative"
+    return "three numbers are needed"
 
 
 def requests_of(name: str, rows: Iterable[tuple[float, int, int] | tuple[float, int, int, float | None]]) -> Requests:
