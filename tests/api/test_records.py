@@ -184,6 +184,9 @@ def test_an_explanation_has_the_decision_what_would_be_decided_now_and_every_num
         assert [each["trigger"] for each in found["present"]["triggers"]] == ["concurrency", "requests_per_s"]
         assert set(found["present"]["ages"]) >= {"in_flight", "waiting", "arrivals_per_s(60s)"}
         assert found["workers"][0]["number"] == 1
+        assert found["present"]["inputs"]["waiting"] == 0
+        assert found["present"]["inputs"]["completion_tokens"] is None, "no answer has told any: that is not zero"
+        assert found["given"]["policy"]["triggers"][0]["type"] == "concurrency"
         before = (await api.call("GET", "/endpoints/e/explanation?at=1h")).json
         assert (before["decision"], before["present"]) == (None, None)
         then = (await api.call("GET", f"/endpoints/e/explanation?at={found['at']}")).json

@@ -51,6 +51,20 @@ def test_the_present_is_told_with_what_is_known_of_workers(stoker: Command, fake
     assert "worker 7: cpu 0.5 (20s old, stale)" in out
 
 
+def test_numbers_are_told_by_age_and_what_is_not_known_is_no_zero(stoker: Command, fake: FakeStoker) -> None:
+    made = fake.add("chat")
+    inputs = {"in_flight": 0, "start_s": 12.5, "auto.kept": 2, "auto.rise": 0, "service_s": None, "resume_s": None}
+    ages = {"in_flight": 0.5, "start_s": 90.0, "auto.kept": 0.5, "auto.rise": 0.5}
+    fake.on("GET", f"/endpoints/{made['id']}/explanation", answer(present=decision(inputs=inputs, ages=ages)))
+    lines = stoker("explain", "chat").out.splitlines()
+    assert lines[-4:] == [
+        "numbers, 0.5s old: in_flight 0",
+        "numbers, 90s old: start_s 12.5",
+        "auto's numbers, 0.5s old: kept 2, rise 0",
+        "not known so far: service_s, resume_s",
+    ]
+
+
 def test_nothing_decided_is_said_and_json_is_what_the_api_said(stoker: Command, fake: FakeStoker) -> None:
     made = fake.add("chat")
     fake.on("GET", f"/endpoints/{made['id']}/explanation", answer(decision=None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,9 @@ from stoker.cli.endpoints import Endpoint
 from stoker.cli.errors import CliError, Exit
 from stoker.cli.server_events import followed
 from stoker.cli.session import Session, command
+
+# Begins the names of those numbers that `auto` decides by.
+AUTO = "auto."
 
 
 @command
@@ -87,13 +91,27 @@ def _show(decision: Any) -> None:
             output.line(f"limit {number}: {limit}")
     if decision["inputs"]:
         output.line()
-        ages = decision["ages"]
-        known = sorted(decision["inputs"].items())
-        output.line(
-            ", ".join(
-                f"{name} {value:g}" + (f" ({short(ages[name])} old)" if ages.get(name) else "") for name, value in known
-            )
-        )
+        for line in _numbers(decision["inputs"], decision["ages"]):
+            output.line(line)
+
+
+def _numbers(inputs: dict[str, float | None], ages: dict[str, float]) -> Iterator[str]:
+    """What was known, a line for each age and one for what `auto` has made of it; then what was not known."""
+    lines: dict[str, list[str]] = {}
+    for name, value in inputs.items():
+        if value is None:
+            continue
+        own = name.startswith(AUTO)
+        which = f"auto's numbers{_old(ages.get(name))}" if own else f"numbers{_old(ages.get(name))}"
+        lines.setdefault(which, []).append(f"{name.removeprefix(AUTO)} {value:g}")
+    yield from (f"{which}: {', '.join(lines[which])}" for which in sorted(lines, key=lambda which: which[0] == "a"))
+    unknown = [name for name, value in inputs.items() if value is None]
+    if unknown:
+        yield f"not known so far: {', '.join(unknown)}"
+
+
+def _old(age_s: float | None) -> str:
+    return "" if age_s is None else f", {short(age_s)} old"
 
 
 def _row(each: Any) -> tuple[object, ...]:

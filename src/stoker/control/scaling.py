@@ -192,7 +192,8 @@ class Scaling:
         workers.
         """
         signals = self._learned(endpoint, self.signals(endpoint, now=now, everything=True), now, learn=False)
-        return told(self._asked(endpoint, signals, now), signals), self._workers(endpoint, now)
+        decision = told(self._asked(endpoint, signals, now), signals, everything=True)
+        return decision, self._workers(endpoint, now)
 
     def _rules_of(self, endpoint: Endpoint) -> _Rules:
         known = self._rules.get(endpoint.id)

@@ -52,12 +52,16 @@ def _by_hand(override: Override, now: float) -> str:
     return f"set by hand, {left}"
 
 
-def told(decision: Decision, signals: Signals | None) -> Decision:
-    """The decision with what it was made from, for those that are recorded or shown: most are neither."""
+def told(decision: Decision, signals: Signals | None, *, everything: bool = False) -> Decision:
+    """The decision with what it was made from, for those that are recorded or shown: most are neither. Where
+    `everything` was asked for, what is not known is told as such.
+    """
     if signals is None:
         return decision
     readings = signals.readings()
     inputs: dict[str, float | int | None] = {name: _short(reading.value) for name, reading in readings.items()}
+    if everything:
+        inputs |= dict.fromkeys(signals.unknown)
     inputs["idle_s"] = _short(max(0.0, decision.at - signals.busy_at))
     ages = {name: _short(reading.age_s) for name, reading in readings.items()}
     return replace(decision, inputs=inputs, ages=ages)

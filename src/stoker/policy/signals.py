@@ -53,6 +53,27 @@ class WorkerSignals:
         return found | {f"engine.{name}": reading for name, reading in self.engine.items()} | dict(self.custom)
 
 
+# Signals of any endpoint that are unknown until something has happened, and those of some endpoints.
+_LEARNED = (
+    "service_s",
+    "prompt_tokens",
+    "completion_tokens",
+    "start_s",
+    "resume_s",
+    "requests_per_s",
+    "tokens_per_s",
+)
+_OCCASIONAL = (
+    "tasks_queued",
+    "oldest_task_s",
+    "tasks_per_s",
+    "announced_per_s",
+    "announced_waiting",
+    "announced_perf",
+    "trial",
+)
+
+
 # Not frozen: control puts it together in steps, several times a second for each busy endpoint. Nobody changes one that
 # was handed to a policy.
 @dataclass(slots=True, kw_only=True)
@@ -117,28 +138,14 @@ class Signals:
         """All there is. Each unit of demand counts in one place: a task is queued, or in flight."""
         return self.serving + self.held_up
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of what could be known of any endpoint, and is not: nothing of the kind has happened so far."""
+        return tuple(name for name in _LEARNED if getattr(self, name) is None)
+
     def readings(self) -> dict[str, Reading]:
         """All of the endpoint's numbers by name; what is missing is absent."""
-        found = {
-            name: reading
-            for name in (
-                "tasks_queued",
-                "oldest_task_s",
-                "tasks_per_s",
-                "service_s",
-                "prompt_tokens",
-                "completion_tokens",
-                "start_s",
-                "resume_s",
-                "requests_per_s",
-                "tokens_per_s",
-                "announced_per_s",
-                "announced_waiting",
-                "announced_perf",
-                "trial",
-            )
-            if (reading := getattr(self, name)) is not None
-        }
+        found = {name: reading for name in (*_LEARNED, *_OCCASIONAL) if (reading := getattr(self, name)) is not None}
         found |= {f"arrivals_per_s({window:g}s)": reading for window, reading in self.arrivals.items()}
         found |= {f"present({window:g}s)": reading for window, reading in self.presence.items()}
         found |= {f"messages({queue.url})": reading for queue, reading in self.messages.items()}
