@@ -13,7 +13,7 @@ from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
 from stoker.control.measuring import PERIOD_S
 from stoker.control.scaling import QUIET_S_MAX
-from stoker.domain.endpoint import Endpoint, ScaleBounds, ScalingPolicy
+from stoker.domain.endpoint import Endpoint, EndpointSpec, ScaleBounds, ScalingPolicy
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Taken
 from stoker.domain.operation import Decision
@@ -375,5 +375,86 @@ def test_an_endpoint_that_nothing_is_heard_of_is_left_alone_until_time_may_chang
             await w.gateway.request(learns.id, 1.0).ended.wait()
             await asyncio.sleep(2)
             assert not scaling.sleeps(learns.id, now=wall() + 60), "somebody was there just now"
+
+    virtual.run(main())
+
+
+def test_a_number_set_by_hand_holds_over_restarts_of_control_until_its_end() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(high=4, scaling=ScalingPolicy(idle_timeout_s=5, scale_down_delay_s=0)))
+            await w.stoker.endpoints.scale(ADMIN, endpoint.id, 2, for_s=120.0)
+            await asyncio.sleep(60)
+            await w.crash()
+            await w.boot(gateway=w.gateway)
+            await asyncio.sleep(40)
+            assert (desired(w, endpoint), len(w.workers(endpoint.id, READY))) == (2, 2)
+            present = (await explained(w, endpoint)).present
+            assert present is not None
+            assert present.reason.startswith("set by hand, for another")
+            await asyncio.sleep(40)
+            assert desired(w, endpoint) == 0
+            # One that ends while nobody is there to see it.
+            await w.stoker.endpoints.scale(ADMIN, endpoint.id, 3, for_s=30.0)
+            await asyncio.sleep(10)
+            assert desired(w, endpoint) == 3
+            await w.crash()
+            await asyncio.sleep(60)
+            await w.boot(gateway=w.gateway)
+            await asyncio.sleep(20)
+            assert desired(w, endpoint) == 0
+            assert [each.workers for each in await decisions(w, endpoint)] == [0, 1, 3, 0, 2]
+
+    virtual.run(main())
+
+
+def test_advice_is_switched_on_and_off_while_workers_run_and_requests_are_served() -> None:
+    async def main() -> None:
+        async with world() as w:
+
+            def wanted(*, advisory: bool) -> EndpointSpec:
+                policy = ScalingPolicy(triggers=(Concurrency(),), idle_timeout_s=20, scale_down_delay_s=0)
+                return spec(high=4, scaling=replace(policy, advisory=advisory))
+
+            endpoint = await w.create(wanted(advisory=False))
+            first = w.gateway.request(endpoint.id, 60.0)
+            await asyncio.sleep(10)
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, wanted(advisory=True))
+            second = w.gateway.request(endpoint.id, 60.0)
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id)) == 1, "neither is one started"
+            assert (await decisions(w, endpoint))[0].advisory
+            await first.ended.wait()
+            await second.ended.wait()
+            await asyncio.sleep(60)
+            assert len(w.workers(endpoint.id, READY)) == 1, "nor one taken away"
+            [last, *_] = await decisions(w, endpoint)
+            assert (last.workers, last.advisory) == (0, True)
+            # By hand it is scaled nevertheless: that is no advice.
+            await w.stoker.endpoints.scale(ADMIN, endpoint.id, 2, for_s=20.0)
+            await asyncio.sleep(10)
+            assert len(w.workers(endpoint.id, READY)) == 2
+            await asyncio.sleep(20)
+            assert len(w.workers(endpoint.id, READY)) == 2, "and stays as it is when the time is over"
+            await w.stoker.endpoints.update(ADMIN, endpoint.id, wanted(advisory=False))
+            await asyncio.sleep(30)
+            assert w.workers(endpoint.id, READY) == []
+            assert (first.outcome, second.outcome) == ("done", "done")
+
+    virtual.run(main())
+
+
+def test_advice_of_an_endpoint_without_workers_is_there_for_whoever_asks() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(high=4, scaling=ScalingPolicy(advisory=True)))
+            w.gateway.request(endpoint.id, 1.0)
+            await asyncio.sleep(5)
+            assert w.workers(endpoint.id) == []
+            found = await explained(w, endpoint)
+            assert found.decision is not None
+            assert found.present is not None
+            assert (found.decision.workers, found.present.workers) == (1, 1)
+            assert found.decision.limits[-1] == "advisory: nobody acts on it"
 
     virtual.run(main())
