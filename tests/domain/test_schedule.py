@@ -42,8 +42,57 @@ def test_days_and_nights_are_all_the_time_and_never_both(now: int) -> None:
     assert active(DAYS, now) != active(NIGHTS, now)
 
 
+def opened(window: Window, begin: str, hours: int = 30) -> list[str]:
+    """From when to when it is open, in UTC, looked at every minute."""
+    first = int(at(begin)) // 60
+    states = [active(window, minute * 60.0 + 59) for minute in range(first, first + 60 * hours)]
+    edges = [m for m in range(1, len(states)) if states[m] is not states[m - 1]]
+    return [datetime.fromtimestamp((first + edge) * 60, UTC).strftime("%d %H:%M") for edge in edges]
+
+
+# In Berlin clocks go from 2 to 3 at 01:00 UTC on the 29th of March, and back at that time on the 25th of October.
+@pytest.mark.parametrize(
+    ("start", "end", "spring", "autumn"),
+    [
+        pytest.param("15 2", "45 2", [], ["25 00:15", "25 00:45"], id="within the hour"),
+        pytest.param("30 2", "0 4", ["29 01:00", "29 02:00"], ["25 00:30", "25 03:00"], id="beginning in it"),
+        pytest.param("0 1", "30 2", ["29 00:00", "29 01:00"], ["24 23:00", "25 00:30"], id="ending in it"),
+        pytest.param("0 1", "0 5", ["29 00:00", "29 03:00"], ["24 23:00", "25 04:00"], id="around it"),
+        pytest.param("0 3", "0 4", ["29 01:00", "29 02:00"], ["25 02:00", "25 03:00"], id="after it"),
+    ],
+)
+def test_a_window_opens_once_where_clocks_are_changed(
+    start: str, end: str, spring: list[str], autumn: list[str]
+) -> None:
+    window = Window(f"{start} * * *", f"{end} * * *", BERLIN)
+    assert opened(window, "2026-03-28T18:00:00", 24) == spring
+    assert opened(window, "2026-10-24T18:00:00", 24) == autumn
+
+
+@pytest.mark.parametrize("zone", ["America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kolkata"])
+@given(hour=st.integers(0, 23), minute=st.sampled_from((0, 15, 30)), day=st.integers(0, 364))
+def test_a_window_and_what_is_left_of_the_day_are_all_the_time_in_any_zone(
+    zone: str, hour: int, minute: int, day: int
+) -> None:
+    begin, end = f"{minute} {hour} * * *", f"45 {(hour + 5) % 24} * * *"
+    # The year in which Samoa went over the date line.
+    now = at("2011-01-01T00:00:00") + 86_400.0 * day + 3_600.0 * hour
+    assert active(Window(begin, end, zone), now) != active(Window(end, begin, zone), now)
+
+
+def test_windows_in_different_zones_overlap_by_the_clocks_of_each() -> None:
+    early = Window("0 7 * * *", "0 8 * * *", "UTC")
+    assert overlap([Window("0 8 * * *", "0 9 * * *", BERLIN), early]) is not None
+    summer = overlap([Window("0 10 * * *", "0 11 * * *", BERLIN), Window("0 8 * * *", "30 8 * * *", "UTC")])
+    assert summer is not None
+    assert summer[2].startswith("2024-03-31T"), "an hour later than in winter, from the first day of summer time on"
+    hour = [Window("0 1 * * *", "30 2 * * *", BERLIN), Window("30 2 * * *", "0 4 * * *", BERLIN)]
+    assert overlap(hour) is None
+
+
 def test_windows_that_only_touch_do_not_overlap_though_clocks_are_put_forward() -> None:
     assert overlap([DAYS, NIGHTS]) is None
+    assert overlap([Window(f"0 {hour} * * *", f"0 {hour + 1} * * *", BERLIN) for hour in range(6)]) is None
 
 
 def test_an_overlap_names_both_and_the_first_time() -> None:

@@ -19,11 +19,15 @@ _LAST = datetime(2026, 1, 1, tzinfo=UTC)
 # Beginnings and ends of all schedules of an endpoint in those years: a dozen windows that are there every day.
 TIMES_MAX = 20_000
 EXPRESSION_CHARS_MAX = 128
+# Samoa has left out a whole day, others have only ever gone back by hours.
+_SET_BACK_MAX = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Open from every time that the cron expression `start` names to the next one that `end` names."""
+    """Open from every time that the cron expression `start` names to the next one that `end` names, by the clocks of
+    the time zone: an hour that they show twice counts once, one that they skip is over as it begins.
+    """
 
     start: str
     end: str
@@ -61,11 +65,30 @@ def active(window: Window, now: float) -> bool:
 
 @lru_cache(maxsize=4_096)
 def _active(window: Window, minute: int) -> bool:
-    # Going backwards begins before the given time, and this minute itself counts.
-    after = datetime.fromtimestamp((minute + 1) * 60, _zone(window.time_zone))
-    began = next(CronSim(window.start, after, reverse=True), None)
-    ended = next(CronSim(window.end, after, reverse=True), None)
-    return began is not None and (ended is None or began >= ended)
+    zone, now = _zone(window.time_zone), datetime.fromtimestamp(minute * 60, UTC)
+    # Clocks that were put back may have shown the hour of a beginning that is past.
+    after = now.astimezone(zone).replace(tzinfo=None) + _SET_BACK_MAX
+    began = next((at for at in CronSim(window.start, after, reverse=True) if _instant(at, zone) <= now), None)
+    return began is not None and _instant(next(CronSim(window.end, began)), zone) > now
+
+
+def _instant(wall: datetime, zone: ZoneInfo) -> datetime:
+    """When clocks in the zone show this. Of a time that they show twice, the first; one that they skip is when they are
+    put forward. So what is later on a clock is never earlier.
+    """
+    first = wall.replace(tzinfo=zone)
+    late, early = first.astimezone(UTC), first.replace(fold=1).astimezone(UTC)
+    # Only of what clocks skip the second reading is the earlier one.
+    if late <= early:
+        return late
+    before = early.astimezone(zone).utcoffset()
+    while late - early > timedelta(seconds=1):
+        middle = early + (late - early) / 2
+        if middle.astimezone(zone).utcoffset() == before:
+            early = middle
+        else:
+            late = middle
+    return late.replace(microsecond=0)
 
 
 def overlap(windows: Sequence[Window]) -> tuple[int, int, str] | None:
@@ -89,13 +112,16 @@ def _overlap(windows: tuple[Window, ...]) -> tuple[int, int, str] | None:
 
 
 def _spans(window: Window, place: int, budget: int) -> Iterator[tuple[datetime, datetime, int]]:
-    first = _FIRST.astimezone(_zone(window.time_zone)) - timedelta(minutes=1)
+    zone, first = _zone(window.time_zone), _FIRST.replace(tzinfo=None) - timedelta(days=1, minutes=1)
     starts, ends = CronSim(window.start, first), CronSim(window.end, first)
     began, ended, count = next(starts), next(ends), 0
-    while began < _LAST:
+    while began < _LAST.replace(tzinfo=None):
         while ended <= began:
             ended, count = next(ends), count + 1
-        yield began.astimezone(UTC), ended.astimezone(UTC), place
+        span = _instant(began, zone), _instant(ended, zone)
+        # One that lies within an hour that clocks skip is none.
+        if span[0] < span[1]:
+            yield *span, place
         while began < ended:
             began, count = next(starts), count + 1
             if count > budget:
