@@ -306,6 +306,7 @@ class Stoker:
                 settings,
                 self.books.measuring,
                 troubled=self.depths.error,
+                expected_start_s=self.books.learning.expected_start_s,
                 clock=clock,
             ),
             logs=Logs(self.fleet, self.providers),
@@ -445,6 +446,7 @@ class Stoker:
             self.keys,
             endpoints=self.fleet.endpoints,
             queue=self.queue.totals,
+            scaled=self.services.views.scaled,
             gateways=lambda: self.link.gateways,
             anybody=self.settings.metrics_open,
         )

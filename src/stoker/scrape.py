@@ -17,6 +17,7 @@ from stoker.domain.errors import Unauthenticated
 from stoker.domain.queueing import Mode
 from stoker.domain.task import QueueTotals
 from stoker.telemetry.metrics import Metrics
+from stoker.telemetry.scaled import Scaled
 from stoker.web import bearer_or_api_key
 
 
@@ -26,6 +27,7 @@ def route(
     *,
     endpoints: Callable[[], Iterable[Endpoint]],
     queue: Callable[[EndpointId], QueueTotals],
+    scaled: Callable[[Endpoint], Scaled],
     gateways: Callable[[], int],
     anybody: bool,
 ) -> Route:
@@ -44,7 +46,7 @@ def route(
             seen = [e for e in seen if visible(principal, Action.ENDPOINT_LIST, project=e.project, endpoint=e.id)]
         names: dict[str, str] = {endpoint.id: endpoint.slug for endpoint in seen}
         queues = {endpoint.slug: queue(endpoint.id) for endpoint in seen if endpoint.spec.mode is not Mode.HTTP}
-        text = metrics.page(names, queues, gateways=gateways())
+        text = metrics.page(names, queues, gateways=gateways(), scaled={each.slug: scaled(each) for each in seen})
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def answer(request: Request) -> Response:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from api.client import Api, Exchange, run, spec
 from stoker.control.feed import FOLLOWERS_MAX
@@ -358,5 +359,45 @@ def test_measurements_are_shown_with_their_age_and_absence_is_null() -> None:
         shown = (await api.call("GET", f"/workers/{worker['id']}")).json["metrics"]
         assert (shown["stale"], shown["values"]) == (True, {"running": 2.0})
         assert "not a page" in shown["error"]
+
+    run(body)
+
+
+async def _scraped(api: Api) -> dict[tuple[str, str], float]:
+    """Values of the page of metrics by name, and state or signal."""
+    answer = await Exchange(api.app, "GET", "/metrics", {"authorization": f"Bearer {api.secret}"}, b"").answer()
+    return {
+        (sample.name, sample.labels.get("state") or sample.labels.get("signal", "")): sample.value
+        for family in text_string_to_metric_families(answer.body.decode())
+        for sample in family.samples
+        if sample.labels.get("endpoint") == "e"
+    }
+
+
+def test_what_scaling_goes_by_is_scraped_and_what_is_missing_or_stale_is_no_zero() -> None:
+    async def body(api: Api) -> None:
+        await api.create(min=1, launch={"model": "smollm2", "engine": "llamacpp"})
+        before = await _scraped(api)
+        assert before["stoker_workers_wanted", ""] == 1
+        assert ("stoker_start_expected_seconds", "") not in before, "none was seen"
+        await asyncio.sleep(10)
+        [worker] = (await api.call("GET", "/endpoints/e/workers")).json["items"]
+        page = int(worker["address"].rpartition(":")[2])
+        api.world.pages[page] = "llamacpp:requests_processing 0\n"
+        await asyncio.sleep(6)
+        found = await _scraped(api)
+        assert found["stoker_workers", "ready"] == 1
+        assert found["stoker_start_expected_seconds", ""] >= 1
+        assert found["stoker_report_age_seconds", ""] < 1.5
+        assert found["stoker_worker_signal", "engine.running"] == 0
+        assert found["stoker_worker_signal_workers", "engine.running"] == 1
+        # Nobody has measured what it takes of its machine.
+        assert ("stoker_worker_signal", "cpu") not in found
+        assert found["stoker_worker_signal_workers", "cpu"] == 0
+        api.world.pages[page] = "llamacpp:requests_processing x\n"
+        await asyncio.sleep(30)
+        stale = await _scraped(api)
+        assert ("stoker_worker_signal", "engine.running") not in stale
+        assert stale["stoker_worker_signal_workers", "engine.running"] == 0
 
     run(body)

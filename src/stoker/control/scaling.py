@@ -193,7 +193,7 @@ class Scaling:
         """
         signals = self._learned(endpoint, self.signals(endpoint, now=now, everything=True), now, learn=False)
         decision = told(self._asked(endpoint, signals, now), signals, everything=True)
-        return decision, self._workers(endpoint, now)
+        return decision, self.workers(endpoint, now)
 
     def _rules_of(self, endpoint: Endpoint) -> _Rules:
         known = self._rules.get(endpoint.id)
@@ -249,7 +249,7 @@ class Scaling:
                 # Who is to measure is at work.
                 signals.busy_at = now
         if everything or rules.of_workers:
-            signals.workers = self._workers(endpoint, now)
+            signals.workers = self.workers(endpoint, now)
         return signals
 
     def _learned(self, endpoint: Endpoint, signals: Signals | None, now: float, *, learn: bool) -> Signals | None:
@@ -302,7 +302,8 @@ class Scaling:
         """What its queue wants."""
         return self._sources.tasks(endpoint, now)
 
-    def _workers(self, endpoint: Endpoint, now: float) -> tuple[WorkerSignals, ...]:
+    def workers(self, endpoint: Endpoint, now: float) -> tuple[WorkerSignals, ...]:
+        """What is known of its ready workers."""
         ready = [w for w in self._fleet.live(endpoint.id) if w.state is WorkerState.READY]
         return tuple(self._worker(endpoint, worker, now) for worker in ready)
 

@@ -49,6 +49,7 @@ from stoker.store import journal
 from stoker.store import operations as operation_rows
 from stoker.store import revisions as revision_rows
 from stoker.store import workers as worker_rows
+from stoker.telemetry.scaled import Scaled
 
 # Ended workers shown with an endpoint's live ones.
 WORKERS_SHOWN_MAX = 1_000
@@ -70,10 +71,14 @@ class Views:
         measuring: Measuring,
         *,
         troubled: Callable[[EndpointId], str | None],
+        expected_start_s: Callable[[Endpoint], float | None],
         clock: Callable[[], float],
     ) -> None:
-        """`troubled(endpoint)` is what is wrong with its triggers."""
+        """`troubled(endpoint)` is what is wrong with its triggers, `expected_start_s(endpoint)` what was learned of
+        its starts.
+        """
         self._troubled = troubled
+        self._expected_start_s = expected_start_s
         self._fleet = fleet
         self._providers = providers
         self._gateway = gateway
@@ -239,6 +244,26 @@ class Views:
         present, workers = self._gateway.scaling.look(endpoint, now=now)
         numbers = {worker.number: _numbers(worker) for worker in workers}
         return Explanation(at=now, decision=decision, present=present, workers=numbers)
+
+    def scaled(self, endpoint: Endpoint) -> Scaled:
+        """What its scaling goes by, for the page of metrics. Of its workers that are gone only those count that are
+        still ending.
+        """
+        now = self._clock()
+        told: dict[str, list[float]] = {}
+        for worker in self._gateway.scaling.workers(endpoint, now):
+            for name, reading in worker.named().items():
+                fresh = told.setdefault(name, [])
+                if reading is not None and reading.age_s <= STALE_S:
+                    fresh.append(reading.value)
+        heard = self._gateway.traffic.signals(endpoint.id, now=now, windows=())
+        return Scaled(
+            wanted=endpoint.desired,
+            workers=Counter(worker.state.value for worker in self._fleet.live(endpoint.id)),
+            start_s=self._expected_start_s(endpoint),
+            report_age_s=None if heard is None else heard.age_s,
+            signals={name: (sum(v) / max(1, len(v)), len(v)) for name, v in told.items()},
+        )
 
     async def operation(self, operation: OperationId, principal: Principal, *, wait_s: float) -> Operation:
         """The operation, once it has ended or `wait_s` is over. Raises `NotFound`."""

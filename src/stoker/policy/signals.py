@@ -46,11 +46,15 @@ class WorkerSignals:
     engine: Mapping[str, Reading] = field(default_factory=dict)
     custom: Mapping[str, Reading] = field(default_factory=dict)
 
+    def named(self) -> dict[str, Reading | None]:
+        """Its numbers by names that all workers share; `None`: it is missing."""
+        own = {name: getattr(self, name) for name in ("cpu", "memory", "gpu_utilization", "gpu_memory")}
+        return own | {f"engine.{name}": reading for name, reading in self.engine.items()}
+
     def readings(self) -> dict[str, Reading]:
         """All of its numbers by name; what is missing is absent."""
-        named = ("cpu", "memory", "gpu_utilization", "gpu_memory")
-        found = {name: reading for name in named if (reading := getattr(self, name)) is not None}
-        return found | {f"engine.{name}": reading for name, reading in self.engine.items()} | dict(self.custom)
+        found = {name: reading for name, reading in self.named().items() if reading is not None}
+        return found | dict(self.custom)
 
 
 # Signals of any endpoint that are unknown until something has happened, and those of some endpoints.

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from stoker.domain.task import QueueTotals
 from stoker.link.messages import FIRST_BYTE_BUCKETS_S, SERVICE_BUCKETS_S, EndpointReport, MeasureEntry, Report
+from stoker.telemetry.scaled import Scaled, ScaledPage
 
 # Gateways told apart: the present one, those on their way out, and some that died. The sums of older ones are kept.
 SOURCES_MAX = 8
@@ -113,13 +114,21 @@ class Metrics:
         """The endpoints that anything is known of."""
         return set(self._before).union(*(source.sums for source in self._sources.values()))
 
-    def page(self, names: Mapping[str, str], queues: Mapping[str, QueueTotals], *, gateways: int) -> bytes:
+    def page(
+        self,
+        names: Mapping[str, str],
+        queues: Mapping[str, QueueTotals],
+        *,
+        gateways: int,
+        scaled: Mapping[str, Scaled] | None = None,
+    ) -> bytes:
         """The page for the endpoints in `names`, which has the label of each by its id; `queues` has those that take
-        tasks, by label.
+        tasks, `scaled` what scaling goes by, both by label.
         """
         registry = CollectorRegistry()
         registry.register(_Page(self, names, gateways))
         registry.register(_Queues(queues))
+        registry.register(ScaledPage(scaled or {}))
         return generate_latest(registry)
 
     def sums(self, endpoint: str) -> _Sums:
