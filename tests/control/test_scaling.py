@@ -176,6 +176,10 @@ def test_a_number_that_workers_tell_grows_the_endpoint_and_ages_when_they_tell_i
             w.pages[worker.address.port] = '{"queue": {"depth": 25}}'
             await asyncio.sleep(2 * PERIOD_S)
             assert desired(w, endpoint) == 3
+            # Neither does one harm that nobody can count to, nor to the others.
+            w.pages[worker.address.port] = '{"queue": {"depth": ' + "9" * 400 + "}}"
+            await asyncio.sleep(2 * PERIOD_S)
+            assert desired(w, endpoint) == 3
             w.pages[worker.address.port] = "not JSON"
             await asyncio.sleep(40)
             assert desired(w, endpoint) == 3, "what is unknown shrinks nothing"

@@ -6,10 +6,10 @@ import math
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from policy.strategies import QUEUE
+from policy.strategies import QUEUE, WINDOWS, triggers
 from stoker.domain.measurements import STALE_S
 from stoker.domain.scaling import (
     AnyTrigger,
@@ -188,3 +188,43 @@ def test_more_requests_never_ask_for_fewer_workers(few: int, more: int, target: 
         for a, b in zip(both[:3], both[3:], strict=True)
         if a.workers is not None and b.workers is not None
     )
+
+
+@example(trigger=Cpu(threshold=1.0), value=-1.7e308, age_s=0.0, current=1)
+@example(trigger=Cpu(threshold=1.0), value=1.7e308, age_s=0.0, current=1)
+@given(
+    trigger=triggers,
+    value=st.floats(allow_nan=False, allow_infinity=False),
+    age_s=st.floats(0, 20),
+    current=st.integers(0, 9),
+)
+def test_no_number_that_anybody_tells_stops_others_from_being_decided_for(
+    trigger: AnyTrigger, value: float, age_s: float, current: int
+) -> None:
+    said = Reading(value, age_s)
+    worker = WorkerSignals(
+        number=1,
+        cpu=said,
+        memory=said,
+        gpu_utilization=said,
+        gpu_memory=said,
+        custom={custom_key("/stats", "depth"): said},
+    )
+    signals = Signals(
+        in_flight=1,
+        waiting=1,
+        busy_at=0.0,
+        arrivals=dict.fromkeys(WINDOWS, said),
+        presence=dict.fromkeys(WINDOWS, said),
+        messages={QUEUE: said},
+        completion_tokens=said,
+        requests_per_s=said,
+        tokens_per_s=said,
+        announced_per_s=said,
+        announced_waiting=said,
+        announced_perf=said,
+        oldest_task_s=said,
+        workers=(worker, worker),
+    )
+    asked = demand(trigger, Evidence(now=0.0, slots=2, current=current, signals=signals))
+    assert asked.workers is None or 0 <= asked.workers <= 1e9

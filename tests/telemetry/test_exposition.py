@@ -117,6 +117,10 @@ def test_a_pointer_leads_to_a_number_in_json(pointer: str, expected: float) -> N
         ('{"a": true}', "/a", "is no number"),
         ('{"a": "1"}', "/a", "is no number"),
         ('{"a": null}', "/a", "is no number"),
+        ('{"a": 1e300}', "/a", "is beyond"),
+        ('{"a": -1e300}', "/a", "is beyond"),
+        ('{"a": ' + "9" * 400 + "}", "/a", "is beyond"),
+        ("[" * 100_000 + "]" * 100_000, "/a", "not JSON"),
     ],
 )
 def test_what_is_no_number_is_said_to_be_none(text: str, pointer: str, why: str) -> None:
@@ -129,3 +133,7 @@ def test_one_metric_is_summed_over_its_labels_and_its_absence_is_said() -> None:
     assert metric_of(page, "depth") == 7.0
     with pytest.raises(ValueError, match="no metric queue"):
         metric_of(page, "queue")
+    with pytest.raises(ValueError, match="is beyond"):
+        metric_of("depth 1e300\n", "depth")
+    with pytest.raises(ValueError, match="no metric"):
+        metric_of('depth{shard="0"} 1e308\ndepth{shard="1"} 1e308\n', "depth")

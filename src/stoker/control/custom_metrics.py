@@ -74,10 +74,9 @@ class CustomMetrics:
         try:
             async with room, asyncio.timeout(SCRAPE_TIMEOUT_S):
                 text = await self._fetch(page.address, page.path)
-            found = {}
-            for trigger in page.triggers:
-                value = metric_of(text, trigger.metric) if trigger.metric else value_at(text, trigger.pointer or "")
-                found[custom_key(page.path, trigger.metric or trigger.pointer or "")] = (self._clock(), value)
+            wrong = [exc for trigger in page.triggers if (exc := self._take(page, trigger, text)) is not None]
+            if wrong:
+                raise wrong[0]
         except (OSError, ValueError, aiohttp.ClientError) as exc:
             if (page.worker, page.path) not in self._failing:
                 self._failing.add((page.worker, page.path))
@@ -85,4 +84,13 @@ class CustomMetrics:
                 log.warning("custom_metric_failed", worker=page.worker, path=page.path, error=reason[:200])
             return
         self._failing.discard((page.worker, page.path))
-        self._values.setdefault(page.worker, {}).update(found)
+
+    def _take(self, page: _Page, trigger: Custom, text: str) -> ValueError | None:
+        """Note one trigger's number. What is wrong with it is no matter of the others on the page."""
+        try:
+            value = metric_of(text, trigger.metric) if trigger.metric else value_at(text, trigger.pointer or "")
+        except ValueError as exc:
+            return exc
+        key = custom_key(page.path, trigger.metric or trigger.pointer or "")
+        self._values.setdefault(page.worker, {})[key] = (self._clock(), value)
+        return None

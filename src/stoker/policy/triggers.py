@@ -38,6 +38,8 @@ from stoker.policy.signals import Reading, Signals, custom_key, fresh
 _LEARNED_S_MAX = 30 * 86_400.0
 # Sums of shares come out a hair above whole numbers.
 _EPSILON = 1e-9
+# Far beyond any bound, and whole as a number of workers, whatever somebody tells.
+_ASKED_MAX = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ def demand(trigger: Trigger, evidence: Evidence) -> Demand:
 
 
 def _needed(amount: float, each: float) -> int:
-    return max(0, math.ceil(amount / each - _EPSILON))
+    return max(0, math.ceil(max(0.0, min(amount / each, _ASKED_MAX)) - _EPSILON))
 
 
 def _unknown(trigger: Trigger, what: str, target: float | None = None) -> Demand:

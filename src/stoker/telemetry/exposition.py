@@ -12,6 +12,8 @@ from stoker.engines.base import Metric
 
 # Lines of wanted metrics; a page with more is not one of an engine's.
 LINES_MAX = 2_000
+# What is decided by: nobody counts further, and sums of it stay numbers.
+VALUE_MAX = 1e15
 
 
 def values_of(page: str, wanted: Mapping[str, Metric]) -> dict[str, float]:
@@ -35,7 +37,9 @@ def values_of(page: str, wanted: Mapping[str, Metric]) -> dict[str, float]:
     for word, metric in wanted.items():
         for name in metric.names:
             if name in found:
-                values[word] = max(found[name]) if metric.highest else sum(found[name])
+                value = max(found[name]) if metric.highest else sum(found[name])
+                if math.isfinite(value):
+                    values[word] = value
                 break
     return values
 
@@ -45,6 +49,8 @@ def metric_of(page: str, name: str) -> float:
     values = values_of(page, {name: Metric((name,))})
     if name not in values:
         raise ValueError(f"the page has no metric {name}")
+    if abs(values[name]) > VALUE_MAX:
+        raise ValueError(f"the metric {name} is beyond {VALUE_MAX:g}")
     return values[name]
 
 
@@ -52,7 +58,7 @@ def value_at(text: str, pointer: str) -> float:
     """The number that a JSON pointer (RFC 6901) leads to in this text. Raises `ValueError`."""
     try:
         found = msgspec.json.decode(text)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, RecursionError) as exc:
         raise ValueError(f"not JSON: {exc}") from exc
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
@@ -62,6 +68,8 @@ def value_at(text: str, pointer: str) -> float:
             found = found[int(key[:9])]
         else:
             raise ValueError(f"there is nothing at {pointer}")
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float):
         raise ValueError(f"what is at {pointer} is no number")
+    if not abs(found) <= VALUE_MAX:
+        raise ValueError(f"what is at {pointer} is beyond {VALUE_MAX:g}")
     return float(found)
