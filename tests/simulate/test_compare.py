@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +88,17 @@ def test_the_report_names_every_policy_and_escapes_what_is_not_its_own() -> None
     assert "<b>" not in text
     assert "http" not in text, "it loads nothing"
     assert json.dumps([result.document() for result in results])
+
+
+@pytest.mark.parametrize(("dear", "apart"), [(2.0, 300), (60.0, 100)])
+def test_what_is_dear_does_not_press_the_others_together_in_the_report(dear: float, apart: float) -> None:
+    comparison = Comparison(drawn(5, 300), PROFILES["A"])
+    [first] = [comparison.result(policy) for policy in ("keepalive",)]
+    bound = first.zero_wait_bound_gpu_s
+    results = [replace(first, policy=str(ratio), gpu_s=ratio * bound) for ratio in (1.0, 2.0, dear, 0.0)]
+    at = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', page(results, PROFILES["A"]))]
+    assert at[1] - at[0] > apart
+    assert all(50 <= x <= 810 for x in at)
 
 
 def test_the_front_has_nobody_who_is_dearer_and_worse() -> None:

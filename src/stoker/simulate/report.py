@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from html import escape
 
 from stoker.simulate.compare import Result, front
@@ -10,6 +11,8 @@ from stoker.simulate.trace import Profile
 
 _WIDTH, _HEIGHT, _MARGIN = 860, 360, 50
 _COURSE_POINTS = 600
+# Costs that are further apart are shown by their magnitude.
+SPREAD = 8.0
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#475569")
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:920px;margin:2rem auto;padding:0 1rem;color:#1f2937;background:#fff}
@@ -52,12 +55,12 @@ def _table(results: Sequence[Result], profile: Profile) -> str:
 
 def _scatter(results: Sequence[Result]) -> str:
     """Cost to the right, the share of requests in time upwards."""
-    most = max(result.ratio for result in results) * 1.05
+    begin, most, share = _axis([result.ratio for result in results])
     least = min(result.attainment_5s for result in results)
     low = max(0.0, least - 0.05 * (1.0 - least) - 0.01)
 
     def place(result: Result) -> tuple[float, float]:
-        x = _MARGIN + result.ratio / most * (_WIDTH - 2 * _MARGIN)
+        x = _MARGIN + share(result.ratio) * (_WIDTH - 2 * _MARGIN)
         return x, _HEIGHT - _MARGIN - (result.attainment_5s - low) / (1.0 - low) * (_HEIGHT - 2 * _MARGIN)
 
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, front(results)))
@@ -72,9 +75,22 @@ def _scatter(results: Sequence[Result]) -> str:
     bottom = _HEIGHT - _MARGIN
     parts.append(f'<path d="M{_MARGIN},{_MARGIN}V{bottom}H{_WIDTH - _MARGIN}" fill="none" stroke="#374151"/>')
     parts.append(f'<text x="{_WIDTH - _MARGIN}" y="{bottom + 20}" text-anchor="end">x{most:.2f} of the bound</text>')
-    parts.append(f'<text x="{_MARGIN}" y="{bottom + 20}">x0</text><text x="4" y="{_MARGIN - 8}">100 % in time</text>')
+    parts.append(
+        f'<text x="{_MARGIN}" y="{bottom + 20}">x{begin:.3g}</text><text x="4" y="{_MARGIN - 8}">100 % in time</text>'
+    )
     parts.append(f'<text x="4" y="{bottom}">{100 * low:.0f} %</text>')
     return _svg("Cost against the share of requests in time", _HEIGHT, parts)
+
+
+def _axis(ratios: Sequence[float]) -> tuple[float, float, Callable[[float], float]]:
+    """Where the axis of costs begins and ends, and how far along it a cost is: from nothing, but by magnitudes where a
+    dear policy would press the others together.
+    """
+    dear, cheap = max(ratios) * 1.05 or 1.0, min((ratio for ratio in ratios if ratio > 0), default=0.0)
+    if not cheap or dear < SPREAD * cheap:
+        return 0.0, dear, lambda ratio: ratio / dear
+    begin = cheap / 1.2
+    return begin, dear, lambda ratio: math.log(max(ratio, begin) / begin) / math.log(dear / begin)
 
 
 def _course(result: Result, index: int) -> str:
