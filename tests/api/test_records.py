@@ -89,7 +89,11 @@ def test_decisions_come_newest_first_with_reason_and_inputs() -> None:
         assert [(d["current"], d["workers"]) for d in decisions] == [(1, 0), (0, 1)]
         assert "idle for 20 s" in decisions[0]["reason"]
         assert decisions[1]["inputs"]["waiting"] == 1
-        assert len((await api.call("GET", "/endpoints/e/decisions?limit=1")).json["items"]) == 1
+        first = (await api.call("GET", "/endpoints/e/decisions?limit=1")).json
+        then = (await api.call("GET", f"/endpoints/e/decisions?limit=1&cursor={first['next']}")).json
+        assert [*first["items"], *then["items"]] == decisions
+        assert then["next"] is None
+        assert (await api.call("GET", "/endpoints/e/decisions?cursor=x")).status == 422
 
     run(body)
 

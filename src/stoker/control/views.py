@@ -229,9 +229,11 @@ class Views:
             return await self._fleet.store.read(lambda tx: journal.newest_events(tx, endpoint, limit=limit))
         return await self._fleet.store.read(lambda tx: journal.events_after(tx, endpoint, after=after, limit=limit))
 
-    async def decisions(self, endpoint: EndpointId, *, limit: int) -> tuple[Decision, ...]:
-        """The newest scaling decisions, newest first."""
-        return await self._fleet.store.read(lambda tx: journal.newest_decisions(tx, endpoint, limit=limit))
+    async def decisions(self, endpoint: EndpointId, *, limit: int, before: int | None = None) -> tuple[Decision, ...]:
+        """The newest scaling decisions, newest first; of those with numbers below `before`, if given."""
+        return await self._fleet.store.read(
+            lambda tx: journal.newest_decisions(tx, endpoint, limit=limit, before=before)
+        )
 
     async def explanation(self, endpoint: Endpoint, *, at: float | None) -> Explanation:
         """The decision that held at that time, or that holds now together with what would be decided now."""

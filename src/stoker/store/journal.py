@@ -107,10 +107,14 @@ def add_decision(tx: Connection, endpoint: EndpointId, decision: Decision) -> No
 
 
 def newest_decisions(
-    tx: Connection, endpoint: EndpointId, *, limit: int, until: float | None = None
+    tx: Connection, endpoint: EndpointId, *, limit: int, until: float | None = None, before: int | None = None
 ) -> tuple[Decision, ...]:
-    """The endpoint's last `limit` decisions, newest first; of those that were made up to `until`, if given."""
+    """The endpoint's last `limit` decisions, newest first; of those that were made up to `until`, if given, or that
+    have numbers below `before`.
+    """
     query = select(decisions).where(decisions.c.endpoint == endpoint)
+    if before is not None:
+        query = query.where(decisions.c.number < before)
     if until is not None:
         query = query.where(decisions.c.at <= until)
     return tuple(_decision(row) for row in tx.execute(query.order_by(decisions.c.number.desc()).limit(limit)))

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 
 from stoker.api import sse
 from stoker.api.once import OnceRoute
-from stoker.api.routes.context import PAGE_ITEMS_MAX, Caller, Context, Limit
+from stoker.api.routes.context import PAGE_ITEMS_MAX, Caller, Context, Cursor, Limit, after_of, cursor_of
 from stoker.api.wire.base import Page, iso
 from stoker.api.wire.records import DecisionOut, EventOut, ExplanationOut, OperationOut, WorkerOut
 from stoker.api.wire.times import TEXT_CHARS_MAX, moment
@@ -100,11 +100,13 @@ async def list_events(ref: str, context: Caller, after: After = None, limit: Lim
 
 
 @router.get("/endpoints/{ref}/decisions")
-async def list_decisions(ref: str, context: Caller, limit: Limit = 100) -> Page[DecisionOut]:
+async def list_decisions(ref: str, context: Caller, limit: Limit = 100, cursor: Cursor = None) -> Page[DecisionOut]:
     """The endpoint's scaling decisions, newest first: each with its reason and its inputs."""
     endpoint = await context.endpoint(ref)
-    decisions = await context.services.views.decisions(endpoint.id, limit=limit)
-    return Page(items=[DecisionOut.of(decision) for decision in decisions])
+    before = None if cursor is None else after_of(cursor)
+    found = await context.services.views.decisions(endpoint.id, limit=limit + 1, before=before)
+    more = cursor_of(found[limit - 1].number) if len(found) > limit else None
+    return Page(items=[DecisionOut.of(decision) for decision in found[:limit]], next=more)
 
 
 @router.get("/endpoints/{ref}/feed", response_class=StreamingResponse)
