@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,24 @@ def test_the_requests_of_an_endpoint_are_simulated_under_its_own_policy_and_othe
     ran = stoker("simulate", "--from", "chat", "--since", "1h", "--policy", "own,keepalive", "--json")
     own, keepalive = json.loads(ran.out)
     assert fake.asked[-1].path.endswith(f"/endpoints/{made['id']}/trace")
-    assert fake.asked[-1].query == {"since": "1h"}
+    since = datetime.fromisoformat(fake.asked[-1].query["since"])
+    assert timedelta(minutes=59) < datetime.now(UTC) - since < timedelta(minutes=61)
     assert (own["policy"], own["trace"], own["requests"]) == ("own", "chat", 60)
     # One request a minute is 0.017 a second: two workers, after the first minute.
     assert own["workers_peak"] == 2
     assert 2 * 3_500 < own["gpu_s"] < 2 * 3_700
     assert keepalive["workers_peak"] == 1
+
+
+def test_schedules_are_simulated_at_the_time_of_day_at_which_requests_came(stoker: Command, fake: FakeStoker) -> None:
+    window = {"type": "schedule", "start": "0 9 * * 1-5", "end": "15 9 * * 1-5", "workers": 3}
+    recorded(fake, triggers=[{"type": "concurrency"}, window], scale_down_delay_s=0)
+    arguments = ("simulate", "--from", "chat", "--policy", "own", "--profile", "sigma=0", "--json", "--since")
+    [monday] = json.loads(stoker(*arguments, "2026-01-05T08:30:00Z").out)
+    [sunday] = json.loads(stoker(*arguments, "2026-01-04T08:30:00Z").out)
+    assert (monday["workers_peak"], sunday["workers_peak"]) == (3, 1)
+    assert monday["gpu_s"] - sunday["gpu_s"] == pytest.approx(2 * 900, abs=10)
+    assert stoker(*arguments, "soon").code == 2
 
 
 def test_what_was_learned_of_cold_workers_is_simulated_where_they_are_cheap(stoker: Command, fake: FakeStoker) -> None:

@@ -6,8 +6,10 @@ Needs no running Stoker: everything happens in this process, on virtual time.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,6 +101,7 @@ def _read(trace: Path, profile: str) -> tuple[Trace, Profile]:
 def _recorded(session: Session, reference: str, since: str, changes: str) -> tuple[Trace, Profile, Make]:
     """The requests that came to an endpoint, its hardware as far as it is known, and its own policy."""
     from stoker.api.wire.spec import SpecIn
+    from stoker.api.wire.times import moment
     from stoker.simulate.rules.own import Own
     from stoker.simulate.trace import Profile, parse_trace, profile_of
 
@@ -120,8 +123,11 @@ def _recorded(session: Session, reference: str, since: str, changes: str) -> tup
         known["cold_rate"] = auto.cold_cost
     base = Profile(slots=item["launch"]["slots"], workers_max=max(1, spec.bounds.max), cold=cold, **known)
     hardware = profile_of(changes, base) if changes else base
-    requests = parse_trace(item["name"], client.text(f"/endpoints/{item['id']}/trace", query={"since": since}))
-    return requests, hardware, lambda a, s, profile, knobs: Own(profile, spec.scaling, spec.bounds)
+    # Said as a moment, so that schedules are simulated at the time of day at which requests came.
+    begin = moment("/since", since, now=time.time())
+    query = {"since": datetime.fromtimestamp(begin, UTC).isoformat()}
+    requests = parse_trace(item["name"], client.text(f"/endpoints/{item['id']}/trace", query=query))
+    return requests, hardware, lambda a, s, profile, knobs: Own(profile, spec.scaling, spec.bounds, begin=begin)
 
 
 def _possible(names: list[str], own: Make, hardware: Profile) -> list[str]:

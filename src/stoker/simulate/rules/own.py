@@ -28,8 +28,12 @@ class Own:
     tick_s = 1.0
     eager = True
 
-    def __init__(self, profile: Profile, policy: ScalingPolicy, bounds: ScaleBounds | None = None) -> None:
-        """Raises `Invalid` for triggers whose numbers no trace has."""
+    def __init__(
+        self, profile: Profile, policy: ScalingPolicy, bounds: ScaleBounds | None = None, *, begin: float = 0.0
+    ) -> None:
+        """`begin` is when the trace begins, in seconds since the epoch: what schedules go by. Raises `Invalid` for
+        triggers whose numbers no trace has.
+        """
         for index, trigger in enumerate(policy.triggers):
             if isinstance(trigger, _MEASURED) or (isinstance(trigger, Load) and trigger.unit is LoadUnit.TOKENS):
                 where = f"/scaling/triggers/{index}"
@@ -37,7 +41,7 @@ class Own:
         self._policy = policy
         self._bounds = bounds or ScaleBounds(max=profile.workers_max)
         self._memory: Remembered | None = None
-        self._busy_at = 0.0
+        self._begin = self._busy_at = begin
         # (when, arrivals, integral of requests present), one of them older than all windows.
         self._counts: deque[tuple[float, int, float]] = deque()
         self._longest_s = max(policy.windows, default=0.0)
@@ -58,7 +62,7 @@ class Own:
 
     def decide(self, view: View) -> int:
         """The number wanted."""
-        now = view.now
+        now = self._begin + view.now
         if view.present:
             self._busy_at = now
         decision = decide(
