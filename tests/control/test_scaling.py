@@ -462,3 +462,30 @@ def test_advice_of_an_endpoint_without_workers_is_there_for_whoever_asks() -> No
             assert found.decision.limits[-1] == "advisory: nobody acts on it"
 
     virtual.run(main())
+
+
+def test_a_stopped_endpoint_is_explained_by_that() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=2, high=4))
+            await asyncio.sleep(10)
+            running = wall()
+            await asyncio.sleep(1)
+            await w.stoker.endpoints.stop(ADMIN, endpoint.id)
+            await asyncio.sleep(10)
+            stopped = w.stoker.fleet.endpoint(endpoint.id)
+            assert stopped is not None
+            found = await explained(w, stopped)
+            assert found.decision is not None
+            assert (found.decision.current, found.decision.workers) == (2, 0)
+            assert found.decision.reason == "the endpoint is stopped"
+            assert found.present is not None
+            assert (found.present.workers, found.present.triggers) == (0, ())
+            assert found.present.reason == "the endpoint is stopped: nothing is decided"
+            assert (await explained(w, stopped, running)).decision is None, "it began with what its pools want"
+            await w.stoker.endpoints.start(ADMIN, endpoint.id)
+            await asyncio.sleep(10)
+            assert desired(w, endpoint) == 2
+            assert [each.workers for each in await decisions(w, endpoint)] == [2, 0]
+
+    virtual.run(main())

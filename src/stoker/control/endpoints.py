@@ -37,7 +37,7 @@ from stoker.domain.endpoint import (
 )
 from stoker.domain.errors import Conflict, Invalid, NotFound
 from stoker.domain.images import ImageRule
-from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
+from stoker.domain.operation import Decision, Operation, OperationId, OperationKind, OperationState
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
 from stoker.link.server import LinkServer
@@ -318,6 +318,7 @@ class Endpoints:
             revised=revised,
             new_operations=[operation],
             events=[EventDraft(at=now, kind=f"endpoint_{kind}", message=message)],
+            decisions=_decided(before, endpoint, at=now),
             check=check,
             audit=self._audited(by, Action(f"endpoint.{kind}"), before, endpoint, operation),
         )
@@ -408,3 +409,10 @@ def _check_name(tx: Connection, *, name: str, project: ProjectId) -> None:
 def _peek_slug(tx: Connection, spec: EndpointSpec, project: ProjectId) -> str:
     _check_name(tx, name=spec.name, project=project)
     return rows.free_slug(tx, spec.name, installation.peek_number(tx, "endpoint"))
+
+
+def _decided(before: Endpoint | None, after: Endpoint, *, at: float) -> list[Decision]:
+    """Nobody but who stops an endpoint decides beside its policy."""
+    if before is None or after.phase is not Phase.STOPPED or before.desired == after.desired:
+        return []
+    return [Decision(at=at, current=before.desired, workers=after.desired, reason="the endpoint is stopped")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import msgspec
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from stoker.control.provisions import Provisions
 from stoker.control.signals import Gateway
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit, visible
-from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.endpoint import Endpoint, EndpointId, Phase
 from stoker.domain.errors import NotFound
 from stoker.domain.gpus import check_family
 from stoker.domain.hardware import HardwareRequest
@@ -244,6 +245,9 @@ class Views:
         if at is not None:
             return Explanation(at=at, decision=decision)
         present, workers = self._gateway.scaling.look(endpoint, now=now)
+        if endpoint.phase is not Phase.ACTIVE:
+            reason = f"the endpoint is {endpoint.phase}: nothing is decided"
+            present = replace(present, current=0, workers=0, reason=reason, triggers=(), limits=(), advisory=False)
         numbers = {worker.number: _numbers(worker) for worker in workers}
         return Explanation(at=now, decision=decision, present=present, workers=numbers)
 
