@@ -38,6 +38,14 @@ def test_json_has_the_fields_that_scripts_read(stoker: Command, trace: Path) -> 
     }
 
 
+def test_the_share_within_five_seconds_is_that_whatever_the_target(stoker: Command, trace: Path) -> None:
+    arguments = ("simulate", str(trace), "--policy", "kpa")
+    [usual] = json.loads(stoker(*arguments, "--json").out)
+    [strict] = json.loads(stoker(*arguments, "--profile", "A,wait_target_s=0", "--json").out)
+    assert strict["attainment_5s"] == usual["attainment_5s"]
+    assert stoker(*arguments, "--profile", "A,wait_target_s=0").out != stoker(*arguments).out
+
+
 def test_a_sweep_names_its_settings_and_a_report_is_written(stoker: Command, trace: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     ran = stoker("simulate", str(trace), "--policy", "keepalive", "--sweep", "--json", "--html", str(report))

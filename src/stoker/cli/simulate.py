@@ -208,7 +208,7 @@ def _row(result: Result) -> tuple[object, ...]:
         result.policy,
         f"{result.gpu_s:,.0f}",
         f"x{result.ratio:.2f}",
-        f"{100 * result.attainment_5s:.1f} %",
+        f"{100 * result.in_time:.1f} %",
         f"{100 * result.attainment_30s:.1f} %",
         f"{result.wait_p50_s:.1f}s",
         f"{result.wait_p99_s:.1f}s",

@@ -44,7 +44,7 @@ def _table(results: Sequence[Result], profile: Profile) -> str:
     heads = ("policy", "GPU-s", "over the bound", target, "p50 wait", "p99 wait", "starts", "flaps", "peak")
     rows = [
         f'<tr class="{"best" if r.policy in best else ""}"><td>{escape(r.policy)}</td><td>{r.gpu_s:,.0f}</td>'
-        f"<td>x{r.ratio:.2f}</td><td>{100 * r.attainment_5s:.1f} %</td><td>{r.wait_p50_s:.1f} s</td>"
+        f"<td>x{r.ratio:.2f}</td><td>{100 * r.in_time:.1f} %</td><td>{r.wait_p50_s:.1f} s</td>"
         f"<td>{r.wait_p99_s:.1f} s</td><td>{r.starts}</td><td>{r.flaps}</td><td>{r.workers_peak}</td></tr>"
         for r in sorted(results, key=lambda r: r.gpu_s)
     ]
@@ -56,19 +56,19 @@ def _table(results: Sequence[Result], profile: Profile) -> str:
 def _scatter(results: Sequence[Result]) -> str:
     """Cost to the right, the share of requests in time upwards."""
     begin, most, share = _axis([result.ratio for result in results])
-    least = min(result.attainment_5s for result in results)
+    least = min(result.in_time for result in results)
     low = max(0.0, least - 0.05 * (1.0 - least) - 0.01)
 
     def place(result: Result) -> tuple[float, float]:
         x = _MARGIN + share(result.ratio) * (_WIDTH - 2 * _MARGIN)
-        return x, _HEIGHT - _MARGIN - (result.attainment_5s - low) / (1.0 - low) * (_HEIGHT - 2 * _MARGIN)
+        return x, _HEIGHT - _MARGIN - (result.in_time - low) / (1.0 - low) * (_HEIGHT - 2 * _MARGIN)
 
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, front(results)))
     parts = [f'<polyline points="{line}" fill="none" stroke="#9ca3af" stroke-dasharray="4"/>']
     for index, result in enumerate(results):
         x, y = place(result)
         colour, label = _COLOURS[index % len(_COLOURS)], escape(result.policy)
-        title = f"<title>{label}: x{result.ratio:.2f}, {100 * result.attainment_5s:.1f} %</title>"
+        title = f"<title>{label}: x{result.ratio:.2f}, {100 * result.in_time:.1f} %</title>"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}">{title}</circle>')
         if len(results) <= 2 * len(_COLOURS):
             parts.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{label}</text>')
