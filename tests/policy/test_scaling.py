@@ -316,3 +316,35 @@ def test_what_learns_judges_itself_how_long_workers_stay(
     memory = Memory(current=3, highs=lately)
     decision = decide(policy, ScaleBounds(max=9), signals, slots=1, current=3, now=NOW, memory=memory)
     assert decision.workers == expected
+
+
+@given(
+    course=st.lists(st.tuples(st.floats(0.1, 20), st.integers(0, 40)), min_size=1, max_size=60),
+    up=st.integers(1, 4),
+    down=st.integers(1, 4),
+)
+def test_within_any_period_the_number_changes_by_no_more_than_its_steps(
+    course: list[tuple[float, int]], up: int, down: int
+) -> None:
+    policy = ScalingPolicy(
+        triggers=(Concurrency(target=1.0),),
+        scale_down_delay_s=0.0,
+        idle_timeout_s=3_600.0,
+        scale_up_steps=(Step(workers=up, period_s=60.0),),
+        scale_down_steps=(Step(workers=down, period_s=60.0),),
+    )
+    now, current, memory = 0.0, 1, None
+    changes: list[tuple[float, int]] = []
+    for pause_s, present in course:
+        now += pause_s
+        seen = Signals(in_flight=present, waiting=0, busy_at=now)
+        made = decide(policy, ScaleBounds(max=99), seen, slots=1, current=current, now=now, memory=memory)
+        memory = remembered(memory, policy, made)
+        if made.workers != current:
+            changes.append((now, made.workers - current))
+        current = made.workers
+    for begin, _ in changes:
+        # A change counts from the decision after it on, which is a little later.
+        span = [by for at, by in changes if begin <= at < begin + 60.0]
+        assert sum(by for by in span if by > 0) <= up
+        assert -sum(by for by in span if by < 0) <= down

@@ -195,6 +195,9 @@ class _Steps:
     def _room(self, step: Step, *, up: bool) -> int:
         """By how many workers this step still lets the number change."""
         more, fewer = self.memory.changed_by(self.asked.at - step.period_s)
+        # What the decision before has changed is not remembered yet.
+        latest = self.asked.current - self.memory.current
+        more, fewer = more + max(0, latest), fewer + max(0, -latest)
         done = more if up else fewer
         # The number at the beginning of the period, as far as changes in this direction made it another one.
         base = self.asked.current - more if up else self.asked.current + fewer
