@@ -332,6 +332,7 @@ class Stoker:
         # A rotation that was killed is gone on with.
         await self.vault.rotate()
         await self.books.load()
+        await self.gateway.scaling.load(now=now)
         for managed in self.providers.all():
             managed.listen()
             await managed.refresh()

@@ -17,7 +17,7 @@ from stoker.domain.endpoint import Endpoint, EndpointSpec, ScaleBounds, ScalingP
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.measurements import Taken
 from stoker.domain.operation import Decision
-from stoker.domain.scaling import Auto, Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule
+from stoker.domain.scaling import Auto, Concurrency, Cpu, Custom, Load, QueueLength, RequestRate, Schedule, Step
 from stoker.domain.views import Explanation
 from stoker.domain.worker import WorkerId, WorkerState
 from stoker.policy.auto import estimates
@@ -487,5 +487,34 @@ def test_a_stopped_endpoint_is_explained_by_that() -> None:
             await asyncio.sleep(10)
             assert desired(w, endpoint) == 2
             assert [each.workers for each in await decisions(w, endpoint)] == [2, 0]
+
+    virtual.run(main())
+
+
+def test_steps_and_cooldowns_go_on_over_a_restart_of_control() -> None:
+    async def main() -> None:
+        async with world() as w:
+            steps = (Step(workers=1, period_s=100.0),)
+            policies = {
+                "cooled": ScalingPolicy(triggers=(Concurrency(),), scale_up_cooldown_s=100.0),
+                "stepwise": ScalingPolicy(triggers=(Concurrency(),), scale_up_steps=steps),
+            }
+            for name, policy in policies.items():
+                endpoint = await w.create(replace(spec(low=1, high=8, scaling=policy), name=name))
+                await asyncio.sleep(20)
+                for _ in range(2):
+                    w.gateway.request(endpoint.id, 1_000.0)
+                await asyncio.sleep(5)
+                grown = wall()
+                assert desired(w, endpoint) == 2
+                await w.crash()
+                await w.boot(gateway=w.gateway)
+                for _ in range(2):
+                    w.gateway.request(endpoint.id, 1_000.0)
+                while wall() < grown + 80:
+                    await asyncio.sleep(5)
+                    assert desired(w, endpoint) == 2, name
+                await asyncio.sleep(30)
+                assert desired(w, endpoint) == (4 if name == "cooled" else 3)
 
     virtual.run(main())

@@ -32,9 +32,10 @@ from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy import memory as memories
 from stoker.policy.auto.decision import START_S, Sample
 from stoker.policy.auto.estimates import Setting, rounded
-from stoker.policy.replay import Given, recorded
+from stoker.policy.replay import Given, of_recorded, recorded
 from stoker.policy.scaling import decide, told
 from stoker.policy.signals import Learned, Reading, Signals, WorkerSignals, fresh, of_worker
+from stoker.store import journal
 from stoker.telemetry.traffic import WINDOW_S, TrafficMeter
 
 # Of an endpoint that nothing is heard of a decision is made so often at least.
@@ -131,6 +132,17 @@ class Scaling:
         self._held: dict[EndpointId, int] = {}
         # When time alone may change a decision.
         self._agenda = Agenda()
+
+    async def load(self, *, now: float) -> None:
+        """Remember the last changes of endpoints whose steps or cooldowns go by them."""
+        for endpoint in self._fleet.endpoints():
+            policy = endpoint.spec.scaling
+            if not memories.kept_s(policy):
+                continue
+            last = await self._fleet.store.read(lambda tx, id=endpoint.id: journal.newest_decisions(tx, id, limit=1))  # type: ignore[misc]
+            if last and last[0].given is not None and not last[0].advisory:
+                memory = memories.resumed(of_recorded(last[0].given).memory, policy, last[0], endpoint.desired, now=now)
+                self._memories[endpoint.id] = (policy, memory)
 
     def decide(self, endpoint: Endpoint, *, now: float) -> Decision:
         """How many workers it should have. The next decision remembers this one."""

@@ -66,9 +66,9 @@ def remembered(memory: Memory | None, policy: ScalingPolicy, decision: Decision)
     changes = memory.changes
     if current != memory.current:
         changes = (*changes, Change(now, memory.current, current))
-    kept_s = _longest_s(policy)
-    if changes and (changes[0].at < now - kept_s or len(changes) > CHANGES_MAX):
-        changes = tuple(change for change in changes[-CHANGES_MAX:] if change.at >= now - kept_s)
+    needed_s = kept_s(policy)
+    if changes and (changes[0].at < now - needed_s or len(changes) > CHANGES_MAX):
+        changes = tuple(change for change in changes[-CHANGES_MAX:] if change.at >= now - needed_s)
     asked = settled_apart(decision)
     if asked is None:
         return replace(memory, current=current, changes=changes)
@@ -80,13 +80,25 @@ def remembered(memory: Memory | None, policy: ScalingPolicy, decision: Decision)
     )
 
 
+def resumed(memory: Memory | None, policy: ScalingPolicy, last: Decision, current: int, *, now: float) -> Memory:
+    """What is remembered after a restart: `memory` is what the `last` recorded decision was made from, `current` the
+    number wanted since, which counts as asked for now.
+    """
+    changes = () if memory is None else memory.changes
+    if last.workers != last.current:
+        changes = (*changes, Change(last.at, last.current, last.workers))
+    known = tuple(change for change in changes[-CHANGES_MAX:] if change.at >= now - kept_s(policy))
+    return replace(Memory.of(current, now), changes=known)
+
+
 def settled_apart(decision: Decision) -> int | None:
     """The largest number asked for by triggers to which delays apply; `None` when none of them could know."""
     asked = [each.workers for each in decision.triggers if each.workers is not None and not each.settled]
     return max(asked, default=None)
 
 
-def _longest_s(policy: ScalingPolicy) -> float:
+def kept_s(policy: ScalingPolicy) -> float:
+    """For how many seconds changes are remembered: as long as its steps and cooldowns go by them."""
     steps: Sequence[Step] = (*policy.scale_up_steps, *policy.scale_down_steps)
     return max(policy.scale_up_cooldown_s, policy.scale_down_cooldown_s, *(step.period_s for step in steps), 0.0)
 
