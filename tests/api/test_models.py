@@ -101,6 +101,21 @@ def test_an_endpoint_waits_for_its_model_says_so_and_starts_when_it_is_here() ->
     run(body)
 
 
+def test_a_model_that_is_here_is_not_fetched_once_more_while_it_is_measured() -> None:
+    async def body(api: Api) -> None:
+        api.world.fetcher.measure_s = 5.0
+        await add(api)
+        made = await deploy(api, low=1)
+        await asyncio.sleep(103)
+        assert (await get(api, "/models/tiny"))["state"] == "downloading"
+        await asyncio.sleep(20)
+        assert (await get(api, "/endpoints/e"))["state"] == "ready"
+        assert api.world.fetcher.fetched == [URL]
+        assert (await api.world.events(EndpointId(made["id"]))).count("model_ready") == 1
+
+    run(body)
+
+
 def test_one_download_serves_all_who_ask_and_only_some_go_on_at_once() -> None:
     async def body(api: Api) -> None:
         fetcher = api.world.fetcher

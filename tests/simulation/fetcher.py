@@ -15,11 +15,14 @@ GIB = 2**30
 
 @dataclass
 class FakeFetcher:
-    """See `stoker.models.fetcher.Fetcher`. `fails` has errors for the next fetches, by the source's location."""
+    """See `stoker.models.fetcher.Fetcher`. `fails` has errors for the next fetches, by the source's location;
+    `measure_s` is how long it looks at what has come.
+    """
 
     size: int = 100 * GIB
     bytes_per_s: int = GIB
     limit: int | None = None
+    measure_s: float = 0.0
     here: dict[WeightsKey, int] = field(default_factory=dict)
     fails: dict[str, list[FetchFailed]] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
@@ -55,6 +58,7 @@ class FakeFetcher:
         return Path(f"/models/{weights.key}/model.gguf") if done else None
 
     async def measure(self, path: Path) -> WeightsSize | None:
+        await asyncio.sleep(self.measure_s)
         return WeightsSize(total=self.size)
 
     async def sizes(self) -> dict[WeightsKey, int]:

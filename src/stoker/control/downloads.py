@@ -319,6 +319,7 @@ class Downloads:
             if weights.token_secret is not None:
                 token = await self._secrets.secret(weights.project, weights.token_secret)
             path = await self._fetcher.fetch(weights, token=token, progress=progress, make_room=self._make_room)
+            await self._measure(key, str(path))
         except FetchFailed as exc:
             await self._failed(key, progress, exc)
         except StokerError as exc:
@@ -327,10 +328,11 @@ class Downloads:
             log.error("download_failed", weights=key, error=str(exc), exc_info=True)
             await self._failed(key, progress, FetchFailed(f"something went wrong inside Stoker: {exc}"))
         else:
+            # Nothing is awaited until it is READY: what neither runs nor is ready would be begun once more.
             self._running.pop(key, None)
             if (known := self._weights.get(key)) is None:
+                self._sizes_loaded.pop(key, None)
                 return
-            await self._measure(key, str(path))
             size = progress.done_bytes
             done = replace(known, path=str(path), done_bytes=size, total_bytes=size, error="", failures=0, asked=False)
             await self._put(replace(done, state=WeightsState.READY, retry_at=None, used_at=self._clock()))
@@ -423,6 +425,9 @@ class Downloads:
         if passed is not None:
             total = "" if known.total_bytes is None else f" of {gib(known.total_bytes)}"
             await self._event(key, "model_download_progress", f"is here to {passed} %{total}")
+            if self._running.get(key) is not running:
+                # It has ended meanwhile, and what was known before would undo that.
+                return
         if passed is not None or now - running.saved_at >= SAVE_PERIOD_S:
             running.saved_at = now
             await self._put(known)
