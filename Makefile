@@ -5,14 +5,16 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 # For a small machine of two cores, where tests of real processes wait half of the time; they mind their neighbours' load.
 JOBS ?= 3
+# What is compiled is kept, whatever the shell says: tests start some hundred processes of Stoker.
+COMPILED := PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test check format docs bench bench-tasks lock clean
 
 demo: .venv/.demo
 	$(BIN)/stoker demo
 
-test: .venv/.test .venv/.clients .venv/.debian
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+test: .venv/.test .venv/.clients .venv/.debian .venv/.compiled
+	$(COMPILED) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 check: .venv/.test
 	$(BIN)/ruff format --check src tests docs bench
@@ -62,9 +64,14 @@ DEBIAN := docker.io iproute2 busybox-static
 
 # Other clouds' clients, each in an environment of its own. A new one is a file in requirements/clients/, made by
 # `echo NAME==VERSION | .venv/bin/uv pip compile --no-header --universal --generate-hashes --python-version 3.11 -`.
-.venv/.clients: .venv/.test $(wildcard requirements/clients/*.txt)
+.venv/.clients: .venv/.test tests/clients/environments.py $(wildcard requirements/clients/*.txt)
 	$(BIN)/python tests/clients/environments.py
 	@touch .venv/.clients
+
+# Once, and not by each process of tests for itself.
+.venv/.compiled: .venv/.test
+	@$(COMPILED) $(BIN)/python -m pytest --collect-only --quiet >/dev/null || true
+	@touch $@
 
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

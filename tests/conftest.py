@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,25 @@ import cluster.rbac
 import cluster.running
 import docker_engine
 import postgres
+import sharing_out
 
 DEPLOYED = Path(__file__).parents[1] / "deploy" / "kubernetes" / "base"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing_out.SharingOut | None:
+    return sharing_out.SharingOut(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share them, the long ones begin. Among themselves they stay in their random order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    return sharing_out.turn_of(item.nodeid, processes=item.get_closest_marker("process") is not None)
 
 
 @pytest.fixture(scope="session")
