@@ -22,7 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from acceptance.installation import WORKER, Installation, free_port, until
+import ports
+from acceptance.installation import WORKER, Installation, until
 
 START_MS_BAR = 50.0
 ADDED_MS_BAR = 250.0
@@ -90,7 +91,7 @@ def ask(port: int, case: Case, path: str, key: str | None = None) -> bool:
 
 def direct(case: Case, stamp: Path) -> float:
     """Milliseconds from the start of the command to the end of its first answer, asked every few of them."""
-    port = free_port()
+    port = ports.free()
     command = [part.replace("{port}", str(port)).replace("{host}", "127.0.0.1") for part in case.command]
     began = time.time()
     with subprocess.Popen(

@@ -12,7 +12,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+
+import ports
 
 PASSWORD = "s3cret-of-tests"
 _STARTED_WITHIN_S = 30.0
@@ -70,9 +71,8 @@ class Server:
         self._log = folder / "log"
         self._names = count()
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        # One that it finds again after a stop.
+        self.port = ports.free()
         if self._user is not None:
             shutil.chown(folder, self._user)
         password = folder / "password"

@@ -182,14 +182,14 @@ def test_a_backup_is_of_one_moment_while_writes_go_on(here: Place, tmp_path: Pat
     writing = threading.Thread(target=lambda: here.run(keep_writing))
     writing.start()
     try:
-        assert begun.wait(10)
+        assert begun.wait(60)
         for index in range(3):
             before = written[0]
             manifest = backups.backup(settings_of(here), tmp_path / f"b{index}")
             assert manifest.tables["events"] == manifest.tables["decisions"] >= 3 + before
     finally:
         stop.set()
-        writing.join(10)
+        writing.join(60)
     backups.restore(settings_of(there), tmp_path / "b2", force=False)
 
     async def same(store: Store) -> None:

@@ -96,7 +96,7 @@ def test_a_socket_of_systemd_is_taken_over_when_it_is_meant_for_this_process(
         [sys.executable, "-c", SYSTEMD, str(tmp_path), pid, count, str(port)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
     )
     assert ended.stdout.strip() == taken

@@ -24,7 +24,7 @@ def slice_s():
 
 def _run(lines: str) -> list[str]:
     code = _BEGIN + lines
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return done.stdout.split()
 
 

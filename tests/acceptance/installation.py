@@ -7,15 +7,15 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+import ports
 from stoker.providers.shim import descendants
 
 WORKER = Path(__file__).parent / "worker.py"
@@ -24,22 +24,18 @@ _blocks = itertools.count()
 _BLOCK = 40
 
 
-def until(holds: Callable[[], Any], *, within_s: float = 20.0, what: str = "it") -> Any:
+def until(holds: Callable[[], Any], *, within_s: float = 60.0, what: str = "it") -> Any:
     """Poll until `holds()` is true, and return what it said. Fails after `within_s`."""
-    deadline = time.monotonic() + within_s
+    begun = time.monotonic()
     while True:
         found = holds()
         if found:
             return found
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - begun
+        if waited >= within_s:
             raise AssertionError(f"{what} did not come to hold within {within_s:g} s")
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        # Looking costs those time who are waited for: what takes long is looked at less often.
+        time.sleep(min(0.1, max(0.02, waited / 20)))
 
 
 class Installation:
@@ -47,7 +43,7 @@ class Installation:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = ports.free()
         seat = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
         first = 22_000 + seat * 1_000 + (next(_blocks) * _BLOCK) % 1_000
         self.environ = {
@@ -84,16 +80,17 @@ class Installation:
     def up(self) -> None:
         """`stoker up`, until it is ready."""
         self.start()
-        until(self.ready, what="Stoker", within_s=30)
+        until(self.ready, what="Stoker")
 
     def ready(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
             raise AssertionError(f"stoker up ended with {self.process.returncode}:\n{self.log.read_text()}")
-        with contextlib.suppress(OSError, AssertionError):
+        # One of its roles may be gone in the middle of the answer.
+        with contextlib.suppress(OSError, HTTPException, AssertionError, ValueError):
             return self.api("GET", "/info")["gateway"]["connected"] is True
         return False
 
-    def interrupt(self, number: int = signal.SIGINT, *, wait_s: float = 30.0) -> int:
+    def interrupt(self, number: int = signal.SIGINT, *, wait_s: float = 60.0) -> int:
         """Signal the supervisor and wait for its end."""
         assert self.process is not None
         self.process.send_signal(number)
@@ -103,9 +100,13 @@ class Installation:
 
     def role(self, module: str) -> int:
         """The process id of a role: `stoker.app` or `stoker.gateway.main`."""
+        found: set[int] = until(lambda: self.roles(module), what=module)
+        return min(found)
+
+    def roles(self, module: str) -> set[int]:
+        """All that there are: two for a moment while one takes over from the other."""
         assert self.process is not None
-        found: int = until(lambda: _running(self.process.pid, module), what=module)  # type: ignore[union-attr]
-        return found
+        return set(_running(self.process.pid, module))
 
     def worker_pids(self) -> set[int]:
         """The commands of all workers of this installation, whoever started them."""
@@ -119,22 +120,30 @@ class Installation:
 
     def processes(self) -> list[str]:
         """The command lines of all processes that have to do with this installation."""
-        found = []
+        return list(self._commands().values())
+
+    def _commands(self) -> dict[int, str]:
+        found = {}
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 if str(self.folder) in command and int(process.name) != os.getpid():
-                    found.append(command)
-        return found + [f"worker {pid}" for pid in self.worker_pids()]
+                    found[int(process.name)] = command
+        return found | {pid: f"worker {pid}" for pid in self.worker_pids()}
 
     def close(self) -> None:
+        """Nothing is left, and nobody is asked: how it goes in order is what tests are for."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        until(lambda: not any("stoker.app" in command for command in self.processes()), what="the end of control")
-        result = self.run("down", "--timeout", "20")
-        assert result.returncode == 0, result.stderr
-        until(lambda: not self.processes(), what="the end of all processes")
+        until(self._killed, what="the end of all processes")
+
+    def _killed(self) -> bool:
+        left = self._commands()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
 
     # HTTP
 
@@ -187,10 +196,9 @@ class Installation:
         return [w for w in self.api("GET", f"/endpoints/{name}/workers")["items"] if w["state"] == "ready"]
 
 
-def _running(parent: int, module: str) -> int | None:
+def _running(parent: int, module: str) -> Iterator[int]:
     for pid in descendants(parent):
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if module.encode() in command:
-                return pid
-    return None
+                yield pid

@@ -35,13 +35,13 @@ def test_a_killed_control_cuts_no_stream_and_finds_its_workers_again(installatio
     started = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         streaming = pool.submit(stream, installation, 20, 0.1, started)
-        assert started.wait(10)
+        assert started.wait(60)
         control = installation.role("stoker.app")
         os.kill(control, signal.SIGKILL)
         assert installation.get("/e/e/who")[0] == 200, "requests are served while control is away"
         status, _ = installation.get("/e/unknown/who")
         assert status == 404
-        assert streaming.result(20).endswith(b"data: 19\n\n")
+        assert streaming.result(60).endswith(b"data: 19\n\n")
     until(installation.ready, what="the next control")
     assert installation.role("stoker.app") != control
     [worker] = installation.ready_workers()
@@ -62,9 +62,9 @@ def test_a_killed_gateway_refuses_nobody_and_fails_only_what_was_in_flight(insta
     def hammer() -> None:
         while not stop.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", installation.port), timeout=15):
+                with socket.create_connection(("127.0.0.1", installation.port), timeout=60):
                     pass
-                answered.append(installation.get("/e/e/who", timeout_s=15)[0])
+                answered.append(installation.get("/e/e/who", timeout_s=60)[0])
             except ConnectionRefusedError as exc:
                 refused.append(exc)
             except (HTTPException, OSError):
@@ -73,17 +73,17 @@ def test_a_killed_gateway_refuses_nobody_and_fails_only_what_was_in_flight(insta
 
     with ThreadPoolExecutor(4) as pool:
         streaming = pool.submit(stream, installation, 100, 0.05, started)
-        assert started.wait(10)
+        assert started.wait(60)
         hammering = [pool.submit(hammer) for _ in range(3)]
         until(lambda: len(answered) > 20, what="some answers")
         os.kill(installation.role("stoker.gateway.main"), signal.SIGKILL)
         with pytest.raises((IncompleteRead, ConnectionError)):
-            streaming.result(20)
+            streaming.result(60)
         before = len(answered)
         until(lambda: len(answered) > before + 50, what="answers of the next gateway")
         stop.set()
         for each in hammering:
-            each.result(20)
+            each.result(60)
     assert refused == []
     assert set(answered) <= {200, 503}, "a gateway without a table says so, it does not say 404"
     assert answered[-1] == 200
@@ -102,10 +102,10 @@ def test_a_killed_worker_is_replaced_and_waiting_requests_go_to_the_new_one(inst
         waiting = pool.submit(installation.get, "/e/e/who")
         until(lambda: installation.traffic("waiting") == 1, what="a request waiting")
         os.kill(pid, signal.SIGKILL)
-        status, body = waiting.result(30)
+        status, body = waiting.result(60)
         assert status == 200
         assert int(body) != pid
-        assert running.result(30)[0] == 502
+        assert running.result(60)[0] == 502
 
     def told() -> set[str]:
         kinds = {event["kind"] for event in installation.api("GET", "/endpoints/e/events")["items"]}
@@ -127,7 +127,7 @@ def test_a_killed_supervisor_leaves_workers_that_the_next_one_takes_over(install
     installation.start()
     # The old ones answer for a moment more, on a socket of their own.
     until(lambda: not any(Path(f"/proc/{role}").exists() for role in roles), what="the end of the old roles")
-    until(installation.ready, what="the next Stoker", within_s=30)
+    until(installation.ready, what="the next Stoker")
     until(lambda: len(installation.ready_workers()) == 2, what="the workers again")
     time.sleep(0.5)
     assert installation.worker_pids() == workers, "no orphan, no double"
@@ -151,10 +151,10 @@ def test_interrupting_finishes_requests_and_leaves_no_process(installation: Inst
     started = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         streaming = pool.submit(stream, installation, 15, 0.1, started)
-        assert started.wait(10)
+        assert started.wait(60)
         assert installation.interrupt(signal.SIGINT) == 0
-        assert streaming.result(10).endswith(b"data: 14\n\n")
-    assert installation.processes() == []
+        assert streaming.result(60).endswith(b"data: 14\n\n")
+    until(lambda: not installation.processes(), what="the end of all processes")
     installation.up()
     until(lambda: len(installation.ready_workers()) == 2, what="the endpoint after the next start")
 

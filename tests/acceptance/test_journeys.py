@@ -117,8 +117,7 @@ def test_the_command_line_from_yaml_to_removal(installation: Installation, tmp_p
     until(lambda: installation.ready_workers("from-yaml"), what="a worker")
     listed = json.loads(installation.run("ls", "--json").stdout)
     assert [endpoint["slug"] for endpoint in listed] == ["from-yaml"]
-    logs = installation.run("logs", "from-yaml")
-    assert "serves on" in logs.stdout
+    until(lambda: "serves on" in installation.run("logs", "from-yaml").stdout, what="its output")
     assert installation.run("stop", "from-yaml").returncode == 0
     assert installation.get("/e/from-yaml/who")[0] == 503
     assert installation.run("start", "from-yaml").returncode == 0

@@ -21,7 +21,8 @@ import http.server, os, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/slow":
-            time.sleep(2)
+            while not os.path.exists(os.environ["GO"]):
+                time.sleep(0.02)
         body = (os.environ["STOKER_WORKER_ID"] + " " + os.environ.get("TOKEN", "")).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -63,10 +64,14 @@ def test_a_request_wakes_a_pod_which_outlives_stoker(installation: Installation,
     assert kubernetes.all("Pod") == [], "Ctrl-C ends the workers too"
 
 
-def test_an_evicted_pod_is_replaced_and_the_reason_is_told(installation: Installation, kubernetes: Cluster) -> None:
+def test_an_evicted_pod_is_replaced_and_the_reason_is_told(
+    installation: Installation, kubernetes: Cluster, tmp_path: Path
+) -> None:
     provided(installation, kubernetes)
     installation.up()
-    launch = {"image": IMAGE, "command": ["python3", "-c", SERVE], "port": 8080, "env": {"TOKEN": {"secret": "token"}}}
+    go = tmp_path / "go"
+    env = {"TOKEN": {"secret": "token"}, "GO": str(go)}
+    launch = {"image": IMAGE, "command": ["python3", "-c", SERVE], "port": 8080, "env": env}
     installation.api("POST", "/secrets", {"name": "token", "value": "cellar-door"})
     installation.api("POST", "/volumes", {"name": "data", "size_gib": 1, "provider": "kubernetes"})
     pools = [{"provider": "kubernetes", "bounds": {"min": 1, "max": 1}}]
@@ -81,6 +86,8 @@ def test_an_evicted_pod_is_replaced_and_the_reason_is_told(installation: Install
         # Its worker has it by then.
         until(lambda: installation.traffic("in_flight") == 1, what="request in flight")
         kubernetes.disrupt(first["id"], "EvictionByEvictionAPI", "Eviction API: evicting")
+        until(lambda: first["id"] not in {worker["id"] for worker in installation.ready_workers("e")}, what="its word")
+        go.touch()
         assert in_flight.result() == (200, f"{first['id']} cellar-door".encode()), "the pod is held until then"
 
     def replaced() -> bool:

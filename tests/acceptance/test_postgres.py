@@ -73,7 +73,7 @@ def test_a_second_stoker_on_one_database_is_refused(on_postgres: Installation, t
     second = Installation(tmp_path / "second")
     try:
         refused = second.run(
-            "up", "--port", str(second.port), "--database", on_postgres.environ["STOKER_DATABASE"], timeout_s=30
+            "up", "--port", str(second.port), "--database", on_postgres.environ["STOKER_DATABASE"], timeout_s=60
         )
     finally:
         second.close()

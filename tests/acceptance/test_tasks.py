@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -29,16 +30,20 @@ def test_a_task_wakes_an_endpoint_from_zero_and_its_result_is_kept(installation:
     assert (again["created"], again["state"]) == (False, "succeeded")
 
 
-def test_a_killed_control_goes_on_with_what_gateways_have_and_costs_no_attempt(installation: Installation) -> None:
+def test_a_killed_control_goes_on_with_what_gateways_have_and_costs_no_attempt(
+    installation: Installation, tmp_path: Path
+) -> None:
     installation.up()
     # One worker, of which it is asked how much it had at once.
     installation.create(low=1, high=1, mode="mixed", slots=2)
     until(installation.ready_workers, what="a worker")
+    go = tmp_path / "go"
     for number in range(4):
-        installation.api("POST", "/endpoints/e/tasks", {"id": f"t{number}", "method": "GET", "path": "/slow?s=2"})
+        installation.api("POST", "/endpoints/e/tasks", {"id": f"t{number}", "method": "GET", "path": f"/held?by={go}"})
     until(lambda: installation.api("GET", "/endpoints/e/queue")["running"] == 2, what="two running tasks")
     os.kill(installation.role("stoker.app"), signal.SIGKILL)
     until(installation.ready, what="the next control")
+    go.touch()
     for number in range(4):
         ended = until(lambda n=number: _ended(installation, f"t{n}"), what=f"task {number}")  # type: ignore[misc]
         assert (ended["state"], ended["attempts"]) == ("succeeded", 1)

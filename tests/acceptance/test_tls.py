@@ -21,16 +21,16 @@ def test_the_public_port_speaks_tls_and_the_command_line_finds_it(installation: 
     issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
     installation.start("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
-    until(lambda: installation.run("ls", "--json").returncode == 0, what="Stoker", within_s=30)
+    until(lambda: installation.run("ls", "--json").returncode == 0, what="Stoker")
     assert json.loads(installation.run("ls", "--json").stdout) is not None
     until(lambda: f"ready at https://127.0.0.1:{installation.port}" in installation.log.read_text(), what="the word")
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    secure = HTTPSConnection("127.0.0.1", installation.port, timeout=10, context=context)
+    secure = HTTPSConnection("127.0.0.1", installation.port, timeout=60, context=context)
     secure.request("GET", "/healthz")
     assert secure.getresponse().status == 200
     secure.close()
-    plain = HTTPConnection("127.0.0.1", installation.port, timeout=10)
+    plain = HTTPConnection("127.0.0.1", installation.port, timeout=60)
     plain.request("GET", "/healthz")
     with pytest.raises((HTTPException, OSError)):
         plain.getresponse()

@@ -6,23 +6,25 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 
-from acceptance.installation import Installation, until
+from acceptance.installation import WORKER, Installation, until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 SLOTS = 3
 
 
-def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installation) -> None:
+def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installation, tmp_path: Path) -> None:
     installation.up()
     installation.create(low=1, high=1, slots=SLOTS)
     until(installation.ready_workers, what="a worker")
-    stop, streaming = threading.Event(), threading.Event()
+    stop, streaming, go = threading.Event(), threading.Event(), tmp_path / "go"
     answered: list[int] = []
     broken: list[str] = []
 
@@ -34,7 +36,7 @@ def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installa
                 broken.append(repr(exc))
 
     def stream() -> bytes:
-        with installation.request("GET", "/e/e/stream?n=50&pause=0.1") as response:
+        with installation.request("GET", f"/e/e/stream?n=50&pause=0&by={go}") as response:
             assert response.status == 200
             data = response.read1()
             streaming.set()
@@ -43,8 +45,9 @@ def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installa
     before = installation.role("stoker.gateway.main")
     with ThreadPoolExecutor(9) as pool, contextlib.ExitStack() as at_last:
         at_last.callback(stop.set)
+        at_last.callback(go.touch)
         long = pool.submit(stream)
-        assert streaming.wait(10)
+        assert streaming.wait(60)
         asking = [pool.submit(ask) for _ in range(6)]
         until(lambda: len(answered) > 20, what="some load")
         done = installation.run("upgrade", "--json")
@@ -54,13 +57,14 @@ def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installa
         assert after != before
         count = len(answered)
         until(lambda: len(answered) > count + 100, what="load at the new one")
-        assert long.result(30).endswith(b"data: 49\n\n")
-        until(lambda: not os.path.exists(f"/proc/{before}"), what="the end of the old one", within_s=30)
+        go.touch()
+        assert long.result(60).endswith(b"data: 49\n\n")
+        until(lambda: not os.path.exists(f"/proc/{before}"), what="the end of the old one")
         count = len(answered)
         until(lambda: len(answered) > count + 50, what="load with all slots again")
         stop.set()
         for each in asking:
-            each.result(30)
+            each.result(60)
     assert not broken
     assert set(answered) == {200}
     assert json.loads(installation.get("/e/e/peak")[1])["peak"] <= SLOTS
@@ -82,15 +86,20 @@ def _page(installation: Installation, count: int) -> str | None:
     return None
 
 
-def test_requests_that_wait_for_a_cold_start_survive_an_upgrade_asked_for_by_signal(installation: Installation) -> None:
+def test_requests_that_wait_for_a_cold_start_survive_an_upgrade_asked_for_by_signal(
+    installation: Installation, tmp_path: Path
+) -> None:
     installation.up()
-    installation.create(high=1, slots=2)
+    go = tmp_path / "go"
+    installation.create(high=1, slots=2, launch={"command": [sys.executable, str(WORKER), "{port}", str(go)]})
     before = installation.role("stoker.gateway.main")
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(installation.get, "/e/e/who") for _ in range(3)]
         until(lambda: installation.traffic("waiting"), what="requests that wait")
         assert installation.process is not None
         installation.process.send_signal(signal.SIGHUP)
+        until(lambda: installation.roles("stoker.gateway.main") > {before}, what="the next gateway")
+        go.touch()
         assert [each.result(60)[0] for each in waiting] == [200, 200, 200]
-    until(lambda: not os.path.exists(f"/proc/{before}"), what="the end of the old gateway", within_s=30)
+    until(lambda: not os.path.exists(f"/proc/{before}"), what="the end of the old gateway")
     assert installation.get("/e/e/who")[0] == 200

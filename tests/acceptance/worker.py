@@ -1,8 +1,9 @@
 """A worker for the tests: a small HTTP/1.1 server, standard library only. Started as a command by Stoker itself.
 
-`/health`; `/who` answers the process id; `/slow?s=1` answers after so long; `/stream?n=5&pause=0.2` sends chunks;
-`/headers` answers the request's head; `/peak` the most requests that there were at once. Bodies are echoed by POST to
-any path but these.
+`/health`; `/who` answers the process id; `/slow?s=1` answers after so long, `/held?by=FILE` once there is such a file;
+`/stream?n=5&pause=0.2` sends chunks, the last one, with `&by=FILE`, once there is that; `/headers` answers the
+request's head; `/peak` the most requests that there were at once. Bodies are echoed by POST to any path but these.
+With a file as its second argument it opens its port once that is there.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         writer.close()
 
 
+async def there(path: str) -> None:
+    """Wait for this file, by which a test lets something go on."""
+    while not os.path.exists(path):  # noqa: ASYNC110, ASYNC240 - the test is another process
+        await asyncio.sleep(0.02)
+
+
 def leave(left: list[bool]) -> None:
     """Before the last byte goes out: with that the slot is free for the next."""
     Load.present -= left[0]
@@ -63,7 +70,10 @@ async def answer(
 ) -> None:
     if path == "/stream":
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for number in range(int(query["n"][0])):
+        count = int(query["n"][0])
+        for number in range(count):
+            if number == count - 1 and "by" in query:
+                await there(query["by"][0])
             chunk = f"data: {number}\n\n".encode()
             writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
             await writer.drain()
@@ -74,6 +84,8 @@ async def answer(
         return
     if path == "/slow":
         await asyncio.sleep(float(query["s"][0]))
+    if path == "/held":
+        await there(query["by"][0])
     peak = json.dumps({"peak": Load.peak})
     content = {"/who": str(os.getpid()), "/headers": json.dumps(headers), "/peak": peak}.get(path, "ok").encode()
     if method == "POST":
@@ -85,6 +97,8 @@ async def answer(
 
 async def main() -> None:
     sys.stdout.write(f"worker {os.getpid()} serves on {sys.argv[1]}\n")
+    if len(sys.argv) > 2:
+        await there(sys.argv[2])
     server = await asyncio.start_server(serve_one, "127.0.0.1", int(sys.argv[1]))
     await server.serve_forever()
 

@@ -30,7 +30,7 @@ def test_it_is_ready_when_its_gateway_is(fake: FakeStoker, tmp_path: Path) -> No
     settings = Settings(data_dir=tmp_path, port=int(fake.url.rsplit(":", 1)[1]))
     process = _started("import time; print(flush=True); time.sleep(60)")
     try:
-        client = server.until_ready(settings, process, tmp_path / "log", timeout_s=10)
+        client = server.until_ready(settings, process, tmp_path / "log", timeout_s=60)
     finally:
         process.kill()
         process.wait()
@@ -42,7 +42,7 @@ def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
     log.write_text("the port is taken\n")
     process = _started("print(flush=True); raise SystemExit(3)")
     with pytest.raises(CliError, match="ended with code 3") as caught:
-        server.until_ready(Settings(data_dir=tmp_path), process, log, timeout_s=10)
+        server.until_ready(Settings(data_dir=tmp_path), process, log, timeout_s=60)
     assert "  the port is taken" in caught.value.details
 
 
@@ -58,25 +58,27 @@ def test_a_start_that_takes_too_long_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "ended"),
+    ("code", "ended", "timeout_s"),
     [
-        pytest.param("import time; print(flush=True); time.sleep(60)", -signal.SIGINT, id="at once"),
+        pytest.param("import time; print(flush=True); time.sleep(60)", -signal.SIGINT, 60.0, id="at once"),
         pytest.param(
             "import signal, time\nn = []\n"
             "signal.signal(2, lambda *_: n.append(1) or len(n) < 2 or exit(0))\n"
             "print(flush=True)\nwhile True: time.sleep(0.01)",
             0,
+            4.0,
             id="at the second request",
         ),
         pytest.param(
             "import signal, time; signal.signal(2, signal.SIG_IGN); print(flush=True); time.sleep(60)",
             None,
+            1.0,
             id="by force",
         ),
     ],
 )
-def test_it_is_ended_whatever_it_takes(code: str, ended: int | None) -> None:
-    assert server.end(_started(code), timeout_s=1.0 if ended is None else 4.0) == ended
+def test_it_is_ended_whatever_it_takes(code: str, ended: int | None, timeout_s: float) -> None:
+    assert server.end(_started(code), timeout_s=timeout_s) == ended
 
 
 def test_bad_settings_are_bad_usage(stoker: Command) -> None:

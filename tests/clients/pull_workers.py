@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from acceptance.installation import Installation, until
 
-# Short, so that a silent worker is found out soon: pings come every second.
-LEASE_S = 3
+# Workers ping three times within it. One that merely gets no turn for a while must not lose what it works on.
+LEASE_S = 6
 
 
 class Pulling(Installation):
@@ -23,12 +24,6 @@ class Pulling(Installation):
         self.python = python
         self._command = [str(python), str(handlers)]
         self.deployed: set[str] = set()
-
-    def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            # With their polls answered, workers end at once.
-            self.interrupt()
-        super().close()
 
     def deploy(self, name: str, *, low: int = 1, high: int = 1, slots: int = 1, **queue: Any) -> None:
         """An endpoint of the handler of that name, unless there is one."""
@@ -52,7 +47,7 @@ class Pulling(Installation):
     def task(self, name: str, id: str) -> Any:
         return self.api("GET", f"/endpoints/{name}/tasks/{id}")
 
-    def ended(self, name: str, id: str, *, within_s: float = 40.0) -> Any:
+    def ended(self, name: str, id: str, *, within_s: float = 60.0) -> Any:
         """The task when it has ended."""
 
         def look() -> Any:
@@ -68,7 +63,7 @@ class Pulling(Installation):
             found = self.task(name, id)
             return found if found["state"] == "running" else None
 
-        return until(look, within_s=40, what=f"the start of {id}")
+        return until(look, what=f"the start of {id}")
 
     def result(self, name: str, id: str) -> Any:
         status, body = self.get(f"/api/v1/endpoints/{name}/tasks/{id}/result")
@@ -86,11 +81,33 @@ class Pulling(Installation):
         path = self.folder / f"{name}.began"
         return path.read_text().split() if path.exists() else []
 
+    def most_at_once(self, name: str, expected: int) -> int:
+        """How many tasks are running at once, once there are as many as that and had the time to become more."""
+
+        def running() -> int:
+            count: int = self.api("GET", f"/endpoints/{name}/queue")["running"]
+            return count
+
+        most: int = until(lambda: found if (found := running()) >= expected else 0, what=f"{expected} at once")
+        for _ in range(10):
+            time.sleep(0.1)
+            most = max(most, running())
+        return most
+
+    def let(self, name: str) -> None:
+        """Let those go on whose input says that they are `held` by this name."""
+        let(self, name)
+
     def kill_workers(self, name: str) -> None:
         """kill -9 of the command of each of its workers, not of what it has started beside it."""
         for worker in self.ready_workers(name):
             folder = self.folder / "workers" / worker["id"]
             os.kill(main_of(folder), signal.SIGKILL)
+
+
+def let(stoker: Installation, name: str) -> None:
+    """Let handlers go on whose input says that they are `held` by this name."""
+    (stoker.folder / f"{name}.go").touch()
 
 
 def main_of(folder: Path) -> int:

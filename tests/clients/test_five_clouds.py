@@ -87,7 +87,7 @@ def test_an_endpoint_made_here_is_the_same_one_to_all_five_clouds(clouds: Clouds
         return clouds.stoker.api("GET", f"/endpoints/{NAME}")
 
     assert clouds.names() == {cloud: [NAME] for cloud in ("exoscale", "gcore", "vast", "yotta", "novita")}
-    until(lambda: clouds.stoker.ready_workers(NAME), within_s=30, what="its worker is ready")
+    until(lambda: clouds.stoker.ready_workers(NAME), what="its worker is ready")
 
     scaled = clouds.exoscale("scale_deployment", id=made["id"], replicas=2)
     assert clouds.exoscale.ended(scaled)["state"] == "success"
@@ -96,7 +96,7 @@ def test_an_endpoint_made_here_is_the_same_one_to_all_five_clouds(clouds: Clouds
 
     clouds.gcore(f"{DEPLOYMENTS}.update", deployment_name=NAME, envs={"CHANGED": "by-gcore"})
     assert native()["spec"]["launch"]["env"] == {"CHANGED": "by-gcore"}
-    until(lambda: _renewed(clouds), within_s=60, what="its workers run with that")
+    until(lambda: _renewed(clouds), what="its workers run with that")
 
     answer = clouds.vast.serverless("request", NAME, "/called", {"by": "vast"})
     assert (answer["ok"], answer["response"]["payload"]) == (True, {"by": "vast"})
@@ -105,7 +105,7 @@ def test_an_endpoint_made_here_is_the_same_one_to_all_five_clouds(clouds: Clouds
     assert task["output"] == {"by": "yotta"}
 
     assert "deleted" in clouds.novita("serverless", "delete", str(made["number"]))
-    until(lambda: not any(clouds.names().values()), within_s=30, what="it is gone in all of them")
+    until(lambda: not any(clouds.names().values()), what="it is gone in all of them")
     assert clouds.stoker.api("GET", "/endpoints")["items"] == []
 
 
@@ -126,4 +126,4 @@ def _tasked(clouds: Clouds, id: str) -> Any:
         task = clouds.yotta("SkywalkerTaskApi", "get_task", endpoint_id=id, task_id=made["taskId"])
         return task if task["status"] == "SUCCESS" else None
 
-    return until(ended, within_s=30, what="the task has succeeded")
+    return until(ended, what="the task has succeeded")

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -92,9 +93,11 @@ async def _play(happenings: list[Act]) -> None:
         assert world.wrongs_now() == []
 
 
-def test_whatever_happens_everything_comes_to_rest_and_no_request_is_lost() -> None:
+# In parts, so that none comes near the time that a test may take on a busy machine.
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_happens_everything_comes_to_rest_and_no_request_is_lost(part: int) -> None:
     @settings(
-        max_examples=40,
+        max_examples=10,
         deadline=None,
         database=None,
         phases=(Phase.explicit, Phase.generate),
@@ -102,7 +105,7 @@ def test_whatever_happens_everything_comes_to_rest_and_no_request_is_lost() -> N
     )
     @given(wanted, st.lists(acts, min_size=5, max_size=15))
     def holds(first: Wanted, happenings: list[Act]) -> None:
-        random.seed(0)
+        random.seed(part)
         virtual.run(_play([Act("create", (first,)), *happenings]), limit_s=LIMIT_S)
 
     holds()

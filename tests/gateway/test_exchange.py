@@ -437,7 +437,7 @@ def test_a_connection_that_is_not_accepted_in_time_counts_as_refused(tmp_path: P
                 filler.connect_ex(("127.0.0.1", port))
             async with worker() as w:
                 stuck = WorkerEntry("stuck", "127.0.0.1", port, 1, 0)
-                async with site(tmp_path, endpoint(stuck, w.entry(), connect_s=0.2)) as s:
+                async with site(tmp_path, endpoint(stuck, w.entry(), connect_s=0.5)) as s:
                     assert (await s.ask("POST", "/e/chat/x", body=b"a")).status == 200
                     assert [down.worker for down in s.downs] == ["stuck"]
 

@@ -9,7 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from gateway.loopback import KEY, OTHER_KEY, Asked, answer, endpoint, key, read_body, run, site, until, worker
+from gateway.loopback import (
+    KEY,
+    OTHER_KEY,
+    PATIENCE_S,
+    Asked,
+    answer,
+    endpoint,
+    key,
+    read_body,
+    run,
+    site,
+    until,
+    worker,
+)
 from stoker.link.messages import AddressEntry, Leaving, Report, Snapshot
 
 
@@ -417,7 +430,7 @@ def test_a_gateway_on_its_way_out_finishes_what_waits_and_takes_no_workers_that_
             await s.control.tell(endpoint(w.entry("shared")))
             assert (await waiting).status == 200
             assert s.reports("id-chat")[-1].kept.get("shared", 0) <= 1
-            await asyncio.wait_for(s.gateway.finished(), 10)
+            await asyncio.wait_for(s.gateway.finished(), PATIENCE_S)
 
     run(main)
 

@@ -79,7 +79,7 @@ class Link:
 
     async def accept(self) -> Peer:
         """The next connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self._peers.get()
 
     async def open(self) -> asyncio.Server:
@@ -106,7 +106,7 @@ def linked(folder: Path, body: Callable[[Link], Awaitable[None]], *, listen: boo
         server = await link.open() if listen else None
         running = asyncio.create_task(link.client.run())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await body(link)
         finally:
             running.cancel()

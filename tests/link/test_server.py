@@ -79,7 +79,7 @@ class Peer:
     async def hear(self) -> ToGateway | None:
         """The next message; None when the connection has ended."""
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 line = await self._reader.readline()
         except ConnectionError:
             return None
@@ -108,7 +108,7 @@ class Link:
         return peer
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not holds():  # noqa: ASYNC110 - it has no event for everything that may be waited for
                 await asyncio.sleep(0.002)
 
@@ -121,7 +121,7 @@ def linked(folder: Path, body: Callable[[Link], Awaitable[None]]) -> None:
             listening.listen()
             await link.server.serve(listening)
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await body(link)
             finally:
                 await link.server.close()

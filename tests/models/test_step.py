@@ -54,7 +54,7 @@ def run(tmp_path: Path, files: dict[str, bytes], body: Callable[[Cache], Awaitab
         async with hub(files, **more) as served:
             await body(Cache(tmp_path / "cache", served))
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 100))
 
 
 def test_weights_come_once_and_anybody_may_read_them(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_worker_over_its_memory_is_said_to_be(docker: Engine, tmp_path: Path) 
     async def main() -> None:
         async with containers(docker, tmp_path) as made:
             await made.provider.start(_with(shell("a", "tail /dev/zero"), ram_gib=1 / 64))
-            end = await ended(made.provider, "a", within_s=30)
+            end = await ended(made.provider, "a")
             assert end.code in (-9, 137)
             assert "out of memory: killed at its limit of 0.015625 GiB" in end.reason
 
@@ -70,12 +70,14 @@ def test_a_worker_is_called_at_its_published_port_only_once_it_listens(docker: E
     async def main() -> None:
         async with containers(docker, tmp_path) as made:
             port = _port()
-            await made.provider.start(shell("a", "echo up; sleep 1; " + SERVE, port=port, listen=80, ports={80: port}))
+            script = f"while [ ! -e /tmp/go ]; do sleep 0.05; done; {SERVE}"
+            await made.provider.start(shell("a", script, port=port, listen=80, ports={80: port}))
             found = await observed(made.provider, "a")
             assert found is not None
             assert found.address == Address(host="127.0.0.1", port=port)
             assert not await made.provider.listens(WorkerId("a"), port), "a forwarder alone is no worker"
             assert not await made.provider.listens(WorkerId("a"), port + 1)
+            docker.docker("exec", container_of(docker, "a"), "touch", "/tmp/go")
 
             async def listens() -> bool:
                 return await made.provider.listens(WorkerId("a"), port)
@@ -224,13 +226,13 @@ def test_what_happens_is_told_without_being_asked(docker: Engine, tmp_path: Path
             changes = asyncio.Event()
             assert isinstance(made.provider, Tells)
             made.provider.attach(changed=changes.set, said=lambda worker, text: None)
-            await asyncio.wait_for(changes.wait(), 15)
+            await asyncio.wait_for(changes.wait(), 60)
             await made.provider.start(shell("a", LAST))
             await observed(made.provider, "a")
             await asyncio.sleep(0.5)
             changes.clear()
             docker.docker("kill", container_of(docker, "a"))
-            await asyncio.wait_for(changes.wait(), 15)
+            await asyncio.wait_for(changes.wait(), 60)
             assert (await ended(made.provider, "a")).reason == "killed by signal 9 (SIGKILL)"
 
     run(main())

@@ -350,7 +350,7 @@ def test_a_pod_that_others_end_goes_on_until_it_is_drained(tmp_path: Path, kuber
                 return await found.provider.list() == ()
 
             await until(gone, what="end of both")
-            assert asyncio.get_running_loop().time() - begun < 8.0
+            assert asyncio.get_running_loop().time() - begun < 25.0, "nobody waited for the 30 s of its drain"
 
     run(main())
 

@@ -216,9 +216,11 @@ def test_starts_from_two_processes_at_one_moment_run_each_worker_once(tmp_path: 
                 other.stdin.write(b"\n")
                 other.stdin.flush()
             for other in others:
-                await asyncio.to_thread(other.communicate, timeout=30)
+                await asyncio.to_thread(other.communicate, timeout=60)
                 assert other.returncode == 0
-            assert sorted((tmp_path / "runs").read_text().split()) == names
+            runs = tmp_path / "runs"
+            await until_true(lambda: runs.exists() and len(runs.read_text().split()) >= len(names), what="word of each")
+            assert sorted(runs.read_text().split()) == names
             assert sorted(found.id for found in await provider.list() if found.running) == names
 
     run(main())
@@ -229,9 +231,9 @@ def test_a_control_killed_in_the_middle_of_a_start_leaves_one_worker_which_the_n
 ) -> None:
     async def main() -> None:
         async with processes(tmp_path) as provider:
-            script = f"echo up; echo run >> {tmp_path}/runs; exec sleep 300"
+            script = f"echo run >> {tmp_path}/runs; echo up; exec sleep 300"
             other = another(tmp_path, "die", script, "a")
-            await asyncio.to_thread(other.communicate, b"\n", timeout=30)
+            await asyncio.to_thread(other.communicate, b"\n", timeout=60)
             assert other.returncode == -signal.SIGKILL
             # Whether its shim has come far or not.
             await provider.start(shell("a", script))
@@ -282,7 +284,7 @@ def test_nothing_that_stoker_has_open_reaches_a_worker_or_its_shim(tmp_path: Pat
 
         try:
             with asyncio.Runner(loop_factory=loop) as runner:  # type: ignore[arg-type]
-                runner.run(asyncio.wait_for(main(), 30))
+                runner.run(asyncio.wait_for(main(), 60))
         finally:
             for descriptor in opened[:-1]:
                 os.close(descriptor)

@@ -24,7 +24,7 @@ PORTS = PortRange(20_000, 29_999)
 LASTING = "echo up; while :; do sleep 0.05; done"
 
 
-def run(main: Coroutine[Any, Any, T], *, within_s: float = 60.0) -> T:
+def run(main: Coroutine[Any, Any, T], *, within_s: float = 110.0) -> T:
     """Run it in a loop of its own, with a bound."""
     return asyncio.run(asyncio.wait_for(main, within_s))
 
@@ -41,7 +41,7 @@ def python(name: str, script: str, **more: Any) -> WorkerSpec:
     return spec(name, sys.executable, "-I", "-S", "-c", script, **more)
 
 
-async def until(holds: Callable[[], Coroutine[Any, Any, T | None]], *, what: str, within_s: float = 15.0) -> T:
+async def until(holds: Callable[[], Coroutine[Any, Any, T | None]], *, what: str, within_s: float = 60.0) -> T:
     """Poll until it says something true, and return that."""
     deadline = time.monotonic() + within_s
     while not (found := await holds()):
@@ -50,7 +50,7 @@ async def until(holds: Callable[[], Coroutine[Any, Any, T | None]], *, what: str
     return found
 
 
-async def until_true(holds: Callable[[], bool], *, what: str, within_s: float = 15.0) -> None:
+async def until_true(holds: Callable[[], bool], *, what: str, within_s: float = 60.0) -> None:
     async def ask() -> bool:
         return holds()
 
@@ -61,7 +61,7 @@ async def observed(provider: Provider, name: str) -> Observed | None:
     return next((found for found in await provider.list() if found.id == name), None)
 
 
-async def ended(provider: Provider, name: str, *, within_s: float = 15.0) -> Exit:
+async def ended(provider: Provider, name: str, *, within_s: float = 60.0) -> Exit:
     """Wait for its end, which is listed."""
 
     async def ask() -> Exit | None:

@@ -19,7 +19,7 @@ from stoker.store.postgres import READERS, PostgresStore
 from stoker.store.postgres_opening import open_database
 from stoker.store.postgres_sessions import shown
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_statement_that_takes_too_long_fails_alone(postgres_server: postgres.S
     sleep = text("SELECT pg_sleep(30)")
 
     async def main() -> None:
-        async with opened(postgres_server.database(), statement_timeout_s=0.2) as store:
+        async with opened(postgres_server.database(), statement_timeout_s=1.0) as store:
             slow = store.write(lambda tx: tx.execute(sleep).all())
             results = await asyncio.gather(store.write(number), slow, store.write(number), return_exceptions=True)
             assert (results[0], results[2]) == (1, 2)

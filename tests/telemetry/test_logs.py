@@ -25,7 +25,7 @@ logging.getLogger("library").warning("take care")
 
 def lines(level: str) -> list[str]:
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(level=level)], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", PROGRAM.format(level=level)], capture_output=True, text=True, timeout=60, check=True
     )
     assert ended.stdout == "", "data goes to stdout, the log never"
     return ended.stderr.splitlines()

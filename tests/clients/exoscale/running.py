@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from acceptance.installation import Installation
+from acceptance.installation import Installation, until
 from acceptance.test_models import model, serving
 
 DRIVER = Path(__file__).parent / "driver.py"
@@ -48,15 +48,18 @@ class Client:
 
     def ended(self, operation: Any) -> Any:
         """The operation when it has ended, without the client's own pauses."""
-        while operation["state"] == "pending":
-            operation = self("get_operation", id=operation["id"])
-        return operation
+
+        def look() -> Any:
+            found = self("get_operation", id=operation["id"])
+            return found if found["state"] != "pending" else None
+
+        return operation if operation["state"] != "pending" else until(look, what=f"the end of {operation}")
 
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(30)
         self._process.stdout.close()
 
 

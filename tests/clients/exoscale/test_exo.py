@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from acceptance.installation import until
 from clients.exoscale import conformance
 from clients.exoscale.running import Stoker
 from stoker.dialects.exoscale.signature import SCHEME, Signature, digest_of, signed_text
@@ -56,11 +57,16 @@ class Exo:
         """A change, and its operation until it has ended well."""
         found = self.ok(operation, method, path, body)
         assert found["id"]
-        while found["state"] == "pending":
-            found = self._send("GET", f"{self.endpoint}/operation/{found['id']}")[1]
+        if found["state"] == "pending":
+            id = found["id"]
+            found = until(lambda: self._ended(id), what="the operation's end")
             self.driven.add("get-operation")
         assert found["state"] == "success", found
         return found
+
+    def _ended(self, operation: str) -> Any:
+        _, found = self._send("GET", f"{self.endpoint}/operation/{operation}")
+        return found if found["state"] != "pending" else None
 
     def find(self, name: str, *, models: bool = False) -> str:
         """The id of what has this name: `exo` looks through the list, and fails when a name is there twice."""

@@ -18,7 +18,7 @@ def main() -> None:
     version, flavor, url, key = sys.argv[1:]
     # What these arguments were called before 0.46.
     prefix = "cloud_" if version < "0.46" else ""
-    options = {f"{prefix}polling_interval_seconds": 1, f"{prefix}polling_timeout_seconds": 60}
+    options = {f"{prefix}polling_interval_seconds": 0.2, f"{prefix}polling_timeout_seconds": 60}
     kind = gcore.AsyncGcore if flavor == "async" else gcore.Gcore
     client = kind(
         api_key=key, base_url=url, cloud_project_id=1, cloud_region_id=1, _strict_response_validation=True, **options

@@ -70,7 +70,7 @@ def test_the_whole_story_by_the_client_alone(stoker: Stoker, client: tuple[str, 
         logging={"enabled": True, "retention_policy": {"period": 3}},
     )
     assert (made["name"], made["api_keys"], made["auth_enabled"]) == ("story", ["team"], True)
-    until(lambda: call(f"{D}.get", deployment_name="story")["status"] == "ACTIVE", within_s=60, what="it is active")
+    until(lambda: call(f"{D}.get", deployment_name="story")["status"] == "ACTIVE", what="it is active")
     for headers in ({"Authorization": f"Bearer {key['secret']}"}, {"X-Api-Key": key["secret"]}):
         status, answer = chat(made["address"], headers)
         assert (status, len(answer["choices"])) == (200, 1), answer

@@ -84,7 +84,7 @@ def test_messages_in_a_queue_wake_a_deployment(
         def shown() -> Any:
             return call(f"{D}.get", deployment_name="consumer")
 
-        until(lambda: shown()["containers"][0]["deploy_status"]["total"] == 1, within_s=30, what="it is awake")
+        until(lambda: shown()["containers"][0]["deploy_status"]["total"] == 1, what="it is awake")
         assert queue.keys == {"AKIDEXAMPLE"}
         assert shown()["containers"][0]["error_message"] is None
         call(f"{D}.delete_and_poll", deployment_name="consumer")

@@ -14,6 +14,7 @@ import pytest
 from acceptance.installation import until
 from clients.novita import conformance
 from clients.novita.running import CONTROL, IMAGE, Jobs, Raised, Stoker, asked, opened
+from clients.pull_workers import let
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
@@ -41,8 +42,8 @@ def test_jobs_from_the_first_to_the_last_by_its_own_client(stoker: Stoker, gpus:
     assert gpus("output", plain, job, 60) == {"hello": "Ada", "attempt": 1}
     assert gpus("status", plain, job) == "COMPLETED"
     # One that runs, and others behind it.
-    first, second, third = (gpus("run", plain, {"input": {"s": seconds}}) for seconds in (4, 0, 0))
-    until(lambda: gpus("status", plain, first) == "IN_PROGRESS", within_s=30, what="its start")
+    first, second, third = (gpus("run", plain, {"input": value}) for value in ({"held": "first"}, {}, {}))
+    until(lambda: gpus("status", plain, first) == "IN_PROGRESS", what="its start")
     health = gpus("health", plain)
     assert (health["jobs"]["inQueue"], health["jobs"]["inProgress"]) == (2, 1)
     assert (health["workers"]["ready"], health["workers"]["running"]) == (1, 1)
@@ -52,7 +53,8 @@ def test_jobs_from_the_first_to_the_last_by_its_own_client(stoker: Stoker, gpus:
     assert gpus("status", plain, third) == "CANCELLED"
     assert gpus("cancel", plain, first)["status"] == "CANCELLED"
     # Its package of workers gives nothing up: an answer that comes soon is one.
-    until(lambda: gpus("status", plain, first) in ("CANCELLED", "COMPLETED"), within_s=60, what="its end")
+    let(stoker, "first")
+    until(lambda: gpus("status", plain, first) in ("CANCELLED", "COMPLETED"), what="its end")
     assert conformance.of(conformance.GPUS) - gpus.driven == set()
 
 
@@ -80,7 +82,7 @@ def test_a_generator_that_takes_several_jobs_at_once_is_told_as_a_list(stoker: S
 
 def test_everything_that_its_older_client_does(stoker: Stoker, runpod: Jobs) -> None:
     name = of_jobs(stoker, "runpod-1.12.0/telling:1", "telling")
-    job = runpod("run", name, {"n": 4, "s": 0.5})
+    job = runpod("run", name, {"n": 4})
     assert runpod("stream", name, job) == [{"number": n} for n in range(4)]
     assert runpod("output", name, job) == [{"number": n} for n in range(4)]
     assert runpod("run_sync", name, {"n": 1}) == [{"number": 0}]
@@ -125,7 +127,7 @@ def test_a_webhook_is_posted_the_status(stoker: Stoker, gpus: Jobs, plain: str) 
     try:
         url = f"http://127.0.0.1:{server.server_port}/done"
         job = gpus("run", plain, {"input": {"name": "Bo"}, "webhook": url})
-        [body] = until(lambda: got, within_s=60, what="the webhook")
+        [body] = until(lambda: got, what="the webhook")
     finally:
         server.shutdown()
         thread.join()

@@ -56,7 +56,7 @@ def test_the_program_as_it_is_works_at_its_own_address(tmp_path: Path, client_py
         )
 
     try:
-        until(lambda: "ready at https://" in stoker.log.read_text(), within_s=40, what="Stoker")
+        until(lambda: "ready at https://" in stoker.log.read_text(), what="Stoker")
         environ["NOVITA_API_KEY"] = stoker.key
         made = novita("serverless", "create", "--image", IDLE, "--port", "8080", "--product-id", "1", "--name", "n1")
         assert made.returncode == 0, made.stderr

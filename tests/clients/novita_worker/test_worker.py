@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,14 +36,12 @@ def test_a_handler_answers_a_task_that_woke_it_from_zero(stoker: Pulling) -> Non
 
 def test_jobs_are_taken_in_batches_within_the_slots(stoker: Pulling) -> None:
     stoker.deploy("waiting", slots=2)
-    until(lambda: stoker.ready_workers("waiting"), within_s=40, what="a worker")
+    until(lambda: stoker.ready_workers("waiting"), what="a worker")
     for number in range(4):
-        stoker.submit("waiting", f"w{number}", {"s": 1.5})
-    most, ends = 0, list[Any]()
-    while len(ends) < 4:
-        most = max(most, stoker.api("GET", "/endpoints/waiting/queue")["running"])
-        ends = [task for n in range(4) if (task := stoker.task("waiting", f"w{n}"))["ended_at"] is not None]
-    assert most == 2, "its package would take three"
+        stoker.submit("waiting", f"w{number}", {"held": "w"})
+    assert stoker.most_at_once("waiting", 2) == 2, "its package would take three"
+    stoker.let("w")
+    ends = [stoker.ended("waiting", f"w{number}") for number in range(4)]
     assert {(task["state"], task["attempts"]) for task in ends} == {("succeeded", 1)}
 
 
@@ -76,20 +73,22 @@ def test_progress_is_no_end_even_when_it_comes_late(stoker: Pulling) -> None:
 
 def test_a_cancelled_job_ends_without_the_word_of_a_worker_that_knows_no_way_to_give_it_up(stoker: Pulling) -> None:
     stoker.deploy("plain", low=0)
-    stoker.submit("plain", "long", {"s": 8})
-    until(lambda: "long" in stoker.began("plain"), within_s=40, what="its start")
+    stoker.submit("plain", "long", {"held": "long"})
+    until(lambda: "long" in stoker.began("plain"), what="its start")
     stoker.api("POST", "/endpoints/plain/tasks/long:cancel")
     assert stoker.ended("plain", "long")["state"] == "cancelled"
     stoker.submit("plain", "next", {})
+    stoker.let("long")
     assert stoker.ended("plain", "next")["state"] == "succeeded", "it takes the next one when it has finished that one"
     assert stoker.task("plain", "long")["state"] == "cancelled"
 
 
 def test_a_worker_killed_in_the_middle_of_a_job_costs_one_attempt(stoker: Pulling) -> None:
     stoker.deploy("plain", low=0)
-    stoker.submit("plain", "killed", {"name": "Bob", "s": 2})
-    until(lambda: "killed" in stoker.began("plain"), within_s=40, what="its start")
+    stoker.submit("plain", "killed", {"name": "Bob", "held": "killed"})
+    until(lambda: "killed" in stoker.began("plain"), what="its start")
     stoker.kill_workers("plain")
+    stoker.let("killed")
     ended = stoker.ended("plain", "killed")
     assert (ended["state"], ended["attempts"]) == ("succeeded", 2), ended
     assert stoker.result("plain", "killed")["attempt"] == 2

@@ -13,13 +13,19 @@ from typing import Any
 import runpod
 
 Job = dict[str, Any]
+DATA = Path(os.environ["STOKER_WORKER_FOLDER"]).parent.parent
+LOOK_S = 0.02
 
 
 def began(job: Job) -> None:
     """Write down that this job has begun."""
-    data = Path(os.environ["STOKER_WORKER_FOLDER"]).parent.parent
-    with open(data / f"{sys.argv[1]}.began", "a") as file:
+    with open(DATA / f"{sys.argv[1]}.began", "a") as file:
         file.write(f"{job['id']}\n")
+
+
+def held(name: str | None) -> bool:
+    """Has the test not let it go on yet?"""
+    return name is not None and not (DATA / f"{name}.go").exists()
 
 
 def plain(job: Job) -> Any:
@@ -41,19 +47,23 @@ def plain(job: Job) -> Any:
             return "done"
         case "renew":
             return {"refresh_worker": True, "pid": os.getpid()}
-    time.sleep(asked.get("s", 0))
+    while held(asked.get("held")):
+        time.sleep(LOOK_S)
     return {"hello": asked.get("name"), "attempt": job["attempt"], "pid": os.getpid()}
 
 
 async def waiting(job: Job) -> Any:
     began(job)
-    await asyncio.sleep(job["input"]["s"])
-    return {"slept": job["input"]["s"]}
+    while held(job["input"].get("held")):  # noqa: ASYNC110 - the test is another process
+        await asyncio.sleep(LOOK_S)
+    return "done"
 
 
 def counting(job: Job) -> Iterator[Any]:
     for number in range(job["input"]["n"]):
-        time.sleep(job["input"].get("s", 0))
+        # Each by a name of its own.
+        while number and "held" in job["input"] and held(f"{job['input']['held']}-{number}"):
+            time.sleep(LOOK_S)
         yield {"number": number}
 
 

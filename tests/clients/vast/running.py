@@ -47,7 +47,7 @@ def close(driver: subprocess.Popen[str]) -> None:
         assert driver.stdin is not None
         driver.stdin.close()
         try:
-            driver.wait(10)
+            driver.wait(30)
         except subprocess.TimeoutExpired:
             # In the midst of a call that does not return.
             driver.kill()

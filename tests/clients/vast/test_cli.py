@@ -37,7 +37,7 @@ def test_every_command_from_create_to_gone(stoker: Stoker, cli: Cli) -> None:
     [listed_group] = [each for each in json.loads(cli("show", "workergroups")[0]) if str(each["id"]) == group]
     assert (listed_group["template_hash"], listed_group["gpu_ram"]) == (template, 24.0)
     assert listed_group["search_query"]["verified"] == {"eq": True}
-    workers = until(lambda: _idle(cli, id), within_s=30, what="a worker is ready")
+    workers = until(lambda: _idle(cli, id), what="a worker is ready")
     assert "gpu_name=" in workers
     assert cli("get", "endpt-logs", id, "--level", "1", "--tail", "100")[0]
     assert "workers" in cli("get", "wrkgrp-logs", group, "--level", "2")[0]

@@ -36,21 +36,21 @@ def test_a_queue_by_the_command_line_alone_down_to_the_webhook(cli: Cli, sdk: Sd
         *("--input", json.dumps(CHAT), "--task-id", "a_1", "--webhook", receiver.url, "--webhook-auth-key", "kk"),
     )
     assert submitted == {"taskId": "a_1"}
-    until(lambda: receiver.got, within_s=30, what="the webhook came")
+    until(lambda: receiver.got, what="the webhook came")
     [(headers, told)] = receiver.got
     assert (headers["x-api-key"], headers["content-type"]) == ("kk", "application/json")
     sdk.whole(QUEUES, "validate_notify_payload", payload=told)
     assert (told["user_task_id"], told["endpoint_id"], told["status"]) == ("a_1", id, "Success")
     assert (told["success"], told["retry_count"]) == (True, 1)
     assert told["result"]["choices"][0]["message"]["content"]
-    until(lambda: _delivered(sdk, id), within_s=10, what="it is delivered")
+    until(lambda: _delivered(sdk, id), what="it is delivered")
     task = cli("tasks", "get", "--endpoint-id", id, "a_1")
     assert (task["status"], task["input"], task["output"]) == ("SUCCESS", CHAT, told["result"])
     assert (task["endpointId"], task["deliveryAttempts"], task["error"]) == (int(id), 1, None)
     assert task["workerUrl"].endswith("/v1/chat/completions")
     _more_tasks(cli, id, receiver)
     cli("serverless", "delete", id)
-    until(lambda: not sdk(ENDPOINTS, "get_deployments"), within_s=30, what="it is gone")
+    until(lambda: not sdk(ENDPOINTS, "get_deployments"), what="it is gone")
     assert cli.refused("serverless", "get", id).startswith("(404, 14000, 'Endpoint not found'")
     _idle_by_the_command_line(cli, sdk)
     assert conformance.of(conformance.CLI) - cli.driven == set()
@@ -65,7 +65,7 @@ def _more_tasks(cli: Cli, id: str, receiver: Receiver) -> None:
     assert cli(*to, "--input", '"other"', "--task-id", "a_1") == {"taskId": "a_1"}, "which makes no second task"
     failed = cli(*to, "--input", "[1, 2]", "--webhook", receiver.url)["taskId"]
     assert failed.isalnum()
-    until(lambda: len(receiver.got) == 2, within_s=30, what="an error of the worker is the end of a task")
+    until(lambda: len(receiver.got) == 2, what="an error of the worker is the end of a task")
     headers, told = receiver.got[1]
     assert "x-api-key" not in headers
     assert (told["user_task_id"], told["status"], told["success"]) == (failed, "Failed", False)
@@ -107,7 +107,7 @@ def _idle_by_the_command_line(cli: Cli, sdk: Sdk) -> None:
     assert "(409, 24000, 'Serverless unavailable'" in cli.refused("tasks", "create", *task)
     cli("serverless", "start", made["id"])
     cli("serverless", "delete", made["id"])
-    until(lambda: not sdk(ENDPOINTS, "get_deployments"), within_s=20, what="it is gone")
+    until(lambda: not sdk(ENDPOINTS, "get_deployments"), what="it is gone")
     cli("credentials", "delete", id)
 
 
@@ -163,7 +163,7 @@ def test_a_balanced_endpoint_by_the_package_alone_through_all_its_states(stoker:
     gone = sdk(ENDPOINTS, "get_workers", deployment_id=id, status_list=["TERMINATED"])
     assert worker["id"] in [each["id"] for each in gone]
     sdk(ENDPOINTS, "delete_deployment", deployment_id=id)
-    until(lambda: not sdk(ENDPOINTS, "get_deployments"), within_s=30, what="it is gone")
+    until(lambda: not sdk(ENDPOINTS, "get_deployments"), what="it is gone")
     _the_rest_by_the_package(sdk)
     assert (conformance.of(conformance.SDK) | conformance.of(conformance.BY_PATH[0])) - sdk.driven == set()
 
@@ -173,7 +173,7 @@ def _reaches(sdk: Sdk, id: str, status: str, *, workers: int = 0) -> None:
         shown = sdk(ENDPOINTS, "get_deployment_detail", deployment_id=id)
         return (shown["status"], shown["runningWorkers"]) == (status, workers)
 
-    until(there, within_s=60, what=f"it is {status} with {workers} workers")
+    until(there, what=f"it is {status} with {workers} workers")
 
 
 def _its_logs(sdk: Sdk, id: str, worker: str) -> None:
@@ -203,9 +203,9 @@ def _the_rest_by_the_package(sdk: Sdk) -> None:
         service_mode="CUSTOM",
         container_volume_in_gb=20,
     )
-    until(lambda: _regions(sdk, both["id"]) == ["east", "local"], within_s=20, what="what has no room is elsewhere")
+    until(lambda: _regions(sdk, both["id"]) == ["east", "local"], what="what has no room is elsewhere")
     sdk(ENDPOINTS, "scale_workers", deployment_id=both["id"], workers=1)
-    until(lambda: _regions(sdk, both["id"]) == ["east"], within_s=20, what="one is left where it was tried first")
+    until(lambda: _regions(sdk, both["id"]) == ["east"], what="one is left where it was tried first")
     sdk(ENDPOINTS, "delete_deployment", deployment_id=both["id"])
     login = sdk(LOGINS, "create_credential", name="a", type="ECR", username="u", password="p")
     assert sdk(LOGINS, "get_credential", credential_id=login["id"]) == login == sdk(LOGINS, "get_credentials")[0]
@@ -238,7 +238,7 @@ def _the_rest_by_the_package(sdk: Sdk) -> None:
     assert [each["taskId"] for each in sdk(QUEUES, "list_tasks", **at, status="PROCESSING")["items"]] == [task]
     assert sdk(ENDPOINTS, "http_put", url_path=f"/v2/serverless/{made['id']}/workers/0") is True
     sdk(ENDPOINTS, "delete_deployment", deployment_id=made["id"])
-    until(lambda: not sdk(ENDPOINTS, "get_deployments"), within_s=20, what="it is gone")
+    until(lambda: not sdk(ENDPOINTS, "get_deployments"), what="it is gone")
 
 
 def _regions(sdk: Sdk, id: str) -> list[str]:
