@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -19,6 +20,10 @@ import cluster.running
 import docker_engine
 import postgres
 import sharing_out
+
+# That the machine is busy with other tests is no fault of this one. All else is as Hypothesis has it, in CI or not.
+settings.register_profile("tests", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 DEPLOYED = Path(__file__).parents[1] / "deploy" / "kubernetes" / "base"
 

@@ -287,6 +287,17 @@ class FakeControl:
 
 
 @dataclass
+class Clock:
+    """The loop's time and what tests have added to it."""
+
+    time: Callable[[], float]
+    ahead_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.time() + self.ahead_s
+
+
+@dataclass
 class Site:
     """Everything that a test needs of a running gateway."""
 
@@ -294,7 +305,13 @@ class Site:
     control: FakeControl
     settings: Settings
     port: int
+    clock: Clock
     connected: list[Client] = field(default_factory=list)
+
+    def forward(self, seconds: float) -> None:
+        """Let so much time pass at once, for the gateway."""
+        self.clock.ahead_s += seconds
+        self.gateway.tick()
 
     async def connect(self, secure: ssl.SSLContext | None = None) -> Client:
         """A new client connection, closed at the end at the latest."""
@@ -414,7 +431,8 @@ async def site(
     if table:
         control.snapshot = Snapshot(1, endpoints, (key(),) if keys is None else keys)
     await control.open(options.paths.link_socket)
-    gateway = Gateway(options, incarnation="test", time=loop.time)
+    clock = Clock(loop.time)
+    gateway = Gateway(options, incarnation="test", time=clock)
     gateway.load()
     inside = await listen_inside(gateway, options.paths.attempts_socket("test"))
 
@@ -425,7 +443,7 @@ async def site(
 
     tasks = [loop.create_task(gateway.link.run()), loop.create_task(tick())]
     server = await loop.create_server(lambda: ClientConnection(gateway), "127.0.0.1", 0, ssl=secure)
-    it = Site(gateway, control, options, server.sockets[0].getsockname()[1])
+    it = Site(gateway, control, options, server.sockets[0].getsockname()[1], clock)
     try:
         if table:
             await until(lambda: control.acked >= 1)

@@ -155,12 +155,14 @@ def test_it_ends_by_time(tmp_path: Path, limits: dict[str, float]) -> None:
 
 def test_one_that_ticks_is_not_idle(tmp_path: Path) -> None:
     async def main() -> None:
-        async with opened(tmp_path, idle_s=0.5) as (s, _, client):
+        async with opened(tmp_path, idle_s=600.0) as (s, _, client):
             for _ in range(8):
                 await client.write(b"tick")
                 assert await client.reader.readexactly(4) == b"tick"
-                await asyncio.sleep(0.1)
+                s.forward(200.0)
             assert s.gateway.admissions["id-chat"].in_flight == 1
+            s.forward(700.0)
+            assert await client.ended() == b""
 
     run(main)
 

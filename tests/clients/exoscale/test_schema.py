@@ -11,7 +11,7 @@ from clients.exoscale import conformance
 from clients.exoscale.running import running
 
 # For each operation; `bench/fuzz.py` plays more.
-EXAMPLES = 15
+EXAMPLES = 8
 pytestmark = [pytest.mark.process, pytest.mark.timeout(140)]
 
 

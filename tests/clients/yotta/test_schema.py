@@ -11,7 +11,7 @@ from clients.yotta import conformance
 from clients.yotta.running import running
 
 # For each operation; `bench/fuzz.py` plays more.
-EXAMPLES = 10
+EXAMPLES = 6
 pytestmark = [pytest.mark.process, pytest.mark.timeout(140)]
 
 
