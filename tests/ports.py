@@ -8,20 +8,22 @@ import itertools
 import os
 import socket
 
-# Those of workers begin above (`acceptance.installation`), those of containers higher still.
-FIRST, LAST = 10_000, 19_999
-# Processes of tests side by side have process ids, and so shares, of their own.
-_SHARE = 24
-_SHARES = (LAST + 1 - FIRST) // _SHARE
-_turns = itertools.count()
+# Up to 19,999. Those of workers begin above (`acceptance.installation`), those of containers higher still.
+_FIRST = 10_000
+# For each of the processes that share the tests, so that none chooses what another one is about to use.
+_SHARE = 1_000
+_SHARES = 10
+# Several runs at a time begin at different places.
+_turns = itertools.count(os.getpid() * 37)
 
 
 def free() -> int:
-    """One that nobody listens at, and that this process has not been given for as long as possible."""
-    begin = os.getpid() % _SHARES * _SHARE
-    for _ in range(LAST + 1 - FIRST):
-        port = FIRST + (begin + next(_turns)) % (LAST + 1 - FIRST)
+    """One that nobody listens at, and that this process was not given before as far as there are others."""
+    seat = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _SHARES
+    for turn in itertools.islice(_turns, _SHARE):
+        port = _FIRST + seat * _SHARE + turn % _SHARE
         with socket.socket() as probe:
+            # As servers bind it: connections that have ended are in nobody's way.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))

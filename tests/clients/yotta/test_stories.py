@@ -178,8 +178,13 @@ def _reaches(sdk: Sdk, id: str, status: str, *, workers: int = 0) -> None:
 
 def _its_logs(sdk: Sdk, id: str, worker: str) -> None:
     path = f"/v2/serverless/{id}/workers/{worker}/logs"
-    first = sdk(ENDPOINTS, "http_get", url_path=path, payload={"pageSize": 1})
-    assert (len(first["logs"]), first["hasMore"]) == (1, True)
+
+    def begin() -> Any:
+        found = sdk(ENDPOINTS, "http_get", url_path=path, payload={"pageSize": 1})
+        return found if found["hasMore"] else None
+
+    first = until(begin, what="more than a line of it")
+    assert len(first["logs"]) == 1
     after = {"searchAfterTime": first["nextSearchAfterTime"], "searchAfterOffset": first["nextSearchAfterOffset"]}
     second = sdk(ENDPOINTS, "http_get", url_path=path, payload={"pageSize": 1, **after})
     assert second["logs"][0]["offset"] > first["logs"][0]["offset"]
