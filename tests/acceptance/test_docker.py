@@ -14,7 +14,7 @@ import stoker
 from acceptance.installation import Installation, until
 from docker_engine import IMAGE, Engine
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 SERVE = 'echo "$STOKER_WORKER_ID" > /tmp/who; exec httpd -f -v -p $HOST:$PORT -h /tmp'
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from acceptance.installation import WORKER, Installation, until
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_creating_and_calling_at_once_never_sees_404_or_401(installation: Installation) -> None:

@@ -15,7 +15,7 @@ import pytest
 from acceptance.installation import Installation, until
 from cluster.running import IMAGE, Cluster
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 SERVE = """
 import http.server, os, time
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ from acceptance.installation import Installation, until
 from cluster.running import IMAGE, Cluster
 from models.hub import REPO, Hub, hub
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def model() -> bytes:

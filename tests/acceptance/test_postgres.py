@@ -12,7 +12,7 @@ import pytest
 import postgres
 from acceptance.installation import Installation, until
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

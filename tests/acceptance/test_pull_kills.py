@@ -8,7 +8,7 @@ import postgres
 from acceptance.installation import Installation
 from acceptance.task_kills import Storm
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(("store", "seed"), [("sqlite", 3), ("postgres", 4)])

@@ -10,7 +10,7 @@ import pytest
 
 from acceptance.installation import Installation, until
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_a_task_wakes_an_endpoint_from_zero_and_its_result_is_kept(installation: Installation) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from acceptance.installation import WORKER, Installation, until
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 SLOTS = 3
 
 

@@ -19,7 +19,7 @@ from clients.novita import running as novita
 from clients.vast import running as vast
 from clients.yotta import running as yotta
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 IMAGE, PORT, NAME = "registry.test/echo:1", 8000, "shared"
 DEPLOYMENTS = "cloud.inference.deployments"

@@ -21,7 +21,7 @@ from clients.exoscale import conformance
 from clients.exoscale.running import Stoker
 from stoker.dialects.exoscale.signature import SCHEME, Signature, digest_of, signed_text
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 AGENT = "exocli/1.97.0/unknown egoscale/v3.1.42 (linux; amd64)"
 
 

@@ -16,7 +16,7 @@ from acceptance.installation import until
 from clients.exoscale import conformance
 from clients.exoscale.running import REPO, Client, Raised, Stoker, opened
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def chat(url: str, key: str, model: str) -> tuple[int, Any]:

@@ -12,7 +12,7 @@ from clients.exoscale.running import running
 
 # For each operation; `bench/fuzz.py` plays more.
 EXAMPLES = 8
-pytestmark = [pytest.mark.process, pytest.mark.timeout(140)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_no_request_is_a_fault_or_answered_otherwise_than_described(tmp_path: Path) -> None:

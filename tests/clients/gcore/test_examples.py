@@ -12,7 +12,7 @@ import pytest
 from clients import environments
 from clients.gcore.running import Stoker
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from acceptance.installation import until
 from clients.gcore import conformance
 from clients.gcore.running import IMAGE, Client, Raised, Stoker, opened
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 I = "cloud.inference"  # noqa: E741
 D = f"{I}.deployments"

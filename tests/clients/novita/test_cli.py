@@ -16,7 +16,7 @@ from acceptance.installation import until
 from clients.novita import conformance
 from clients.novita.running import IDLE, IMAGE, Cli, Failed, Jobs, Stoker, asked
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def chat(url: str, **headers: str) -> Any:

@@ -16,7 +16,7 @@ from clients.novita import conformance
 from clients.novita.running import CONTROL, IMAGE, Jobs, Raised, Stoker, asked, opened
 from clients.pull_workers import let
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def of_jobs(stoker: Stoker, image: str, name: str, **more: Any) -> str:

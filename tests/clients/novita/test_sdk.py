@@ -9,7 +9,7 @@ import pytest
 from clients.novita import conformance
 from clients.novita.running import IDLE, Raised, Sdk, Stoker, asked
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_everything_it_can_do_with_endpoints_and_what_stands_around_them(sdk: Sdk, stoker: Stoker) -> None:

@@ -19,7 +19,7 @@ import trustme
 from acceptance.installation import until
 from clients.novita.running import IDLE, Stoker
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 HOST = "api.novita.ai"
 
 

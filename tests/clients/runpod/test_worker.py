@@ -12,7 +12,7 @@ import pytest
 from acceptance.installation import until
 from clients.pull_workers import Pulling
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 HANDLERS = Path(__file__).parent / "handlers.py"
 EXAMPLE = Path(__file__).parents[3] / "examples" / "pull"

@@ -10,7 +10,7 @@ from acceptance.installation import until
 from clients.vast import conformance
 from clients.vast.running import TOY, Cli, Stoker
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_every_command_from_create_to_gone(stoker: Stoker, cli: Cli) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clients.vast.running import CLIENT, Client
 from stoker.dialects.vast import search
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 GAPS = st.sampled_from(["", " "])
 SIGNS = st.tuples(GAPS, st.sampled_from([">=", "<=", ">", "<", "=", "==", "!="]), GAPS).map("".join)

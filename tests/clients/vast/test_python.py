@@ -17,7 +17,7 @@ from acceptance.installation import until
 from clients.vast import conformance
 from clients.vast.running import CLIENT, LLAMA, TOY, Client, Raised, Stoker, opened
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 def test_the_whole_story_of_an_endpoint_with_a_real_model(stoker: Stoker, client: Client) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from clients.yotta.running import IDLE, RESOURCES, Cli, Raised, Sdk, Stoker
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 FINE: dict[str, Any] = {
     "name": "mistake",
     "image": IDLE,

@@ -14,7 +14,7 @@ from acceptance.installation import until
 from clients.yotta import conformance
 from clients.yotta.running import IDLE, IMAGE, RESOURCES, Cli, Receiver, Sdk, Stoker
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(140)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 CHAT = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 QUEUES, ENDPOINTS, LOGINS = "SkywalkerTaskApi", "ElasticApi", "CredentialApi"
 
