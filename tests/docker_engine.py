@@ -96,6 +96,21 @@ class Engine:
         """Have it answer nobody, or everybody again."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+        # It is not told of at once on a busy machine, and what still runs may answer.
+        deadline = time.monotonic() + _STARTED_WITHIN_S
+        while self._stopped() is not stopped:
+            if time.monotonic() > deadline:
+                raise NoDocker("the daemon does not hear signals")
+            time.sleep(0.005)
+
+    def _stopped(self) -> bool:
+        """Are all its threads?"""
+        assert self._process is not None
+        states = []
+        for task in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+        return all(state == "T" for state in states)
 
     def close(self) -> None:
         """End it, and take away what it leaves."""

@@ -101,8 +101,10 @@ class Fake:
     @contextmanager
     def away(self) -> Iterator[None]:
         self.provider.list_error = Unavailable("nobody answers")
-        yield
-        self.provider.list_error = None
+        try:
+            yield
+        finally:
+            self.provider.list_error = None
 
     def runs(self, name: str) -> int:
         return self.provider.starts.count(WorkerId(name))
@@ -139,8 +141,10 @@ class Processes:
     @contextmanager
     def away(self) -> Iterator[None]:
         shutil.move(self.folder / "workers", self.folder / "elsewhere")
-        yield
-        shutil.move(self.folder / "elsewhere", self.folder / "workers")
+        try:
+            yield
+        finally:
+            shutil.move(self.folder / "elsewhere", self.folder / "workers")
 
     def runs(self, name: str) -> int:
         counter = self.folder / f"{name}.runs"
@@ -177,8 +181,10 @@ class Containers:
     @contextmanager
     def away(self) -> Iterator[None]:
         self.engine.freeze(stopped=True)
-        yield
-        self.engine.freeze(stopped=False)
+        try:
+            yield
+        finally:
+            self.engine.freeze(stopped=False)
 
     def runs(self, name: str) -> int:
         counter = self.counters / name
@@ -215,8 +221,10 @@ class Pods:
     @contextmanager
     def away(self) -> Iterator[None]:
         self.cluster.do(self.cluster.server.thawed.clear)
-        yield
-        self.cluster.do(self.cluster.server.thawed.set)
+        try:
+            yield
+        finally:
+            self.cluster.do(self.cluster.server.thawed.set)
 
     def runs(self, name: str) -> int:
         counter = self.counters / f"{name}.runs"
