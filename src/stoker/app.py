@@ -24,7 +24,7 @@ from sqlalchemy import Connection
 from starlette.applications import Starlette
 
 from stoker import __version__, faces, scrape
-from stoker.control import ids
+from stoker.control import admin_key, ids
 from stoker.control import keyring as keyrings
 from stoker.control.away import Away
 from stoker.control.books import Books, segments_of
@@ -63,7 +63,6 @@ from stoker.control.templates import Templates
 from stoker.control.vault import Vault
 from stoker.control.views import Views
 from stoker.control.volumes import Volumes
-from stoker.domain.access import Scope
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Unsupported
 from stoker.domain.task import QueueDemand
@@ -73,7 +72,6 @@ from stoker.models.cache import Cache
 from stoker.models.fetcher import Fetcher, HostFetcher
 from stoker.models.transfer import Pace
 from stoker.net import GuardedSession
-from stoker.paths import Paths
 from stoker.providers import base as providers_base
 from stoker.providers.base import HoldsVolumes, Provider, ProviderOptions
 from stoker.queue.attempts import SocketAttempts
@@ -481,30 +479,6 @@ def steady_clock() -> Callable[[], float]:
     return lambda: offset + time.monotonic()
 
 
-async def admin_key(stoker: Stoker, paths: Paths) -> None:
-    """Make the key that the command line on this machine finds: at the first start, or when its file is not usable."""
-    with contextlib.suppress(OSError, StokerError):
-        # One that was made before keys of the installation were there is made anew.
-        if stoker.keys.principal(paths.admin_key.read_text(encoding="ascii").strip()).installation:
-            return
-    _, secret = await stoker.keys.create(
-        installation.DEFAULT_PROJECT,
-        name="admin of this machine",
-        scopes=frozenset({Scope.ADMIN}),
-        installation=True,
-    )
-    _write_secret(paths.admin_key, secret)
-
-
-def _write_secret(path: Path, secret: str) -> None:
-    # Written aside and moved, so that a reader never finds half a key; readable by its owner alone from the start.
-    aside = path.with_suffix(".new")
-    aside.unlink(missing_ok=True)
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(secret + "\n")
-    aside.replace(path)
-
-
 @dataclass(frozen=True, slots=True)
 class Outside:
     """Workers and how they are spoken to, for those who have no machines."""
@@ -584,7 +558,7 @@ async def serve(
         async with opened(settings, store, outside) as stoker:
             await stoker.link.serve(link)
             await stoker.start()
-            await admin_key(stoker, settings.paths)
+            await admin_key.ensure(stoker.keys, settings.paths.admin_key)
             front.show(stoker.faces())
             log.info("control_ready", version=__version__, pid=os.getpid())
             if await _unless_failed(order, stoker.failed) is Order.DRAIN:
