@@ -26,7 +26,7 @@ from starlette.applications import Starlette
 from stoker import __version__, faces, scrape
 from stoker.control import admin_key, ids
 from stoker.control import keyring as keyrings
-from stoker.control.away import Away
+from stoker.control.away import away_of
 from stoker.control.books import Books, segments_of
 from stoker.control.credentials import Credentials
 from stoker.control.downloads import Downloads
@@ -37,7 +37,7 @@ from stoker.control.keys import Keys
 from stoker.control.load import Load
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
-from stoker.control.managed import Callbacks, Managed, Providers, models_at
+from stoker.control.managed import Callbacks, Managed, Providers
 from stoker.control.master_key import MasterKey
 from stoker.control.measuring import Network, RealNetwork
 from stoker.control.models import Models
@@ -50,7 +50,7 @@ from stoker.control.queue_depths import PERIOD_S as DEPTHS_PERIOD_S
 from stoker.control.queue_depths import Messages, QueueDepths
 from stoker.control.reconciler import Reconciler
 from stoker.control.reservations import Reservations
-from stoker.control.retention import Retention
+from stoker.control.retention import Retention, kept_of
 from stoker.control.sayings import Sayings
 from stoker.control.scaling import Sources
 from stoker.control.scarcity import Scarcity
@@ -68,24 +68,21 @@ from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Un
 from stoker.domain.task import QueueDemand
 from stoker.domain.worker import WorkerSpec
 from stoker.link.server import LinkServer
-from stoker.models.cache import Cache
-from stoker.models.fetcher import Fetcher, HostFetcher
-from stoker.models.transfer import Pace
+from stoker.models.fetcher import Fetcher
+from stoker.models.opening import open_fetcher
 from stoker.net import GuardedSession
-from stoker.providers import base as providers_base
-from stoker.providers.base import HoldsVolumes, Provider, ProviderOptions
+from stoker.providers.base import HoldsVolumes, Provider
+from stoker.providers.opening import open_providers
 from stoker.queue.attempts import SocketAttempts
 from stoker.queue.room import Queue
 from stoker.roles import REFUSED, Lifeline, Order, hold
 from stoker.serving import Front
 from stoker.settings import Settings
 from stoker.settings import read as read_settings
-from stoker.settings_hardware import OF_ALL_KINDS, kind_of
 from stoker.store import installation
 from stoker.store import keys as key_rows
 from stoker.store.base import Store
 from stoker.store.opening import open_store
-from stoker.store.retention import Kept
 from stoker.telemetry.logs import log_to_stderr
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services, Start
@@ -177,7 +174,7 @@ class Stoker:
             at_once=settings.downloads_at_once,
             clock=clock,
             told=self._tell_waiting,
-            away=_away(settings, providers),
+            away=away_of(settings, providers),
         )
         self.volumes = Volumes(
             self.fleet,
@@ -447,30 +444,6 @@ class Stoker:
         return faces.make(self.services, self._dialects, metrics, cors_origins=self.settings.cors_origins)
 
 
-def _away(settings: Settings, providers: Mapping[str, Provider]) -> Away:
-    """Where models are fetched without this host."""
-    pace = settings.download_mib_per_s
-    return Away(
-        providers=frozenset(name for name, provider in providers.items() if models_at(provider) is not None),
-        hub=settings.hf_endpoint,
-        rules=settings.allow_private_urls,
-        bytes_per_s=None if pace is None else pace * 2**20,
-    )
-
-
-def kept_of(settings: Settings) -> Kept:
-    """What of the records is kept, and how long."""
-    return Kept(
-        events=settings.events_kept,
-        decisions=settings.decisions_kept,
-        audit=settings.audit_kept,
-        workers_s=settings.ended_workers_kept_s,
-        operations_s=settings.operations_kept_s,
-        keys_s=settings.ended_keys_kept_s,
-        idempotency_s=settings.idempotency_kept_s,
-    )
-
-
 def steady_clock() -> Callable[[], float]:
     """Seconds since the epoch, as they were at the start plus the time since: steps of the wall clock, which would
     make old lists look new and idle endpoints busy, change nothing.
@@ -505,9 +478,9 @@ async def opened(settings: Settings, store: Store, outside: Outside | None = Non
     stoker = Stoker(
         settings,
         store,
-        _providers(settings) if outside is None else outside.providers,
+        open_providers(settings) if outside is None else outside.providers,
         keyring=keyring,
-        fetcher=_fetcher(settings, downloading),
+        fetcher=open_fetcher(settings, downloading),
         term=term,
         clock=steady_clock(),
         network=network.network if outside is None else outside.network,
@@ -518,33 +491,6 @@ async def opened(settings: Settings, store: Store, outside: Outside | None = Non
         await stoker.close()
         await network.close()
         await downloading.close()
-
-
-def _providers(settings: Settings) -> dict[str, Provider]:
-    common: dict[str, object] = {
-        "log_mib": settings.worker_log_mib,
-        "workers_kept": settings.workers_kept,
-        "region": settings.region,
-    }
-    local = {**common, "ports": settings.worker_ports, "virtual_gpus": settings.virtual_gpus}
-    found = {}
-    for name, given in settings.providers.items():
-        kind = kind_of(name, given)
-        own = {option: value for option, value in given.items() if option not in OF_ALL_KINDS}
-        options = {**(local if kind == "process" else common), **own}
-        found[name] = providers_base.load(kind, ProviderOptions(settings.data_dir, options, name))
-    return found
-
-
-def _fetcher(settings: Settings, session: GuardedSession) -> Fetcher:
-    limit, pace = settings.models_cache_gib, settings.download_mib_per_s
-    cache = Cache(settings.paths.models, bytes_max=None if limit is None else int(limit * 2**30))
-    return HostFetcher(
-        cache,
-        session,
-        hf_endpoint=settings.hf_endpoint,
-        pace=Pace(None if pace is None else pace * 2**20),
-    )
 
 
 async def serve(
