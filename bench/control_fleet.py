@@ -36,7 +36,7 @@ bare_mib = resident_mib()
 
 from sqlalchemy import Connection
 
-from stoker.app import Outside, Stoker, opened
+from stoker.app import Stoker
 from stoker.control import ids
 from stoker.control.measuring import Network
 from stoker.domain.endpoint import (
@@ -54,6 +54,7 @@ from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement,
 from stoker.domain.probe import Probe
 from stoker.domain.worker import Address, Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.providers.fake import FakeProvider
+from stoker.serving import Outside, opened
 from stoker.settings import Settings
 from stoker.store import endpoints, installation, revisions, workers
 from stoker.store.opening import open_store

@@ -102,7 +102,7 @@ class Installation:
     # Processes
 
     def role(self, module: str) -> int:
-        """The process id of a role: `stoker.app` or `stoker.gateway.main`."""
+        """The process id of a role: `stoker.serving` or `stoker.gateway.main`."""
         assert self.process is not None
         found: int = until(lambda: _running(self.process.pid, module), what=module)  # type: ignore[union-attr]
         return found
@@ -131,7 +131,7 @@ class Installation:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        until(lambda: not any("stoker.app" in command for command in self.processes()), what="the end of control")
+        until(lambda: not any("stoker.serving" in command for command in self.processes()), what="the end of control")
         result = self.run("down", "--timeout", "20")
         assert result.returncode == 0, result.stderr
         until(lambda: not self.processes(), what="the end of all processes")

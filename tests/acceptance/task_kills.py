@@ -31,7 +31,7 @@ PULL_WORKER = Path(__file__).parent / "pull_worker.py"
 WORKERS, SLOTS = 2, 4
 BATCH = 25
 PAGE = 500
-ROLES = {"control": "stoker.app", "gateway": "stoker.gateway.main"}
+ROLES = {"control": "stoker.serving", "gateway": "stoker.gateway.main"}
 
 
 class Receiver(ThreadingHTTPServer):

@@ -37,7 +37,7 @@ def test_a_killed_control_goes_on_with_what_gateways_have_and_costs_no_attempt(i
     for number in range(4):
         installation.api("POST", "/endpoints/e/tasks", {"id": f"t{number}", "method": "GET", "path": "/slow?s=2"})
     until(lambda: installation.api("GET", "/endpoints/e/queue")["running"] == 2, what="two running tasks")
-    os.kill(installation.role("stoker.app"), signal.SIGKILL)
+    os.kill(installation.role("stoker.serving"), signal.SIGKILL)
     until(installation.ready, what="the next control")
     for number in range(4):
         ended = until(lambda n=number: _ended(installation, f"t{n}"), what=f"task {number}")  # type: ignore[misc]

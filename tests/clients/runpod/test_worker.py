@@ -169,7 +169,7 @@ def test_a_restart_of_control_costs_no_attempt(stoker: Pulling) -> None:
     stoker.deploy("plain", low=0)
     stoker.submit("plain", "through", {"name": "Cy", "s": 2})
     until(lambda: "through" in stoker.began("plain"), within_s=40, what="its start")
-    os.kill(stoker.role("stoker.app"), signal.SIGKILL)
+    os.kill(stoker.role("stoker.serving"), signal.SIGKILL)
     until(stoker.ready, what="the next control")
     ended = stoker.ended("plain", "through")
     assert (ended["state"], ended["attempts"]) == ("succeeded", 1), ended
