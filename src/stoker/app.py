@@ -1,6 +1,7 @@
 """Composition root of control: settings → store, providers, loops, faces. The only file that wires.
 
-Run by `stoker.serving`.
+`Stoker.__init__` is the list of what control consists of; `Supplies`, `Queue`, `Demand` and `Books` are such lists too,
+each in its own room. Run by `stoker.serving`.
 """
 
 from __future__ import annotations
@@ -9,37 +10,29 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
-import structlog
 from starlette.applications import Starlette
 
 from stoker import faces, scrape
-from stoker.control import ids
-from stoker.control.away import away_of
+from stoker.control import draining, ids
 from stoker.control.books import Books, segments_of
 from stoker.control.credentials import Credentials
-from stoker.control.downloads import Downloads
+from stoker.control.demand import Demand
 from stoker.control.endpoints import Endpoints, Limits
-from stoker.control.fleet import Fleet, Watch
+from stoker.control.fleet import Fleet
 from stoker.control.keyring import Keyring
 from stoker.control.keys import Keys
-from stoker.control.load import Load
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
 from stoker.control.managed import Callbacks, Managed, Providers
 from stoker.control.master_key import MasterKey
 from stoker.control.measuring import Network
-from stoker.control.models import Models
 from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.projects import Projects
-from stoker.control.provisions import Provisions
 from stoker.control.pulling import completed
-from stoker.control.queue_depths import PERIOD_S as DEPTHS_PERIOD_S
-from stoker.control.queue_depths import Messages, QueueDepths
+from stoker.control.queue_depths import Messages
 from stoker.control.reconciler import Reconciler
-from stoker.control.reservations import Reservations
 from stoker.control.retention import Retention, kept_of
 from stoker.control.sayings import Sayings
 from stoker.control.scaling import Sources
@@ -47,18 +40,17 @@ from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
 from stoker.control.signing import Signing
-from stoker.control.sqs import SqsQueues
+from stoker.control.supplies import Supplies
 from stoker.control.table import Publisher
 from stoker.control.templates import Templates
 from stoker.control.vault import Vault
 from stoker.control.views import Views
-from stoker.control.volumes import Volumes
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.task import QueueDemand
 from stoker.domain.worker import WorkerSpec
 from stoker.link.server import LinkServer
 from stoker.models.fetcher import Fetcher
-from stoker.providers.base import HoldsVolumes, Provider
+from stoker.providers.base import Provider
 from stoker.queue.attempts import SocketAttempts
 from stoker.queue.room import Queue
 from stoker.settings import Settings
@@ -66,17 +58,9 @@ from stoker.store.base import Store
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services, Start
 
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
 LOOK_PERIOD_S = 1.0
-# Whether workers have fallen silent, who report every few seconds.
-SILENCE_PERIOD_S = 15.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
-USES_PERIOD_S = 60.0
-PUT_AWAY_WAIT_S = 5.0
 
 
 class Stoker:
@@ -100,69 +84,93 @@ class Stoker:
         def new_id() -> str:
             return ids.uuid7(clock())
 
-        self.settings = settings
-        self.clock = clock
-        self.store = store
+        self.settings, self.store, self.clock, self._new_id = settings, store, clock, new_id
+        self._dialects = faces.found()
         self.fleet = Fleet(store)
-        self.gateway = Gateway(
+        # What is asked for.
+        self.gateway = self._wire_gateway()
+        self.link = self._wire_link(term)
+        self.publisher = self._wire_publisher()
+        # Who may ask, and what is secret.
+        self.vault = Vault(store, keyring)
+        self.projects = Projects(store, clock=clock, new_id=new_id)
+        self.keys = Keys(store, self.link, self.vault, clock=clock, changed=self.gateway.publish_again)
+        # What runs.
+        self.supplies = self._wire_supplies(fetcher, providers)
+        self.downloads = self.supplies.downloads
+        self.queue = self._wire_queue()
+        self.sayings = Sayings(self.fleet, clock=clock)
+        self.providers = self._wire_providers(providers)
+        self.prober = Prober(network.check, lists=network.lists)
+        self.reconciler = self._wire_reconciler()
+        self.demand = self._wire_demand(messages)
+        # What is told and kept.
+        self.books = self._wire_books(network)
+        self.endpoints = self._wire_endpoints()
+        self.services = self._wire_services()
+        self.retention = Retention(store, kept_of(settings), clock=clock)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def _wire_gateway(self) -> Gateway:
+        return Gateway(
             self.fleet,
             TrafficMeter(),
-            clock=clock,
+            clock=self.clock,
             attached=lambda e: self.keys.attached_to(e),
             used=lambda keys: self.keys.used(keys),
             told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
-            shown=lambda tickets: self.reservations.used(tickets),
-            hold=lambda endpoint: self.provisions.hold(endpoint),
-            sources=Sources(
-                tasks=self._demand,
-                measured=lambda worker: self.books.measuring.of(worker),
-                custom=lambda worker, now: self.books.custom.of(worker, now=now),
-                learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
-                depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
-                announced=lambda endpoint: self.load.readings(endpoint, faces.trial_of(self._dialects, endpoint)),
-                auto=lambda endpoint, setting, sample, learn: self.books.experiences.look(
-                    endpoint, setting, sample, learn=learn
-                ),
-                holds=lambda endpoint, now: self.books.experiences.holds_s(endpoint, now),
-            ),
+            shown=lambda tickets: self.demand.reservations.used(tickets),
+            hold=lambda endpoint: self.supplies.provisions.hold(endpoint),
+            sources=self._wire_sources(),
             taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )
-        self._dialects = faces.found()
-        self.link = LinkServer(
-            incarnation=new_id(),
+
+    def _wire_sources(self) -> Sources:
+        return Sources(
+            tasks=self._tasks_waiting,
+            measured=lambda worker: self.books.measuring.of(worker),
+            custom=lambda worker, now: self.books.custom.of(worker, now=now),
+            learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
+            depths=lambda endpoint, now: self.demand.depths.of(endpoint, now=now),
+            announced=lambda e: self.demand.load.readings(e, faces.trial_of(self._dialects, e)),
+            auto=lambda endpoint, setting, sample, learn: self.books.experiences.look(
+                endpoint, setting, sample, learn=learn
+            ),
+            holds=lambda endpoint, now: self.books.experiences.holds_s(endpoint, now),
+        )
+
+    def _wire_link(self, term: int) -> LinkServer:
+        return LinkServer(
+            incarnation=self._new_id(),
             term=term,
             listener=self.gateway,
             management_hosts=faces.hosts_of(self._dialects),
         )
-        self.publisher = Publisher(
+
+    def _wire_publisher(self) -> Publisher:
+        return Publisher(
             self.link,
-            domains=settings.domains,
+            domains=self.settings.domains,
             addresses=partial(faces.addresses_of, self._dialects),
             expected_start_s=lambda endpoint: self.books.learning.expected_start_s(endpoint),
         )
-        self.vault = Vault(store, keyring)
-        self.projects = Projects(store, clock=clock, new_id=new_id)
-        self.keys = Keys(store, self.link, self.vault, clock=clock, changed=lambda e: self.gateway.publish_again(e))
-        self.prober = Prober(network.check, lists=network.lists)
-        self.downloads = Downloads(
+
+    def _wire_supplies(self, fetcher: Fetcher, providers: Mapping[str, Provider]) -> Supplies:
+        return Supplies(
             self.fleet,
-            fetcher,
             self.vault,
-            at_once=settings.downloads_at_once,
-            clock=clock,
+            fetcher,
+            self.settings,
+            providers,
             told=self._tell_waiting,
-            away=away_of(settings, providers),
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.volumes = Volumes(
-            self.fleet,
-            settings.volumes_folder,
-            clock=clock,
-            new_id=new_id,
-            told=self._tell_waiting,
-            held={name: provider for name, provider in providers.items() if isinstance(provider, HoldsVolumes)},
-        )
-        self.provisions = Provisions(self.downloads, self.volumes)
-        self.queue = Queue(
+
+    def _wire_queue(self) -> Queue:
+        settings = self.settings
+        queue = Queue(
             self.fleet,
             self.vault,
             settings.paths.tasks,
@@ -176,12 +184,14 @@ class Stoker:
             output_bytes_max=int(settings.attempt_mib * 2**20),
             rules=settings.allow_private_urls,
             url=settings.url,
-            clock=clock,
-            new_id=new_id,
+            clock=self.clock,
+            new_id=self._new_id,
             forms=faces.forms_of(self._dialects),
         )
-        self.gateway.freed_listeners.append(self.queue.dispatcher.freed)
-        self.sayings = Sayings(self.fleet, clock=clock)
+        self.gateway.freed_listeners.append(queue.dispatcher.freed)
+        return queue
+
+    def _wire_providers(self, providers: Mapping[str, Provider]) -> Providers:
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -189,82 +199,79 @@ class Stoker:
             complete=self._complete,
             said=self.sayings.say,
         )
-        managed = {
-            name: Managed(name, p, callbacks, clock=clock, prices=settings.prices_of(name))
-            for name, p in providers.items()
-        }
-        self.providers = Providers(managed)
-        self.books = Books(
-            self.fleet,
-            self.providers,
-            self.gateway.traffic,
-            segments_of(settings),
-            network.fetch,
-            clock=clock,
-            changed=self.gateway.publish_again,
+        prices = self.settings.prices_of
+        return Providers(
+            {
+                name: Managed(name, provider, callbacks, clock=self.clock, prices=prices(name))
+                for name, provider in providers.items()
+            }
         )
-        self.sqs = SqsQueues(settings.allow_private_urls, self.vault.secret, clock=clock)
-        self.depths = QueueDepths(self.fleet, messages or self.sqs.messages, clock=clock)
-        self.reconciler = Reconciler(
-            self.fleet,
+
+    def _wire_reconciler(self) -> Reconciler:
+        fleet, residence_s = self.fleet, self.settings.eviction_residence_s
+        reconciler = Reconciler(
+            fleet,
             self.providers,
             self.gateway,
-            provisions=self.provisions,
+            provisions=self.supplies.provisions,
             prober=self.prober,
-            scarcity=Scarcity(
-                self.fleet, self.providers, self.gateway, residence_s=settings.eviction_residence_s, clock=clock
-            ),
-            clock=clock,
-            new_id=new_id,
+            scarcity=Scarcity(fleet, self.providers, self.gateway, residence_s=residence_s, clock=self.clock),
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.prober.attach(self.reconciler)
-        self.gateway.attach(self.link, self.publisher, self.reconciler)
-        self.reservations = Reservations(self.fleet, self.link, self.gateway, clock=clock, new_id=new_id)
-        self.load = Load(
+        self.prober.attach(reconciler)
+        self.gateway.attach(self.link, self.publisher, reconciler)
+        return reconciler
+
+    def _wire_demand(self, messages: Messages | None) -> Demand:
+        return Demand(
             self.fleet,
-            self.reservations,
+            self.link,
+            self.gateway,
             self.reconciler,
-            changed=self.gateway.demand_changed,
-            machines=self.providers.machines,
-            proves=self.vault.is_of_worker,
-            clock=clock,
+            self.providers,
+            self.vault,
+            rules=self.settings.allow_private_urls,
+            messages=messages,
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.signing = Signing(settings.paths.signing_key)
-        self.models = Models(
-            store,
-            self.downloads,
-            named=settings.models,
-            rules=settings.allow_private_urls,
-            clock=clock,
-            new_id=new_id,
-        )
-        self.endpoints = Endpoints(
+
+    def _wire_books(self, network: Network) -> Books:
+        traffic, kept, changed = self.gateway.traffic, segments_of(self.settings), self.gateway.publish_again
+        return Books(self.fleet, self.providers, traffic, kept, network.fetch, clock=self.clock, changed=changed)
+
+    def _wire_endpoints(self) -> Endpoints:
+        return Endpoints(
             self.fleet,
             self.providers,
             self.gateway,
             self.link,
             self.reconciler,
-            catalogue=self.models,
+            catalogue=self.supplies.models,
             downloads=self.downloads,
-            models=settings.models,
-            images=settings.images,
-            regions=settings.regions,
-            limits=Limits(operation_timeout_s=settings.operation_timeout_s),
-            clock=clock,
-            new_id=new_id,
+            models=self.settings.models,
+            images=self.settings.images,
+            regions=self.settings.regions,
+            limits=Limits(operation_timeout_s=self.settings.operation_timeout_s),
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.services = Services(
+
+    def _wire_services(self) -> Services:
+        store, settings, clock, new_id = self.store, self.settings, self.clock, self._new_id
+        return Services(
             endpoints=self.endpoints,
             keys=self.keys,
             projects=self.projects,
             secrets=Secrets(store, self.vault, clock=clock, new_id=new_id),
             credentials=Credentials(store, self.vault, clock=clock, new_id=new_id),
             master_key=MasterKey(store, self.vault, clock=clock),
-            models=self.models,
-            volumes=self.volumes,
-            reservations=self.reservations,
-            load=self.load,
-            signing=self.signing,
+            models=self.supplies.models,
+            volumes=self.supplies.volumes,
+            reservations=self.demand.reservations,
+            load=self.demand.load,
+            signing=Signing(settings.paths.signing_key),
             tasks=self.queue.tasks,
             pulls=self.queue.pulls,
             templates=Templates(store, clock=clock, new_id=new_id),
@@ -273,10 +280,10 @@ class Stoker:
                 self.providers,
                 self.gateway,
                 self.link,
-                self.provisions,
+                self.supplies.provisions,
                 settings,
                 self.books.measuring,
-                troubled=self.depths.error,
+                troubled=self.demand.depths.error,
                 clock=clock,
             ),
             logs=Logs(self.fleet, self.providers),
@@ -287,9 +294,6 @@ class Stoker:
             url=settings.url,
             zone=settings.zone,
         )
-        self.retention = Retention(store, kept_of(settings), clock=clock)
-        self._tasks: list[asyncio.Task[None]] = []
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Load what is known, look at what runs, then let the gateway and everybody else in."""
@@ -301,41 +305,34 @@ class Stoker:
         # A rotation that was killed is gone on with.
         await self.vault.rotate()
         await self.books.load()
-        for managed in self.providers.all():
-            managed.listen()
-            await managed.refresh()
-            await managed.observer.observe()
-        await self.downloads.load()
-        await self.volumes.load()
+        await self.providers.begin()
+        await self.supplies.load()
         await self.queue.start()
         await self.reconciler.resume()
         self.link.open()
-        loops = [
-            Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
-            Loop("queue depths", self.depths.step, period_s=DEPTHS_PERIOD_S),
-            Loop("forget reservations", self.reservations.sweep, period_s=LOOK_PERIOD_S),
-            Loop("forget announcements", self.load.sweep, period_s=SILENCE_PERIOD_S),
-            Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
-            Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
-            Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
-            *self.books.loops(),
-            self.downloads.loop,
-            self.volumes.loop,
-            *self.queue.loops(),
-            Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
-            *(managed.observer.loop for managed in self.providers.all()),
-            *(managed.inventory for managed in self.providers.all()),
-        ]
-        self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
+        self._tasks = [asyncio.create_task(loop.run()) for loop in self._loops()]
         self._tasks.append(asyncio.create_task(self.reconciler.run()))
         self._tasks.append(asyncio.create_task(self.sayings.run()))
         self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
-    def _demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
+    def _loops(self) -> tuple[Loop, ...]:
+        return (
+            Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
+            Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
+            *self.keys.loops(),
+            *self.demand.loops(),
+            *self.books.loops(),
+            *self.supplies.loops(),
+            *self.queue.loops(),
+            Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
+            *self.providers.loops(),
+        )
+
+    def _tasks_waiting(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What could go now and what runs, beside requests at the gateway: tasks, and requests that are announced."""
-        tasks, (waiting, _) = self.queue.demand(endpoint, now), self.load.waiting(endpoint)
+        tasks, (waiting, _) = self.queue.demand(endpoint, now), self.demand.load.waiting(endpoint)
         return replace(tasks, queued=tasks.queued + waiting, ready=tasks.ready + waiting) if waiting else tasks
 
     async def _complete(self, spec: WorkerSpec) -> WorkerSpec:
@@ -369,28 +366,7 @@ class Stoker:
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
-        self.publisher.closing = True
-        self.reconciler.closing = True
-        for endpoint in self.fleet.endpoints():
-            self.gateway.publish(endpoint)
-        self.reconciler.wake_all()
-        with self.fleet.watching() as watch:
-            await self._drained(watch, hurry)
-        # What providers still keep of ended workers is looked at once more, so that no folder or container stays.
-        for managed in self.providers.all():
-            await managed.observer.observe()
-            await managed.actions.finished(timeout_s=PUT_AWAY_WAIT_S)
-
-    async def _drained(self, watch: Watch, hurry: asyncio.Event) -> None:
-        hurried, said = False, 0
-        while live := [worker for worker in self.fleet.all_workers() if not worker.gone]:
-            if hurry.is_set() and not hurried:
-                hurried = True
-                await self.reconciler.cut()
-            if len(live) != said:
-                said = len(live)
-                log.info("draining", workers=said)
-            await watch.changed(timeout_s=0.5)
+        await draining.drain(self.fleet, self.publisher, self.gateway, self.reconciler, self.providers, hurry=hurry)
 
     async def close(self) -> None:
         """Stop all loops; workers go on."""
@@ -399,12 +375,11 @@ class Stoker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.queue.close()
         await self.downloads.close()
-        await self.sqs.close()
+        await self.demand.close()
         await self.prober.close()
         await self.reconciler.close()
         await self.link.close()
-        for managed in self.providers.all():
-            await managed.close()
+        await self.providers.close()
         await self.books.usage.close()
         await self.store.close()
 

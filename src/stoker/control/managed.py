@@ -173,3 +173,19 @@ class Providers:
     def all(self) -> tuple[Managed, ...]:
         """All of them."""
         return tuple(self._managed.values())
+
+    async def begin(self) -> None:
+        """Hear from now on what they tell, and take the first look at their hosts and at what runs there."""
+        for managed in self.all():
+            managed.listen()
+            await managed.refresh()
+            await managed.observer.observe()
+
+    def loops(self) -> tuple[Loop, ...]:
+        """What is to be done again and again."""
+        return (*(managed.observer.loop for managed in self.all()), *(managed.inventory for managed in self.all()))
+
+    async def close(self) -> None:
+        """Let go of all of them; their workers go on."""
+        for managed in self.all():
+            await managed.close()
