@@ -39,18 +39,9 @@ from sqlalchemy import Connection
 from stoker.app import Stoker
 from stoker.control import ids
 from stoker.control.measuring import Network
-from stoker.domain.endpoint import (
-    Endpoint,
-    EndpointId,
-    EndpointSpec,
-    Launch,
-    LaunchSpec,
-    Phase,
-    PoolSpec,
-    ProjectId,
-    ScaleBounds,
-)
+from stoker.domain.endpoint import Endpoint, EndpointId, EndpointSpec, Phase, PoolSpec, ProjectId, ScaleBounds
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, PortRange
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.probe import Probe
 from stoker.domain.worker import Address, Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.providers.fake import FakeProvider

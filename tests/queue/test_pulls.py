@@ -16,8 +16,9 @@ from builders import worker
 from queue_halls import BY, Hall, run, the_endpoint
 from simulation.virtual import wall
 from stoker.control.fleet import Change
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch, ProjectId
+from stoker.domain.endpoint import Endpoint, EndpointId, ProjectId
 from stoker.domain.errors import Unauthenticated
+from stoker.domain.launch import Launch
 from stoker.domain.pulling import Job, JobReport
 from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import Outcome, TaskState

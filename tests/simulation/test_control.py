@@ -13,7 +13,6 @@ from simulation.virtual import wall
 from simulation.world import ADMIN, World, spec, world
 from stoker.domain.endpoint import (
     Endpoint,
-    LaunchSpec,
     Phase,
     PlacementStrategy,
     PoolSpec,
@@ -24,6 +23,7 @@ from stoker.domain.endpoint import (
 )
 from stoker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, PortRange
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.operation import OperationState
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.worker import WorkerState

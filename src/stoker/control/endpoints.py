@@ -25,18 +25,10 @@ from stoker.control.signals import Gateway
 from stoker.control.volumes import check_volumes
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit, authorise
-from stoker.domain.endpoint import (
-    WORKERS_MAX,
-    Endpoint,
-    EndpointId,
-    EndpointSpec,
-    Launch,
-    Override,
-    Phase,
-    ProjectId,
-)
+from stoker.domain.endpoint import WORKERS_MAX, Endpoint, EndpointId, EndpointSpec, Override, Phase, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound
 from stoker.domain.images import ImageRule
+from stoker.domain.launch import Launch
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview

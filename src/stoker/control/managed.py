@@ -10,9 +10,10 @@ import structlog
 from stoker.control.actions import Actions
 from stoker.control.loop import Loop
 from stoker.control.observer import Observer, Snapshot
-from stoker.domain.endpoint import Endpoint, Launch
+from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import Invalid, Unavailable, Unsupported
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, Prices
+from stoker.domain.launch import Launch
 from stoker.domain.worker import Worker, WorkerId, WorkerSpec
 from stoker.policy.accounting import hardware_name, price_of
 from stoker.policy.placement import impossible

@@ -20,8 +20,9 @@ from stoker.control.launches import Found
 from stoker.domain.access import Principal
 from stoker.domain.addresses import UrlRules
 from stoker.domain.authorisation import Action, admit
-from stoker.domain.endpoint import EndpointSpec, Launch, ProjectId
+from stoker.domain.endpoint import EndpointSpec, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.launch import Launch
 from stoker.domain.models import (
     Model,
     ModelId,

@@ -13,8 +13,9 @@ from stoker.control import audit
 from stoker.control.vault import Vault
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit
-from stoker.domain.endpoint import EndpointSpec, LaunchSpec, ProjectId
+from stoker.domain.endpoint import EndpointSpec, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.secrets import Secret, check_description, check_secret_name, check_secret_value
 from stoker.store import audit as audit_rows
 from stoker.store import installation

@@ -33,8 +33,9 @@ from stoker.dialects.gcore.wire.applications import (
 )
 from stoker.dialects.gcore.wire.deployments import DeploymentOut, Kept
 from stoker.dialects.gcore.wire.scaling import ContainerIn, ScaleIn
-from stoker.domain.endpoint import Access, EndpointSpec, LaunchSpec
+from stoker.domain.endpoint import Access, EndpointSpec
 from stoker.domain.errors import Invalid, Problem
+from stoker.domain.launch import LaunchSpec
 
 CHAT = "openai-chat"
 SLOTS_MAX = 256

@@ -18,8 +18,9 @@ from stoker.dialects.gcore.wire.deployments import (
 )
 from stoker.dialects.gcore.wire.probes import ProbesConfig, ProbesPatch
 from stoker.dialects.gcore.wire.scaling import ContainerIn, Pace
-from stoker.domain.endpoint import Access, EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds, ScalingPolicy
+from stoker.domain.endpoint import Access, EndpointSpec, PoolSpec, ScaleBounds, ScalingPolicy
 from stoker.domain.errors import Invalid, Problem
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.logging import RETENTION_S_MAX, Logging
 from stoker.domain.probe import Probes
 from stoker.domain.scaling import AnyTrigger, Concurrency, Cpu, GpuMemory, GpuUtilization, HttpRate, Memory

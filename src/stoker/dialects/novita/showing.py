@@ -31,7 +31,8 @@ from stoker.dialects.novita.wire.endpoints import (
     WorkerConfigOut,
     WorkerOut,
 )
-from stoker.domain.endpoint import Endpoint, EndpointSpec, LaunchSpec, PoolSpec
+from stoker.domain.endpoint import Endpoint, EndpointSpec, PoolSpec
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.queueing import Mode
 from stoker.domain.scaling import QueueDelay, QueueLength
 from stoker.domain.views import EndpointState, EndpointView, WorkerView

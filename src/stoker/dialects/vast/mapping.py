@@ -12,9 +12,10 @@ from stoker.dialects.vast import GROUP, KEPT
 from stoker.dialects.vast.launching import Asked
 from stoker.dialects.vast.wire.endpoints import Kept, ParamsIn
 from stoker.dialects.vast.wire.groups import GroupIn, GroupKept
-from stoker.domain.endpoint import Endpoint, EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds, ScalingPolicy
+from stoker.domain.endpoint import Endpoint, EndpointSpec, PoolSpec, ScaleBounds, ScalingPolicy
 from stoker.domain.errors import Conflict, Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.load import USUAL
 from stoker.domain.scaling import Concurrency, Load, LoadUnit
 

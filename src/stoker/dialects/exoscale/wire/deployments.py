@@ -9,10 +9,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stoker.dialects.exoscale.wire.base import Text, Whole, Wire, moment
-from stoker.domain.endpoint import WORKERS_MAX, Endpoint, EndpointSpec, LaunchSpec, Phase, PoolSpec, ScaleBounds
+from stoker.domain.endpoint import WORKERS_MAX, Endpoint, EndpointSpec, Phase, PoolSpec, ScaleBounds
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import recognise, spelled
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.views import EndpointState, EndpointView, LogEntry
 from stoker.domain.worker import WorkerState
 
