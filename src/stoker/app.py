@@ -52,7 +52,7 @@ from stoker.link.server import LinkServer
 from stoker.models.fetcher import Fetcher
 from stoker.providers.base import Provider
 from stoker.queue.attempts import SocketAttempts
-from stoker.queue.room import Queue
+from stoker.queue.room import Control, Queue
 from stoker.settings import Settings
 from stoker.store.base import Store
 from stoker.telemetry.traffic import TrafficMeter
@@ -170,17 +170,20 @@ class Stoker:
 
     def _wire_queue(self) -> Queue:
         settings = self.settings
+        control = Control(
+            gateways=lambda: self.link.attempts,
+            slots=self._slots,
+            changed=self.gateway.demand_changed,
+            ready=lambda worker: self.reconciler.worker_ready(worker),
+            unhealthy=lambda worker, why: self.reconciler.worker_unhealthy(worker, why),
+        )
         queue = Queue(
             self.fleet,
             self.vault,
             settings.paths.tasks,
             settings.paths.streams,
             attempts=lambda spool: SocketAttempts(settings.paths.run, spool),
-            gateways=lambda: self.link.attempts,
-            slots=self._slots,
-            changed=self.gateway.demand_changed,
-            ready=lambda worker: self.reconciler.worker_ready(worker),
-            unhealthy=lambda worker, why: self.reconciler.worker_unhealthy(worker, why),
+            control=control,
             output_bytes_max=int(settings.attempt_mib * 2**20),
             rules=settings.allow_private_urls,
             url=settings.url,
