@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -374,6 +373,76 @@ ROWS = (entry_of("a", slots=2), entry_of("b", order=1), entry_of("c", slots=3, o
 KINDS = ("enter", "pin", "session", "task", "leave", "release", "retry", "down", "rest", "expire", "table")
 
 
+class Play:
+    """Anything that may happen to an endpoint's room, step by step."""
+
+    def __init__(self, session: str, balance: str) -> None:
+        self.changes: dict[str, Any] = {
+            "waiting_max": 5,
+            "wait_s_max": 7.0,
+            "session": session,
+            balance or "pack": bool(balance),
+        }
+        self.room = Room(endpoint(*ROWS[:2], **self.changes))
+        self.turns: list[Turn] = []
+        self.now = 0.0
+
+    def holding(self) -> list[Turn]:
+        return [turn for turn in self.turns if turn.worker is not None]
+
+    def waiting(self) -> list[Turn]:
+        return [turn for turn in self.turns if turn.waiting]
+
+    def do(self, kind: str, number: int) -> None:
+        acts = {
+            "leave": (self.waiting, self._leave),
+            "release": (self.holding, self._release),
+            "rest": (self.holding, self._cut),
+            "retry": (self.holding, self._retry),
+            "down": (self.holding, self._down),
+        }
+        if kind in acts:
+            among, act = acts[kind]
+            if found := among():
+                act(found[number % len(found)])
+        elif kind == "expire":
+            self.room.it.expire(self.now)
+        elif kind == "table":
+            rows = [entry_of("a", slots=1 + number % 2), entry_of("b", order=1, draining=number % 2 == 0), ROWS[2]]
+            self.room.it.update(endpoint(*rows[: number % 4], **self.changes), self.now)
+        else:
+            self._arrive(kind, number)
+
+    def _arrive(self, kind: str, number: int) -> None:
+        if kind == "task":
+            self.turns.append(self.room.enter("task", self.now, hold_s=0, task=True)[0])
+            assert not self.turns[-1].waiting, "a task never waits"
+            return
+        pin = "abc"[number % 3] if kind == "pin" else None
+        session = b"%d" % number if kind == "session" else None
+        self.turns.append(self.room.enter(str(number), self.now, pin=pin, session=session)[0])
+
+    def _leave(self, turn: Turn) -> None:
+        self.room.it.leave(turn, self.now)
+
+    def _retry(self, turn: Turn) -> None:
+        self.room.it.retry(turn, self.now)
+
+    def _release(self, turn: Turn) -> None:
+        # Twice: the second time must change nothing.
+        for failed in (False, True):
+            self.room.it.release(turn, self.now, failed=failed)
+
+    def _cut(self, turn: Turn) -> None:
+        self.room.it.rest(turn, self.now)
+        self.room.it.release(turn, self.now, failed=True)
+
+    def _down(self, turn: Turn) -> None:
+        assert turn.worker is not None
+        self.room.it.mark_down(turn.worker)
+        self._retry(turn)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=60),
@@ -381,80 +450,19 @@ KINDS = ("enter", "pin", "session", "task", "leave", "release", "retry", "down",
     st.sampled_from(["pack", "fill", ""]),
 )
 def test_slots_and_places_always_add_up(steps: list[Step], session: str, balance: str) -> None:
-    changes: dict[str, Any] = {
-        "waiting_max": 5,
-        "wait_s_max": 7.0,
-        "session": session,
-        balance or "pack": bool(balance),
-    }
-    room = Room(endpoint(*ROWS[:2], **changes))
-    turns: list[Turn] = []
-    now = 0.0
-
-    def holding() -> list[Turn]:
-        return [turn for turn in turns if turn.worker is not None]
-
-    def waiting() -> list[Turn]:
-        return [turn for turn in turns if turn.waiting]
-
-    def pick(of: list[Turn], number: int, act: Callable[[Turn], object]) -> None:
-        if of:
-            act(of[number % len(of)])
-
-    def leave(turn: Turn) -> None:
-        room.it.leave(turn, now)
-
-    def retry(turn: Turn) -> None:
-        room.it.retry(turn, now)
-
-    def release(turn: Turn) -> None:
-        # Twice: the second time must change nothing.
-        for failed in (False, True):
-            room.it.release(turn, now, failed=failed)
-
-    def cut(turn: Turn) -> None:
-        room.it.rest(turn, now)
-        room.it.release(turn, now, failed=True)
-
-    def down(turn: Turn) -> None:
-        assert turn.worker is not None
-        room.it.mark_down(turn.worker)
-        room.it.retry(turn, now)
-
+    play = Play(session, balance)
     for kind, number in steps:
-        now += number / (40 if number % 2 else 4)
+        play.now += number / (40 if number % 2 else 4)
         if kind not in ("enter", "task"):
             # The timer of a rest. Arrivals must notice by themselves that one is over.
-            room.it.rested(now)
-        before = [turn.number for turn in waiting() if turn.pin is None]
-        if kind in ("enter", "pin", "session"):
-            pin = "abc"[number % 3] if kind == "pin" else None
-            turns.append(
-                room.enter(str(number), now, pin=pin, session=b"%d" % number if kind == "session" else None)[0]
-            )
-        elif kind == "task":
-            turns.append(room.enter("task", now, hold_s=0, task=True)[0])
-            assert not turns[-1].waiting, "a task never waits"
-        elif kind == "leave":
-            pick(waiting(), number, leave)
-        elif kind == "release":
-            pick(holding(), number, release)
-        elif kind == "rest":
-            pick(holding(), number, cut)
-        elif kind == "retry":
-            pick(holding(), number, retry)
-        elif kind == "down":
-            pick(holding(), number, down)
-        elif kind == "expire":
-            room.it.expire(now)
-        else:
-            rows = [entry_of("a", slots=1 + number % 2), entry_of("b", order=1, draining=number % 2 == 0), ROWS[2]]
-            room.it.update(endpoint(*rows[: number % 4], **changes), now)
-        _check(room, turns, before, now)
-    for turn in turns:
-        room.it.leave(turn, now)
-        room.it.release(turn, now, failed=False)
-    report = room.it.report(now)
+            play.room.it.rested(play.now)
+        before = [turn.number for turn in play.waiting() if turn.pin is None]
+        play.do(kind, number)
+        _check(play.room, play.turns, before, play.now)
+    for turn in play.turns:
+        play.room.it.leave(turn, play.now)
+        play.room.it.release(turn, play.now, failed=False)
+    report = play.room.it.report(play.now)
     assert (report.in_flight, report.waiting) == (0, 0)
     assert report.completions + report.errors <= report.arrivals
 
