@@ -110,7 +110,7 @@ class Models:
             model=model,
             weights=weights,
             rate_bytes_per_s=self._downloads.rate(model.key),
-            used_by=tuple(e.slug for e in self._downloads.used_by(model.key) if e.project == model.project),
+            used_by=tuple(e.slug for e in self._downloads.needs.used_by(model.key) if e.project == model.project),
         )
 
     async def find(self, spec: EndpointSpec, *, project: ProjectId) -> dict[str, Found]:
@@ -326,7 +326,7 @@ class Models:
         found = [secret_rows.users(tx, names_it, project=model.project, mentioning=name) for name in model.names]
         users = {slug for slugs in found for slug in slugs}
         if len(rows.sharing(tx, model.key)) == 1:
-            users |= {endpoint.slug for endpoint in self._downloads.used_by(model.key)}
+            users |= {endpoint.slug for endpoint in self._downloads.needs.used_by(model.key)}
         if users:
             shown = ", ".join(sorted(users)[:10])
             raise Conflict(f"the model {model.name!r} is used by {shown}; delete or change them first")
