@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from gateway.loopback import Asked, Site, until
+from gateway.loopback import Site, until
+from gateway.wire import Asked
 
 
 def free_port() -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.loopback import Asked, endpoint, fine, run, site, until, worker
+from gateway.loopback import endpoint, fine, run, site, until, worker
 from gateway.scripts import idle
+from gateway.wire import Asked
 from stoker.link.messages import EndpointEntry
 
 

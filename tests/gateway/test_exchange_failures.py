@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from gateway.loopback import Asked, Worker, answer, endpoint, read_body, run, site, until, worker
+from gateway.loopback import Worker, endpoint, run, site, until, worker
 from gateway.scripts import free_port, idle, never
+from gateway.wire import Asked, answer, read_body
 from stoker.link.messages import WorkerEntry
 
 

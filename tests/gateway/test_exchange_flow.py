@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from gateway.loopback import Asked, answer, endpoint, read_body, run, site, until, worker
+from gateway.loopback import endpoint, run, site, until, worker
 from gateway.scripts import idle
+from gateway.wire import Asked, answer, read_body
 
 
 def test_no_more_of_a_body_is_read_while_waiting_than_may_be_held(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.loopback import KEY, OTHER_KEY, Asked, answer, endpoint, key, read_body, run, site, until, worker
+from gateway.loopback import KEY, OTHER_KEY, endpoint, key, run, site, until, worker
+from gateway.wire import Asked, answer, read_body
 from stoker.link.messages import AddressEntry, Leaving, Report, Snapshot
 
 
