@@ -32,9 +32,9 @@ def serve(options: argparse.Namespace) -> None:
     """Control on the fake provider, until its lifeline ends."""
     import uvloop
 
-    from stoker.app import serve as serve_control
     from stoker.providers.fake import FakeProvider
     from stoker.roles import Lifeline
+    from stoker.serving import serve as serve_control
     from stoker.settings import read
     from stoker.telemetry.logs import log_to_stderr
 

@@ -36,24 +36,16 @@ bare_mib = resident_mib()
 
 from sqlalchemy import Connection
 
-from stoker.app import Outside, Stoker, opened
+from stoker.app import Stoker
 from stoker.control import ids
 from stoker.control.measuring import Network
-from stoker.domain.endpoint import (
-    Endpoint,
-    EndpointId,
-    EndpointSpec,
-    Launch,
-    LaunchSpec,
-    Phase,
-    PoolSpec,
-    ProjectId,
-    ScaleBounds,
-)
+from stoker.domain.endpoint import Endpoint, EndpointId, EndpointSpec, Phase, PoolSpec, ProjectId, ScaleBounds
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, PortRange
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.probe import Probe
 from stoker.domain.worker import Address, Worker, WorkerId, WorkerSpec, WorkerState
 from stoker.providers.fake import FakeProvider
+from stoker.serving import Outside, opened
 from stoker.settings import Settings
 from stoker.store import endpoints, installation, revisions, workers
 from stoker.store.opening import open_store
@@ -243,6 +235,18 @@ async def passes(stoker: Stoker, rounds: int, profile: Path | None) -> dict[str,
     return {**best, "shares": shares}
 
 
+def reachable(folder: Path) -> tuple[Settings, socket.socket]:
+    """Settings with a free port, and the socket of the link."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = Settings(data_dir=folder, port=port)
+    settings.paths.run.mkdir(parents=True, exist_ok=True)
+    link = socket.socket(socket.AF_UNIX)
+    link.bind(str(settings.paths.link_socket))
+    return settings, link
+
+
 async def loaded(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Load a fleet that is ready, and measure."""
     memory = {"Python": bare_mib, "imports": resident_mib() - bare_mib}
@@ -254,13 +258,7 @@ async def loaded(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     del store
     gc.collect()
     memory["leftovers of making the fleet"] = resident_mib() - sum(memory.values())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = Settings(data_dir=folder, port=port)
-    settings.paths.run.mkdir(parents=True, exist_ok=True)
-    link = socket.socket(socket.AF_UNIX)
-    link.bind(str(settings.paths.link_socket))
+    settings, link = reachable(folder)
     provider = FakeProvider(offers=hosts(-(-options.workers // CARDS)))
     watch = Stopwatch()
     store = await open_store(options.database, file=folder / "stoker.db", data_dir=folder)

@@ -30,7 +30,7 @@ GROUPS = (
     ("Stoker: store", ("stoker.store.opening",)),
     ("Stoker: control", ("stoker.control.endpoints", "stoker.control.reconciler")),
     ("Stoker: faces", ("stoker.faces",)),
-    ("Stoker: the rest", ("stoker.app",)),
+    ("Stoker: the rest", ("stoker.serving",)),
 )
 
 
@@ -78,7 +78,7 @@ def phases(folder: Path) -> dict[str, float]:
         for module in modules:
             importlib.import_module(module)
         lap(f"import {name}")
-    from stoker import app
+    from stoker import serving
     from stoker.settings import read
     from stoker.store.opening import open_store
     from stoker.telemetry.logs import log_to_stderr
@@ -90,7 +90,7 @@ def phases(folder: Path) -> dict[str, float]:
     async def run() -> None:
         store = await open_store(None, file=settings.paths.database, data_dir=folder)
         lap("open the store")
-        async with app.opened(settings, store) as stoker:
+        async with serving.opened(settings, store) as stoker:
             lap("put together")
             await stoker.start()
             lap("load, look at what runs")

@@ -9,8 +9,6 @@ from stoker.domain.endpoint import (
     EndpointId,
     EndpointSpec,
     Failures,
-    Launch,
-    LaunchSpec,
     Phase,
     PoolSpec,
     ProjectId,
@@ -18,6 +16,7 @@ from stoker.domain.endpoint import (
     ScaleBounds,
     Strategy,
 )
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 
 

@@ -175,36 +175,8 @@ class Hall:
         conclusions = Conclusions(store, self.spool, self.ends, clock=wall, chance=lambda: 0.5)
         self.told: list[tuple[str, str]] = []
         self.streams = Streams(folder.with_name("streams"))
-        self.pulls = Pulls(
-            store,
-            fleet,
-            self.backlog,
-            self.spool,
-            self.ends,
-            conclusions,
-            self.streams,
-            ready=lambda worker: self.told.append((worker, "ready")),
-            unhealthy=lambda worker, why: self.told.append((worker, why)),
-            is_token=lambda token, worker: token == f"token of {worker}",
-            changed=self.changed.append,
-            output_bytes_max=1024,
-            clock=wall,
-        )
-        self.dispatcher = Dispatcher(
-            store,
-            fleet,
-            self.backlog,
-            gateways,
-            self.spool,
-            self.ends,
-            conclusions,
-            self.pulls,
-            gateways.tell,
-            gateways=lambda: gateways.names,
-            slots=lambda _: gateways.slots,
-            changed=self.changed.append,
-            clock=wall,
-        )
+        self.pulls = self._wire_pulls(conclusions)
+        self.dispatcher = self._wire_dispatcher(conclusions)
         self.tasks = Tasks(
             store,
             fleet,
@@ -219,6 +191,40 @@ class Hall:
         )
         self.tidying = Tidying(store, fleet, self.backlog, self.spool, self.ends, clock=wall)
         self._loops: list[asyncio.Task[None]] = []
+
+    def _wire_pulls(self, conclusions: Conclusions) -> Pulls:
+        return Pulls(
+            self.store,
+            self.fleet,
+            self.backlog,
+            self.spool,
+            self.ends,
+            conclusions,
+            self.streams,
+            ready=lambda worker: self.told.append((worker, "ready")),
+            unhealthy=lambda worker, why: self.told.append((worker, why)),
+            is_token=lambda token, worker: token == f"token of {worker}",
+            changed=self.changed.append,
+            output_bytes_max=1024,
+            clock=wall,
+        )
+
+    def _wire_dispatcher(self, conclusions: Conclusions) -> Dispatcher:
+        return Dispatcher(
+            self.store,
+            self.fleet,
+            self.backlog,
+            self.gateways,
+            self.spool,
+            self.ends,
+            conclusions,
+            self.pulls,
+            self.gateways.tell,
+            gateways=lambda: self.gateways.names,
+            slots=lambda _: self.gateways.slots,
+            changed=self.changed.append,
+            clock=wall,
+        )
 
     async def start(self) -> None:
         self.gateways.freed = lambda: self.dispatcher.freed(

@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAVY = ("fastapi", "starlette", "sqlalchemy", "pydantic", "aiohttp", "alembic", "uvicorn", "ruamel")
 
+DIALECTS = [f"stoker.dialects.{path.parent.name}" for path in (ROOT / "src/stoker/dialects").glob("*/__init__.py")]
+
 
 def test_imports_go_downwards_only(tmp_path: Path) -> None:
     command = shutil.which("lint-imports", path=sysconfig.get_path("scripts"))
@@ -41,6 +43,7 @@ def loaded_by(module: str) -> set[str]:
         pytest.param("stoker.supervisor", (*HEAVY, "msgspec", "structlog", "uvloop"), id="the supervisor"),
         pytest.param("stoker.providers.shim", (*HEAVY, "msgspec", "structlog", "stoker.domain"), id="the shim"),
         pytest.param("stoker.cli.main", (*HEAVY, "msgspec", "uvloop"), id="the command line"),
+        pytest.param(", ".join(DIALECTS), ("fastapi", "pydantic"), id="dialects before their first request"),
     ],
 )
 def test_a_process_that_must_be_light_loads_nothing_heavy(module: str, forbidden: tuple[str, ...]) -> None:

@@ -91,7 +91,7 @@ class Storm:
         return False
 
     def _kill_control(self) -> bool:
-        os.kill(self._site.role("stoker.app"), signal.SIGKILL)
+        os.kill(self._site.role("stoker.serving"), signal.SIGKILL)
         return True
 
 

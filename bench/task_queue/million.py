@@ -139,7 +139,7 @@ def _asked(both: list[Stoker]) -> list[dict[str, float]]:
     runs = _in_turns(both, RUNS, lambda one: 1 / _resumed(one))
     for each, queue_s, run_s, one in zip(found, queue, runs, both, strict=True):
         each["queue ms"], each["run/s"] = 1e3 * queue_s, 1 / run_s
-        each["MiB"] = psutil.Process(one.installation.role("stoker.app")).memory_info().rss / 2**20
+        each["MiB"] = psutil.Process(one.installation.role("stoker.serving")).memory_info().rss / 2**20
     return found
 
 

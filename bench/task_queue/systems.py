@@ -89,7 +89,7 @@ class Stoker:
     def pids(self) -> list[int]:
         """Supervisor, control and gateway."""
         assert self.installation.process is not None
-        roles = [self.installation.role(module) for module in ("stoker.app", "stoker.gateway.main")]
+        roles = [self.installation.role(module) for module in ("stoker.serving", "stoker.gateway.main")]
         return [self.installation.process.pid, *roles]
 
     def call(self, method: str, path: str, body: bytes = b"") -> Any:

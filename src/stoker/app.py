@@ -1,111 +1,67 @@
 """Composition root of control: settings → store, providers, loops, faces. The only file that wires.
 
-Run by the supervisor as `python -m stoker.starting stoker.app`, with inherited sockets; exits when its lifeline ends.
+`Stoker.__init__` is the list of what control consists of; `Supplies`, `Queue`, `Demand` and `Books` are such lists too,
+each in its own room. Run by `stoker.serving`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
-import os
-import signal
-import socket
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
 
-import structlog
-from sqlalchemy import Connection
 from starlette.applications import Starlette
 
-from stoker import __version__, faces, scrape
-from stoker.control import ids
-from stoker.control import keyring as keyrings
-from stoker.control.away import Away
+from stoker import faces, scrape
+from stoker.control import draining, ids
 from stoker.control.books import Books, segments_of
 from stoker.control.credentials import Credentials
-from stoker.control.downloads import Downloads
+from stoker.control.demand import Demand
 from stoker.control.endpoints import Endpoints, Limits
 from stoker.control.feed import Feed
-from stoker.control.fleet import Fleet, Watch
+from stoker.control.fleet import Fleet
 from stoker.control.keyring import Keyring
 from stoker.control.keys import Keys
-from stoker.control.load import Load
 from stoker.control.logs import Logs
 from stoker.control.loop import Loop
-from stoker.control.managed import Callbacks, Managed, Providers, models_at
+from stoker.control.managed import Callbacks, Managed, Providers
 from stoker.control.master_key import MasterKey
-from stoker.control.measuring import Network, RealNetwork
-from stoker.control.models import Models
+from stoker.control.measuring import Network
 from stoker.control.once import Once
 from stoker.control.prober import Prober
 from stoker.control.projects import Projects
-from stoker.control.provisions import Provisions
 from stoker.control.pulling import completed
-from stoker.control.queue_depths import PERIOD_S as DEPTHS_PERIOD_S
-from stoker.control.queue_depths import Messages, QueueDepths
+from stoker.control.queue_depths import Messages
 from stoker.control.reconciler import Reconciler
-from stoker.control.reservations import Reservations
-from stoker.control.retention import Retention
+from stoker.control.retention import Retention, kept_of
 from stoker.control.sayings import Sayings
 from stoker.control.scaling import Sources
 from stoker.control.scarcity import Scarcity
 from stoker.control.secrets import Secrets
 from stoker.control.signals import Gateway
 from stoker.control.signing import Signing
-from stoker.control.sqs import SqsQueues
+from stoker.control.supplies import Supplies
 from stoker.control.table import Publisher
 from stoker.control.templates import Templates
 from stoker.control.vault import Vault
 from stoker.control.views import Views
-from stoker.control.volumes import Volumes
-from stoker.domain.access import Scope
 from stoker.domain.endpoint import EndpointId
-from stoker.domain.errors import Conflict, Invalid, StokerError, Unavailable, Unsupported
 from stoker.domain.task import QueueDemand
 from stoker.domain.worker import WorkerSpec
 from stoker.link.server import LinkServer
-from stoker.models.cache import Cache
-from stoker.models.fetcher import Fetcher, HostFetcher
-from stoker.models.transfer import Pace
-from stoker.net import GuardedSession
-from stoker.paths import Paths
-from stoker.providers import base as providers_base
-from stoker.providers.base import HoldsVolumes, Provider, ProviderOptions
+from stoker.models.fetcher import Fetcher
+from stoker.providers.base import Provider
 from stoker.queue.attempts import SocketAttempts
-from stoker.queue.room import Queue
-from stoker.roles import REFUSED, Lifeline, Order, hold
-from stoker.serving import Front
+from stoker.queue.room import Control, Queue
 from stoker.settings import Settings
-from stoker.settings import read as read_settings
-from stoker.settings_hardware import OF_ALL_KINDS, kind_of
-from stoker.store import installation
-from stoker.store import keys as key_rows
 from stoker.store.base import Store
-from stoker.store.opening import open_store
-from stoker.store.retention import Kept
-from stoker.telemetry.logs import log_to_stderr
 from stoker.telemetry.traffic import TrafficMeter
 from stoker.web import Services, Start
 
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
 LOOK_PERIOD_S = 1.0
-# Whether workers have fallen silent, who report every few seconds.
-SILENCE_PERIOD_S = 15.0
 RELEASE_PERIOD_S = 2.0
 RETENTION_PERIOD_S = 300.0
-USES_PERIOD_S = 60.0
-PUT_AWAY_WAIT_S = 5.0
-# A previous control may still be on its way out.
-LOCK_WAIT_S = 30.0
 
 
 class Stoker:
@@ -129,88 +85,117 @@ class Stoker:
         def new_id() -> str:
             return ids.uuid7(clock())
 
-        self.settings = settings
-        self.clock = clock
-        self.store = store
+        self.settings, self.store, self.clock, self._new_id = settings, store, clock, new_id
+        self._dialects = faces.found()
         self.fleet = Fleet(store)
-        self.gateway = Gateway(
+        # What is asked for.
+        self.gateway = self._wire_gateway()
+        self.link = self._wire_link(term)
+        self.publisher = self._wire_publisher()
+        # Who may ask, and what is secret.
+        self.vault = Vault(store, keyring)
+        self.projects = Projects(store, clock=clock, new_id=new_id)
+        self.keys = Keys(store, self.link, self.vault, clock=clock, changed=self.gateway.publish_again)
+        # What runs.
+        self.supplies = self._wire_supplies(fetcher, providers)
+        self.downloads = self.supplies.downloads
+        self.queue = self._wire_queue()
+        self.sayings = Sayings(self.fleet, clock=clock)
+        self.providers = self._wire_providers(providers)
+        self.prober = Prober(network.check, lists=network.lists)
+        self.reconciler = self._wire_reconciler()
+        self.demand = self._wire_demand(messages)
+        # What is told and kept.
+        self.books = self._wire_books(network)
+        self.endpoints = self._wire_endpoints()
+        self.services = self._wire_services()
+        self.retention = Retention(store, kept_of(settings), clock=clock)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def _wire_gateway(self) -> Gateway:
+        return Gateway(
             self.fleet,
             TrafficMeter(),
-            clock=clock,
+            clock=self.clock,
             attached=lambda e: self.keys.attached_to(e),
             used=lambda keys: self.keys.used(keys),
             told=lambda report, incarnation: self.books.usage.reported(report, incarnation=incarnation),
-            shown=lambda tickets: self.reservations.used(tickets),
-            hold=lambda endpoint: self.provisions.hold(endpoint),
-            sources=Sources(
-                tasks=self._demand,
-                measured=lambda worker: self.books.measuring.of(worker),
-                custom=lambda worker, now: self.books.custom.of(worker, now=now),
-                learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
-                depths=lambda endpoint, now: self.depths.of(endpoint, now=now),
-                announced=lambda endpoint: self.load.readings(endpoint, faces.trial_of(self._dialects, endpoint)),
-                auto=lambda endpoint, setting, sample, learn: self.books.experiences.look(
-                    endpoint, setting, sample, learn=learn
-                ),
-                holds=lambda endpoint, now: self.books.experiences.holds_s(endpoint, now),
-            ),
+            shown=lambda tickets: self.demand.reservations.used(tickets),
+            hold=lambda endpoint: self.supplies.provisions.hold(endpoint),
+            sources=self._wire_sources(),
             taken=lambda endpoint: self.queue.pulls.taken(endpoint),
         )
-        self._dialects = faces.found()
-        self.link = LinkServer(
-            incarnation=new_id(),
+
+    def _wire_sources(self) -> Sources:
+        return Sources(
+            tasks=self._tasks_waiting,
+            measured=lambda worker: self.books.measuring.of(worker),
+            custom=lambda worker, now: self.books.custom.of(worker, now=now),
+            learned=lambda endpoint, now: self.books.learning.readings(endpoint, now=now),
+            depths=lambda endpoint, now: self.demand.depths.of(endpoint, now=now),
+            announced=lambda e: self.demand.load.readings(e, faces.trial_of(self._dialects, e)),
+            auto=lambda endpoint, setting, sample, learn: self.books.experiences.look(
+                endpoint, setting, sample, learn=learn
+            ),
+            holds=lambda endpoint, now: self.books.experiences.holds_s(endpoint, now),
+        )
+
+    def _wire_link(self, term: int) -> LinkServer:
+        return LinkServer(
+            incarnation=self._new_id(),
             term=term,
             listener=self.gateway,
             management_hosts=faces.hosts_of(self._dialects),
         )
-        self.publisher = Publisher(
+
+    def _wire_publisher(self) -> Publisher:
+        return Publisher(
             self.link,
-            domains=settings.domains,
+            domains=self.settings.domains,
             addresses=partial(faces.addresses_of, self._dialects),
             expected_start_s=lambda endpoint: self.books.learning.expected_start_s(endpoint),
         )
-        self.vault = Vault(store, keyring)
-        self.projects = Projects(store, clock=clock, new_id=new_id)
-        self.keys = Keys(store, self.link, self.vault, clock=clock, changed=lambda e: self.gateway.publish_again(e))
-        self.prober = Prober(network.check, lists=network.lists)
-        self.downloads = Downloads(
+
+    def _wire_supplies(self, fetcher: Fetcher, providers: Mapping[str, Provider]) -> Supplies:
+        return Supplies(
             self.fleet,
+            self.vault,
             fetcher,
-            self.vault,
-            at_once=settings.downloads_at_once,
-            clock=clock,
+            self.settings,
+            providers,
             told=self._tell_waiting,
-            away=_away(settings, providers),
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.volumes = Volumes(
-            self.fleet,
-            settings.volumes_folder,
-            clock=clock,
-            new_id=new_id,
-            told=self._tell_waiting,
-            held={name: provider for name, provider in providers.items() if isinstance(provider, HoldsVolumes)},
-        )
-        self.provisions = Provisions(self.downloads, self.volumes)
-        self.queue = Queue(
-            self.fleet,
-            self.vault,
-            settings.paths.tasks,
-            settings.paths.streams,
-            attempts=lambda spool: SocketAttempts(settings.paths.run, spool),
+
+    def _wire_queue(self) -> Queue:
+        settings = self.settings
+        control = Control(
             gateways=lambda: self.link.attempts,
             slots=self._slots,
             changed=self.gateway.demand_changed,
             ready=lambda worker: self.reconciler.worker_ready(worker),
             unhealthy=lambda worker, why: self.reconciler.worker_unhealthy(worker, why),
+        )
+        queue = Queue(
+            self.fleet,
+            self.vault,
+            settings.paths.tasks,
+            settings.paths.streams,
+            attempts=lambda spool: SocketAttempts(settings.paths.run, spool),
+            control=control,
             output_bytes_max=int(settings.attempt_mib * 2**20),
             rules=settings.allow_private_urls,
             url=settings.url,
-            clock=clock,
-            new_id=new_id,
+            clock=self.clock,
+            new_id=self._new_id,
             forms=faces.forms_of(self._dialects),
         )
-        self.gateway.freed_listeners.append(self.queue.dispatcher.freed)
-        self.sayings = Sayings(self.fleet, clock=clock)
+        self.gateway.freed_listeners.append(queue.dispatcher.freed)
+        return queue
+
+    def _wire_providers(self, providers: Mapping[str, Provider]) -> Providers:
         callbacks = Callbacks(
             seen=lambda *args: self.reconciler.snapshot_taken(*args),
             acknowledged=lambda worker: self.reconciler.start_acknowledged(worker),
@@ -218,82 +203,79 @@ class Stoker:
             complete=self._complete,
             said=self.sayings.say,
         )
-        managed = {
-            name: Managed(name, p, callbacks, clock=clock, prices=settings.prices_of(name))
-            for name, p in providers.items()
-        }
-        self.providers = Providers(managed)
-        self.books = Books(
-            self.fleet,
-            self.providers,
-            self.gateway.traffic,
-            segments_of(settings),
-            network.fetch,
-            clock=clock,
-            changed=self.gateway.publish_again,
+        prices = self.settings.prices_of
+        return Providers(
+            {
+                name: Managed(name, provider, callbacks, clock=self.clock, prices=prices(name))
+                for name, provider in providers.items()
+            }
         )
-        self.sqs = SqsQueues(settings.allow_private_urls, self.vault.secret, clock=clock)
-        self.depths = QueueDepths(self.fleet, messages or self.sqs.messages, clock=clock)
-        self.reconciler = Reconciler(
-            self.fleet,
+
+    def _wire_reconciler(self) -> Reconciler:
+        fleet, residence_s = self.fleet, self.settings.eviction_residence_s
+        reconciler = Reconciler(
+            fleet,
             self.providers,
             self.gateway,
-            provisions=self.provisions,
+            provisions=self.supplies.provisions,
             prober=self.prober,
-            scarcity=Scarcity(
-                self.fleet, self.providers, self.gateway, residence_s=settings.eviction_residence_s, clock=clock
-            ),
-            clock=clock,
-            new_id=new_id,
+            scarcity=Scarcity(fleet, self.providers, self.gateway, residence_s=residence_s, clock=self.clock),
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.prober.attach(self.reconciler)
-        self.gateway.attach(self.link, self.publisher, self.reconciler)
-        self.reservations = Reservations(self.fleet, self.link, self.gateway, clock=clock, new_id=new_id)
-        self.load = Load(
+        self.prober.attach(reconciler)
+        self.gateway.attach(self.link, self.publisher, reconciler)
+        return reconciler
+
+    def _wire_demand(self, messages: Messages | None) -> Demand:
+        return Demand(
             self.fleet,
-            self.reservations,
+            self.link,
+            self.gateway,
             self.reconciler,
-            changed=self.gateway.demand_changed,
-            machines=self.providers.machines,
-            proves=self.vault.is_of_worker,
-            clock=clock,
+            self.providers,
+            self.vault,
+            rules=self.settings.allow_private_urls,
+            messages=messages,
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.signing = Signing(settings.paths.signing_key)
-        self.models = Models(
-            store,
-            self.downloads,
-            named=settings.models,
-            rules=settings.allow_private_urls,
-            clock=clock,
-            new_id=new_id,
-        )
-        self.endpoints = Endpoints(
+
+    def _wire_books(self, network: Network) -> Books:
+        traffic, kept, changed = self.gateway.traffic, segments_of(self.settings), self.gateway.publish_again
+        return Books(self.fleet, self.providers, traffic, kept, network.fetch, clock=self.clock, changed=changed)
+
+    def _wire_endpoints(self) -> Endpoints:
+        return Endpoints(
             self.fleet,
             self.providers,
             self.gateway,
             self.link,
             self.reconciler,
-            catalogue=self.models,
+            catalogue=self.supplies.models,
             downloads=self.downloads,
-            models=settings.models,
-            images=settings.images,
-            regions=settings.regions,
-            limits=Limits(operation_timeout_s=settings.operation_timeout_s),
-            clock=clock,
-            new_id=new_id,
+            models=self.settings.models,
+            images=self.settings.images,
+            regions=self.settings.regions,
+            limits=Limits(operation_timeout_s=self.settings.operation_timeout_s),
+            clock=self.clock,
+            new_id=self._new_id,
         )
-        self.services = Services(
+
+    def _wire_services(self) -> Services:
+        store, settings, clock, new_id = self.store, self.settings, self.clock, self._new_id
+        return Services(
             endpoints=self.endpoints,
             keys=self.keys,
             projects=self.projects,
             secrets=Secrets(store, self.vault, clock=clock, new_id=new_id),
             credentials=Credentials(store, self.vault, clock=clock, new_id=new_id),
             master_key=MasterKey(store, self.vault, clock=clock),
-            models=self.models,
-            volumes=self.volumes,
-            reservations=self.reservations,
-            load=self.load,
-            signing=self.signing,
+            models=self.supplies.models,
+            volumes=self.supplies.volumes,
+            reservations=self.demand.reservations,
+            load=self.demand.load,
+            signing=Signing(settings.paths.signing_key),
             tasks=self.queue.tasks,
             pulls=self.queue.pulls,
             templates=Templates(store, clock=clock, new_id=new_id),
@@ -302,10 +284,10 @@ class Stoker:
                 self.providers,
                 self.gateway,
                 self.link,
-                self.provisions,
+                self.supplies.provisions,
                 settings,
                 self.books.measuring,
-                troubled=self.depths.error,
+                troubled=self.demand.depths.error,
                 expected_start_s=self.books.learning.expected_start_s,
                 clock=clock,
             ),
@@ -318,9 +300,6 @@ class Stoker:
             url=settings.url,
             zone=settings.zone,
         )
-        self.retention = Retention(store, kept_of(settings), clock=clock)
-        self._tasks: list[asyncio.Task[None]] = []
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Load what is known, look at what runs, then let the gateway and everybody else in."""
@@ -333,41 +312,34 @@ class Stoker:
         await self.vault.rotate()
         await self.books.load()
         await self.gateway.scaling.load(now=now)
-        for managed in self.providers.all():
-            managed.listen()
-            await managed.refresh()
-            await managed.observer.observe()
-        await self.downloads.load()
-        await self.volumes.load()
+        await self.providers.begin()
+        await self.supplies.load()
         await self.queue.start()
         await self.reconciler.resume()
         self.link.open()
-        loops = [
-            Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
-            Loop("queue depths", self.depths.step, period_s=DEPTHS_PERIOD_S),
-            Loop("forget reservations", self.reservations.sweep, period_s=LOOK_PERIOD_S),
-            Loop("forget announcements", self.load.sweep, period_s=SILENCE_PERIOD_S),
-            Loop("expire keys", self.keys.expire, period_s=LOOK_PERIOD_S),
-            Loop("save uses of keys", self.keys.save_used, period_s=USES_PERIOD_S),
-            Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
-            *self.books.loops(),
-            self.downloads.loop,
-            self.volumes.loop,
-            *self.queue.loops(),
-            Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
-            *(managed.observer.loop for managed in self.providers.all()),
-            *(managed.inventory for managed in self.providers.all()),
-        ]
-        self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
+        self._tasks = [asyncio.create_task(loop.run()) for loop in self._loops()]
         self._tasks.append(asyncio.create_task(self.reconciler.run()))
         self._tasks.append(asyncio.create_task(self.sayings.run()))
         self._tasks.append(asyncio.create_task(self.store.lasts()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
-    def _demand(self, endpoint: EndpointId, now: float) -> QueueDemand:
+    def _loops(self) -> tuple[Loop, ...]:
+        return (
+            Loop("look", self.gateway.look, period_s=LOOK_PERIOD_S),
+            Loop("release ports", self.gateway.release, period_s=RELEASE_PERIOD_S),
+            *self.keys.loops(),
+            *self.demand.loops(),
+            *self.books.loops(),
+            *self.supplies.loops(),
+            *self.queue.loops(),
+            Loop("retention", self.forget_old, period_s=RETENTION_PERIOD_S),
+            *self.providers.loops(),
+        )
+
+    def _tasks_waiting(self, endpoint: EndpointId, now: float) -> QueueDemand:
         """What could go now and what runs, beside requests at the gateway: tasks, and requests that are announced."""
-        tasks, (waiting, _) = self.queue.demand(endpoint, now), self.load.waiting(endpoint)
+        tasks, (waiting, _) = self.queue.demand(endpoint, now), self.demand.load.waiting(endpoint)
         return replace(tasks, queued=tasks.queued + waiting, ready=tasks.ready + waiting) if waiting else tasks
 
     async def _complete(self, spec: WorkerSpec) -> WorkerSpec:
@@ -401,28 +373,7 @@ class Stoker:
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """Refuse requests, let those in flight finish, end every worker. `hurry` cuts what still runs."""
-        self.publisher.closing = True
-        self.reconciler.closing = True
-        for endpoint in self.fleet.endpoints():
-            self.gateway.publish(endpoint)
-        self.reconciler.wake_all()
-        with self.fleet.watching() as watch:
-            await self._drained(watch, hurry)
-        # What providers still keep of ended workers is looked at once more, so that no folder or container stays.
-        for managed in self.providers.all():
-            await managed.observer.observe()
-            await managed.actions.finished(timeout_s=PUT_AWAY_WAIT_S)
-
-    async def _drained(self, watch: Watch, hurry: asyncio.Event) -> None:
-        hurried, said = False, 0
-        while live := [worker for worker in self.fleet.all_workers() if not worker.gone]:
-            if hurry.is_set() and not hurried:
-                hurried = True
-                await self.reconciler.cut()
-            if len(live) != said:
-                said = len(live)
-                log.info("draining", workers=said)
-            await watch.changed(timeout_s=0.5)
+        await draining.drain(self.fleet, self.publisher, self.gateway, self.reconciler, self.providers, hurry=hurry)
 
     async def close(self) -> None:
         """Stop all loops; workers go on."""
@@ -431,12 +382,11 @@ class Stoker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.queue.close()
         await self.downloads.close()
-        await self.sqs.close()
+        await self.demand.close()
         await self.prober.close()
         await self.reconciler.close()
         await self.link.close()
-        for managed in self.providers.all():
-            await managed.close()
+        await self.providers.close()
         await self.books.usage.close()
         await self.store.close()
 
@@ -452,223 +402,3 @@ class Stoker:
             anybody=self.settings.metrics_open,
         )
         return faces.make(self.services, self._dialects, metrics, cors_origins=self.settings.cors_origins)
-
-
-def _away(settings: Settings, providers: Mapping[str, Provider]) -> Away:
-    """Where models are fetched without this host."""
-    pace = settings.download_mib_per_s
-    return Away(
-        providers=frozenset(name for name, provider in providers.items() if models_at(provider) is not None),
-        hub=settings.hf_endpoint,
-        rules=settings.allow_private_urls,
-        bytes_per_s=None if pace is None else pace * 2**20,
-    )
-
-
-def kept_of(settings: Settings) -> Kept:
-    """What of the records is kept, and how long."""
-    return Kept(
-        events=settings.events_kept,
-        decisions=settings.decisions_kept,
-        audit=settings.audit_kept,
-        workers_s=settings.ended_workers_kept_s,
-        operations_s=settings.operations_kept_s,
-        keys_s=settings.ended_keys_kept_s,
-        idempotency_s=settings.idempotency_kept_s,
-    )
-
-
-def steady_clock() -> Callable[[], float]:
-    """Seconds since the epoch, as they were at the start plus the time since: steps of the wall clock, which would
-    make old lists look new and idle endpoints busy, change nothing.
-    """
-    offset = time.time() - time.monotonic()
-    return lambda: offset + time.monotonic()
-
-
-async def admin_key(stoker: Stoker, paths: Paths) -> None:
-    """Make the key that the command line on this machine finds: at the first start, or when its file is not usable."""
-    with contextlib.suppress(OSError, StokerError):
-        # One that was made before keys of the installation were there is made anew.
-        if stoker.keys.principal(paths.admin_key.read_text(encoding="ascii").strip()).installation:
-            return
-    _, secret = await stoker.keys.create(
-        installation.DEFAULT_PROJECT,
-        name="admin of this machine",
-        scopes=frozenset({Scope.ADMIN}),
-        installation=True,
-    )
-    _write_secret(paths.admin_key, secret)
-
-
-def _write_secret(path: Path, secret: str) -> None:
-    # Written aside and moved, so that a reader never finds half a key; readable by its owner alone from the start.
-    aside = path.with_suffix(".new")
-    aside.unlink(missing_ok=True)
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(secret + "\n")
-    aside.replace(path)
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Workers and how they are spoken to, for those who have no machines."""
-
-    providers: Mapping[str, Provider]
-    network: Network
-
-
-@contextlib.asynccontextmanager
-async def opened(settings: Settings, store: Store, outside: Outside | None = None) -> AsyncIterator[Stoker]:
-    """Control on this store and the real clock, not started yet; with the real providers unless there is an `outside`.
-    Closes the store.
-    """
-
-    def begin(tx: Connection) -> int:
-        installation.add_default_project(tx, now=time.time())
-        key_rows.forget_running(tx)
-        return installation.next_term(tx)
-
-    term = await store.write(begin)
-    keyring = keyrings.opened(settings.paths.master_key, os.environ)
-    network = RealNetwork()
-    downloading = GuardedSession(settings.allow_private_urls)
-    stoker = Stoker(
-        settings,
-        store,
-        _providers(settings) if outside is None else outside.providers,
-        keyring=keyring,
-        fetcher=_fetcher(settings, downloading),
-        term=term,
-        clock=steady_clock(),
-        network=network.network if outside is None else outside.network,
-    )
-    try:
-        yield stoker
-    finally:
-        await stoker.close()
-        await network.close()
-        await downloading.close()
-
-
-def _providers(settings: Settings) -> dict[str, Provider]:
-    common: dict[str, object] = {
-        "log_mib": settings.worker_log_mib,
-        "workers_kept": settings.workers_kept,
-        "region": settings.region,
-    }
-    local = {**common, "ports": settings.worker_ports, "virtual_gpus": settings.virtual_gpus}
-    found = {}
-    for name, given in settings.providers.items():
-        kind = kind_of(name, given)
-        own = {option: value for option, value in given.items() if option not in OF_ALL_KINDS}
-        options = {**(local if kind == "process" else common), **own}
-        found[name] = providers_base.load(kind, ProviderOptions(settings.data_dir, options, name))
-    return found
-
-
-def _fetcher(settings: Settings, session: GuardedSession) -> Fetcher:
-    limit, pace = settings.models_cache_gib, settings.download_mib_per_s
-    cache = Cache(settings.paths.models, bytes_max=None if limit is None else int(limit * 2**30))
-    return HostFetcher(
-        cache,
-        session,
-        hf_endpoint=settings.hf_endpoint,
-        pace=Pace(None if pace is None else pace * 2**20),
-    )
-
-
-async def serve(
-    settings: Settings, *, http: socket.socket, link: socket.socket, lifeline: Lifeline, outside: Outside | None = None
-) -> None:
-    """The role: until the lifeline ends or says to drain, or the store is lost."""
-    front = Front(http)
-    order = asyncio.ensure_future(lifeline.next())
-    try:
-        store = await _store(settings, front, order)
-        async with opened(settings, store, outside) as stoker:
-            await stoker.link.serve(link)
-            await stoker.start()
-            await admin_key(stoker, settings.paths)
-            front.show(stoker.faces())
-            log.info("control_ready", version=__version__, pid=os.getpid())
-            if await _unless_failed(order, stoker.failed) is Order.DRAIN:
-                hurry = asyncio.Event()
-                waiting = asyncio.create_task(_hurry(lifeline, hurry))
-                await _unless_failed(asyncio.ensure_future(stoker.drain(hurry=hurry)), stoker.failed)
-                waiting.cancel()
-            stoker.queue.pulls.close()
-            await front.close()
-    finally:
-        order.cancel()
-        await front.close()
-
-
-async def _store(settings: Settings, front: Front, order: asyncio.Future[Order]) -> Store:
-    """The store, once it is there. Raises `Unavailable` when it is not, or an order comes first."""
-
-    def waiting(why: str) -> None:
-        log.warning("database_waiting", reason=why)
-        front.wait(why)
-
-    paths = settings.paths
-    opening = asyncio.ensure_future(
-        open_store(settings.database, file=paths.database, data_dir=settings.data_dir, waiting=waiting)
-    )
-    either: list[asyncio.Future[Any]] = [opening, order]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not opening.done():
-        opening.cancel()
-        await asyncio.wait([opening])
-        raise Unavailable("control was to end before it had its database")
-    return opening.result()
-
-
-async def _unless_failed(work: asyncio.Future[T], failed: asyncio.Future[None]) -> T:
-    """What `work` comes to. Raises when control has failed before."""
-    either: list[asyncio.Future[Any]] = [work, failed]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if failed.done() and not work.done():
-        work.cancel()
-        await asyncio.wait([work])
-        failed.result()
-    return work.result()
-
-
-async def _hurry(lifeline: Lifeline, hurry: asyncio.Event) -> None:
-    # A second order to drain, or the end of the supervisor: nobody waits for streams any more.
-    await lifeline.next()
-    hurry.set()
-
-
-def main() -> None:
-    """`python -m stoker.app --data-dir D --http-fd N --link-fd N --lifeline-fd N`."""
-    parser = argparse.ArgumentParser(prog="stoker.app")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    for name in ("--http-fd", "--link-fd", "--lifeline-fd"):
-        parser.add_argument(name, type=int, required=True)
-    arguments = parser.parse_args()
-    # Ctrl-C is for the supervisor alone, which says over the lifeline what is to be done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settings = read_settings(os.environ, data_dir=arguments.data_dir)
-    log_to_stderr(settings.log_level)
-    with hold(settings.paths.control_lock, wait_s=LOCK_WAIT_S):
-        http = socket.socket(fileno=arguments.http_fd)
-        link = socket.socket(fileno=arguments.link_fd)
-
-        async def run() -> None:
-            lifeline = Lifeline.open(arguments.lifeline_fd)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lifeline.end)
-            await serve(settings, http=http, link=link, lifeline=lifeline)
-
-        import uvloop
-
-        try:
-            uvloop.run(run())
-        except StokerError as exc:
-            sys.stderr.write(f"stoker: {exc}\n")
-            sys.exit(REFUSED if isinstance(exc, Conflict | Invalid | Unsupported) else 1)
-
-
-if __name__ == "__main__":
-    main()

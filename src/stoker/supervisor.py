@@ -145,7 +145,7 @@ class Supervisor:
         data_dir = str(settings.data_dir)
         environ = role_environ(settings, os.environ)
         http, link, public = sockets.control.fileno(), sockets.link.fileno(), sockets.public.fileno()
-        control = [sys.executable, "-m", "stoker.starting", "stoker.app", "--data-dir", data_dir]
+        control = [sys.executable, "-m", "stoker.starting", "stoker.serving", "--data-dir", data_dir]
         control += ["--http-fd", str(http), "--link-fd", str(link)]
         gateway = [sys.executable, "-m", "stoker.starting", "stoker.gateway.main", "--data-dir", data_dir]
         gateway += ["--listen-fd", str(public)]

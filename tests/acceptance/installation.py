@@ -99,7 +99,7 @@ class Installation:
     # Processes
 
     def role(self, module: str) -> int:
-        """The process id of a role: `stoker.app` or `stoker.gateway.main`."""
+        """The process id of a role: `stoker.serving` or `stoker.gateway.main`."""
         found: set[int] = until(lambda: self.roles(module), what=module)
         return min(found)
 

@@ -33,7 +33,7 @@ BATCH = 25
 PAGE = 500
 # Workers ping three times within it. One that merely gets no turn for a while must not lose what it works on.
 LEASE_S = 6
-ROLES = {"control": "stoker.app", "gateway": "stoker.gateway.main"}
+ROLES = {"control": "stoker.serving", "gateway": "stoker.gateway.main"}
 
 
 class Receiver(ThreadingHTTPServer):

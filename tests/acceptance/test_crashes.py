@@ -36,14 +36,14 @@ def test_a_killed_control_cuts_no_stream_and_finds_its_workers_again(installatio
     with ThreadPoolExecutor(1) as pool:
         streaming = pool.submit(stream, installation, 20, 0.1, started)
         assert started.wait(60)
-        control = installation.role("stoker.app")
+        control = installation.role("stoker.serving")
         os.kill(control, signal.SIGKILL)
         assert installation.get("/e/e/who")[0] == 200, "requests are served while control is away"
         status, _ = installation.get("/e/unknown/who")
         assert status == 404
         assert streaming.result(60).endswith(b"data: 19\n\n")
     until(installation.ready, what="the next control")
-    assert installation.role("stoker.app") != control
+    assert installation.role("stoker.serving") != control
     [worker] = installation.ready_workers()
     assert worker["state"] == "ready"
     assert installation.worker_pids() == workers, "the same processes, none more"
@@ -121,7 +121,7 @@ def test_a_killed_supervisor_leaves_workers_that_the_next_one_takes_over(install
     installation.create(low=2)
     until(lambda: len(installation.ready_workers()) == 2, what="workers")
     workers = installation.worker_pids()
-    roles = [installation.role(module) for module in ("stoker.app", "stoker.gateway.main")]
+    roles = [installation.role(module) for module in ("stoker.serving", "stoker.gateway.main")]
     assert installation.process is not None
     installation.process.kill()
     installation.process.wait()
@@ -197,13 +197,13 @@ def test_usage_counts_every_request_once_whatever_is_killed(installation: Instal
     for _ in range(3):
         assert installation.get("/e/e/who")[0] == 200
     until(lambda: counted() == 3, what="the first requests")
-    for module in ("stoker.app", "stoker.gateway.main"):
+    for module in ("stoker.serving", "stoker.gateway.main"):
         os.kill(installation.role(module), signal.SIGKILL)
     until(installation.ready, what="the next control")
     for _ in range(2):
         assert installation.get("/e/e/who")[0] == 200
     until(lambda: counted() >= 5, what="all requests")
-    os.kill(installation.role("stoker.app"), signal.SIGKILL)
+    os.kill(installation.role("stoker.serving"), signal.SIGKILL)
     until(installation.ready, what="the third control")
     assert counted() == 5
     [item] = installation.api("GET", "/usage?by=key")["items"]

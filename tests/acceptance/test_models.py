@@ -70,9 +70,9 @@ def test_a_download_survives_kill_nine_of_control_and_the_model_answers(installa
         installation.api("POST", "/endpoints", spec)
         until(lambda: (installation.api("GET", "/models/tiny")["progress"] or 0) > 0.2, what="a fifth of it")
         assert installation.api("GET", "/endpoints/chat")["state_reason"].startswith("downloading model ")
-        control = installation.role("stoker.app")
+        control = installation.role("stoker.serving")
         os.kill(control, signal.SIGKILL)
-        until(lambda: installation.role("stoker.app") != control, what="the next control")
+        until(lambda: installation.role("stoker.serving") != control, what="the next control")
         until(installation.ready, what="the next control")
         until(lambda: installation.ready_workers("chat"), what="a worker")
         [part] = it.ranged

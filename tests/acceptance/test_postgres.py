@@ -27,11 +27,11 @@ def test_a_killed_control_finds_everything_again(on_postgres: Installation) -> N
     until(on_postgres.ready_workers, what="a worker")
     assert on_postgres.get("/e/e/who")[0] == 200
     assert not (on_postgres.folder / "stoker.db").exists()
-    workers, control = on_postgres.worker_pids(), on_postgres.role("stoker.app")
+    workers, control = on_postgres.worker_pids(), on_postgres.role("stoker.serving")
     os.kill(control, signal.SIGKILL)
     assert on_postgres.get("/e/e/who")[0] == 200
     until(on_postgres.ready, what="the next control")
-    assert on_postgres.role("stoker.app") != control
+    assert on_postgres.role("stoker.serving") != control
     until(on_postgres.ready_workers, what="the worker again")
     assert on_postgres.worker_pids() == workers
     # And once more by a restart of the whole.

@@ -41,7 +41,7 @@ def test_a_killed_control_goes_on_with_what_gateways_have_and_costs_no_attempt(
     for number in range(4):
         installation.api("POST", "/endpoints/e/tasks", {"id": f"t{number}", "method": "GET", "path": f"/held?by={go}"})
     until(lambda: installation.api("GET", "/endpoints/e/queue")["running"] == 2, what="two running tasks")
-    os.kill(installation.role("stoker.app"), signal.SIGKILL)
+    os.kill(installation.role("stoker.serving"), signal.SIGKILL)
     until(installation.ready, what="the next control")
     go.touch()
     for number in range(4):

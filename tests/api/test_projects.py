@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from api.client import Answer, Api, run, spec
-from stoker.app import kept_of
-from stoker.control.retention import Retention
+from stoker.control.retention import Retention, kept_of
 from stoker.domain.access import KeyDraft, Scope
 from stoker.domain.endpoint import ProjectId
 from stoker.store.installation import DEFAULT_PROJECT

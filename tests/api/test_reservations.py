@@ -164,7 +164,7 @@ def test_tickets_are_bounded_for_each_endpoint() -> None:
         [e] = list(endpoint)
         by = api.world.stoker.keys.principal(api.secret)
         for _ in range(PER_ENDPOINT_MAX):
-            await api.world.stoker.reservations.create(by, e, expires_s=20)
+            await api.world.stoker.demand.reservations.create(by, e, expires_s=20)
         is_problem(await api.call("POST", PATH), 429)
         await asyncio.sleep(21)
         await reserve(api)

@@ -16,7 +16,6 @@ from stoker.api.wire.spec import SpecIn
 from stoker.domain.endpoint import (
     Access,
     EndpointSpec,
-    LaunchSpec,
     PoolSpec,
     Rollout,
     ScaleBounds,
@@ -26,6 +25,7 @@ from stoker.domain.endpoint import (
 )
 from stoker.domain.gpus import FAMILIES
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.scaling import Cpu, GpuMemory, GpuUtilization, Memory
 

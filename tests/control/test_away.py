@@ -8,7 +8,8 @@ import pytest
 
 from builders import endpoint
 from stoker.control.away import Away, named
-from stoker.domain.endpoint import FIRST_PROJECT, Endpoint, Launch, PoolSpec
+from stoker.domain.endpoint import FIRST_PROJECT, Endpoint, PoolSpec
+from stoker.domain.launch import Launch
 from stoker.domain.models import ModelSource, SourceKind, Weights, WeightsKey, WeightsState
 
 KEY = WeightsKey("a" * 32)

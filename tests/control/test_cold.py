@@ -11,8 +11,8 @@ from builders import worker
 from stoker.control import cold
 from stoker.control.managed import Callbacks, Managed
 from stoker.control.observer import Snapshot
-from stoker.domain.endpoint import Launch, Sleep
 from stoker.domain.errors import Unavailable
+from stoker.domain.launch import Launch, Sleep
 from stoker.domain.worker import Address, WorkerId, WorkerState
 from stoker.providers.fake import FakeProvider
 

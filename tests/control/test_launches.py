@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from stoker.control import launches
-from stoker.domain.endpoint import EndpointSpec, Launch, LaunchSpec, PoolSpec
+from stoker.domain.endpoint import EndpointSpec, PoolSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest, Placement
 from stoker.domain.images import ImageRule
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.models import WeightsKey
 from stoker.domain.weights import WeightsSize
 from stoker.engines.base import ModelFile

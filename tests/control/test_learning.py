@@ -10,7 +10,7 @@ from simulation import virtual
 from simulation.virtual import wall
 from simulation.world import spec, world
 from stoker.control.learning import Learning, digest_of
-from stoker.domain.endpoint import Launch
+from stoker.domain.launch import Launch
 from stoker.domain.learned import Kind
 from stoker.domain.scaling import Auto, ScalingPolicy
 from stoker.domain.worker import WorkerState

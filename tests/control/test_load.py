@@ -32,7 +32,7 @@ async def ready(api: Api, **more: Any) -> tuple[Endpoint, Worker, Principal]:
 def test_a_worker_that_has_reported_and_falls_silent_gets_nothing_until_it_speaks_again() -> None:
     async def body(api: Api) -> None:
         endpoint, worker, by = await ready(api)
-        load = api.world.stoker.load
+        load = api.world.stoker.demand.load
         load.reported(worker, WorkReport(at=api.world.stoker.clock(), loaded=True, perf=50.0))
         await asyncio.sleep(1)
         assert (await load.announce(by, endpoint, cost=1, wait_s=10)).worker == worker.id
@@ -49,12 +49,12 @@ def test_a_request_that_is_asked_for_again_gives_its_ticket_back_first() -> None
     async def body(api: Api) -> None:
         endpoint, _, by = await ready(api)
         control = api.world.stoker
-        first = await control.load.announce(by, endpoint, cost=100, wait_s=10)
+        first = await control.demand.load.announce(by, endpoint, cost=100, wait_s=10)
         for _ in range(3):
-            again = await control.load.announce(by, endpoint, cost=100, number=first.number, wait_s=10)
+            again = await control.demand.load.announce(by, endpoint, cost=100, number=first.number, wait_s=10)
             assert again.number == first.number
-        assert len(control.reservations.list(by, endpoint)) == 1
-        assert control.load.rate(endpoint.id) == pytest.approx(100 / 60)
+        assert len(control.demand.reservations.list(by, endpoint)) == 1
+        assert control.demand.load.rate(endpoint.id) == pytest.approx(100 / 60)
 
     run(body)
 
@@ -66,7 +66,7 @@ def test_no_more_are_announced_than_the_bound_and_costs_are_numbers_that_can_be(
         control = api.world.stoker
         endpoint, by = control.fleet.endpoints()[0], control.keys.principal(api.secret)
         assert endpoint.id == made["id"]
-        load = control.load
+        load = control.demand.load
         for cost in (-1.0, float("nan"), float("inf")):
             with pytest.raises(Invalid):
                 await load.announce(by, endpoint, cost=cost, wait_s=10)
@@ -83,7 +83,7 @@ def test_no_more_are_announced_than_the_bound_and_costs_are_numbers_that_can_be(
 def test_load_is_told_in_the_unit_that_workers_measured_or_100_for_each_slot() -> None:
     async def body(api: Api) -> None:
         endpoint, worker, by = await ready(api, slots=4)
-        load = api.world.stoker.load
+        load = api.world.stoker.demand.load
         await load.announce(by, endpoint, cost=600, wait_s=10)
 
         def known() -> dict[str, float]:
@@ -103,7 +103,7 @@ def test_load_is_told_in_the_unit_that_workers_measured_or_100_for_each_slot() -
 def test_a_trial_is_over_when_so_many_machines_have_measured_or_after_a_while() -> None:
     async def body(api: Api) -> None:
         endpoint, worker, _ = await ready(api)
-        load, now = api.world.stoker.load, api.world.stoker.clock()
+        load, now = api.world.stoker.demand.load, api.world.stoker.clock()
         load.reported(worker, WorkReport(at=now, loaded=False))
 
         def wanted(workers: int, since: float = now) -> float | None:

@@ -13,8 +13,8 @@ from simulation import virtual
 from simulation.virtual import wall
 from simulation.world import World, spec, world
 from stoker.control.measuring import PAGE_BYTES_MAX, PERIOD_S, NetworkFetch, RealNetwork, resources_of
-from stoker.domain.endpoint import LaunchSpec
 from stoker.domain.errors import Unavailable
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.measurements import Taken
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.providers.fake import FakeProvider

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from builders import endpoint
 from stoker.domain.endpoint import (
     EndpointSpec,
-    LaunchSpec,
     Override,
     PoolSpec,
     Rollout,
@@ -24,6 +23,7 @@ from stoker.domain.endpoint import (
     slug_of,
 )
 from stoker.domain.errors import Invalid
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.queueing import Mode, QueueSpec
 
@@ -57,18 +57,6 @@ def spec(name: str = "e", **more: object) -> EndpointSpec:
         (lambda: spec(slots=10**400), "/slots"),
         (lambda: spec(labels={"k" * 256: ""}), "/labels"),
         (lambda: spec(annotations={"k": "v" * 4097}), "/annotations"),
-        (lambda: LaunchSpec(), "/launch"),
-        (lambda: LaunchSpec(model="m", image="i"), "/launch"),
-        (lambda: LaunchSpec(model="m", command=("c",)), "/launch"),
-        (lambda: LaunchSpec(image="i", parameters=("--p",)), "/launch/parameters"),
-        (lambda: LaunchSpec(command=("a", "b\0")), "/launch/command/1"),
-        (lambda: LaunchSpec(model="m", parameters=("x" * 8_193,)), "/launch/parameters/0"),
-        (lambda: LaunchSpec(command=("c",), env={"1A": ""}), "/launch/env"),
-        (lambda: LaunchSpec(command=("c",), env={"A\n": ""}), "/launch/env"),
-        (lambda: LaunchSpec(command=("c",), env={"A=B": ""}), "/launch/env"),
-        (lambda: LaunchSpec(command=("c",), env={"A": "\0"}), "/launch/env/A"),
-        (lambda: LaunchSpec(command=("c",), port=0), "/launch/port"),
-        (lambda: LaunchSpec(command=("c",), port=65_536), "/launch/port"),
         (lambda: Probe(path="x"), "/path"),
         (lambda: Probe(path="/ x"), "/path"),
         (lambda: Probe(path="/" + "x" * 1024), "/path"),
@@ -108,8 +96,6 @@ def test_what_makes_no_sense_cannot_be(make: Callable[[], object], pointer: str)
     [
         lambda: spec("x" * 255, slots=100_000),
         lambda: spec("\N{PILE OF POO} \u4f60\u597d"),
-        lambda: LaunchSpec(image="i", command=("c",), port=65_535),
-        lambda: LaunchSpec(command=("c",), env={"_a1": "\n\u2028"}),
         lambda: Probe(path=None),
         lambda: ScaleBounds(min=0, max=0),
         lambda: ScaleBounds(min=1_000, max=1_000, cold=1_000),

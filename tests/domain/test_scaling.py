@@ -10,8 +10,9 @@ from hypothesis import given
 from msgspec import structs
 
 from policy.strategies import QUEUE, policies
-from stoker.domain.endpoint import EndpointSpec, LaunchSpec
+from stoker.domain.endpoint import EndpointSpec
 from stoker.domain.errors import Invalid
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.scaling import (
     TRIGGERS_MAX,
     Auto,

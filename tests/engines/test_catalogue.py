@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stoker.domain.endpoint import LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.engines.base import ModelFile
 from stoker.engines.catalogue import choose, listed, resolve
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.domain.endpoint import Launch, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.engines import llamacpp_server
 from stoker.engines.base import ModelFile
 from stoker.engines.llamacpp import ENGINE, EQUIVALENT, TABLE

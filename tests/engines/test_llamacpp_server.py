@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import ports
-from stoker.domain.endpoint import LaunchSpec
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.engines.catalogue import resolve
 from stoker.engines.llamacpp import ENGINE
 from stoker.telemetry.exposition import values_of

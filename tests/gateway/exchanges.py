@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.loopback import Asked, Client, Reply, Site, read_body
+from gateway.loopback import Client, Site
+from gateway.wire import Asked, Reply, read_body
 
 FOLDER = Path(__file__).parent / "exchanges"
 _BLOCK = re.compile(r"^([a-z-]+):(.*)\n((?:(?:  .*)?\n)*)", re.MULTILINE)

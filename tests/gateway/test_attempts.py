@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.loopback import Asked, Reply, Site, answer, endpoint, read_body, run, site, until, worker
+from gateway.loopback import Site, endpoint, run, site, until, worker
+from gateway.wire import Asked, Reply, answer, read_body
 from stoker.domain.task import EndedAttempt
 from stoker.link.messages import Freed
 

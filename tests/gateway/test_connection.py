@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.loopback import KEY, Asked, Worker, answer, endpoint, fine, read_body, run, site, until, worker
+from gateway.loopback import KEY, Worker, endpoint, fine, run, site, until, worker
+from gateway.wire import Asked, answer, read_body
 
 AUTH = f"X-API-Key: {KEY}"
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.exchanges import pause
-from gateway.loopback import Asked, Client, Reply, endpoint, read_body, run, site, worker
+from gateway.loopback import Client, endpoint, run, site, worker
+from gateway.wire import Asked, Reply, read_body
 
 # What a hop removes, adds or reads itself; names of those are another test's business.
 OWN = frozenset(

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.loopback import Asked, Site, answer, endpoint, run, site, until, worker
+from gateway.loopback import Site, endpoint, run, site, until, worker
+from gateway.wire import Asked, answer
 from stoker.gateway.ledger import FACTS_IN_REPORT, FACTS_MAX, NOTED_MAX, Ledger, Note, tokens_in
 from stoker.link.messages import FactEntry, Report, UsageEntry
 

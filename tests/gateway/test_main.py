@@ -12,19 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.loopback import (
-    KEY,
-    PATIENCE_S,
-    Asked,
-    Client,
-    FakeControl,
-    answer,
-    endpoint,
-    key,
-    run,
-    until,
-    worker,
-)
+from gateway.loopback import KEY, PATIENCE_S, Client, FakeControl, endpoint, key, run, until, worker
+from gateway.wire import Asked, answer
 from stoker.link.messages import Snapshot
 from stoker.paths import Paths
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.loopback import KEY, OTHER_KEY, Reply, Site, endpoint, key, run, site, worker
+from gateway.loopback import KEY, OTHER_KEY, Site, endpoint, key, run, site, worker
+from gateway.wire import Reply
 
 KEYS = (key(), key(OTHER_KEY, project=2), key("sk-one", endpoints=("id-chat",)))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.loopback import Asked, answer, endpoint, run, site, worker
+from gateway.loopback import endpoint, run, site, worker
+from gateway.wire import Asked, answer
 from stoker.gateway.pools import IDLE_MARGIN_S, IDLE_S_MAX, Pool, Upstreams
 from stoker.gateway.upstream import Upstream
 

@@ -9,20 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.loopback import (
-    KEY,
-    OTHER_KEY,
-    PATIENCE_S,
-    Asked,
-    answer,
-    endpoint,
-    key,
-    read_body,
-    run,
-    site,
-    until,
-    worker,
-)
+from gateway.loopback import KEY, OTHER_KEY, PATIENCE_S, endpoint, key, run, site, until, worker
+from gateway.wire import Asked, answer, read_body
 from stoker.link.messages import AddressEntry, Leaving, Report, Snapshot
 
 

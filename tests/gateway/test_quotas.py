@@ -8,7 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.loopback import KEY, Asked, answer, endpoint, key, run, site, until, worker
+from gateway.loopback import KEY, endpoint, key, run, site, until, worker
+from gateway.wire import Asked, answer
 from stoker.gateway.quotas import Quotas
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.loopback import KEY, Asked, answer, endpoint, key, read_body, run, site, until, worker
+from gateway.loopback import KEY, endpoint, key, run, site, until, worker
+from gateway.wire import Asked, answer, read_body
 from stoker.gateway.head import Request
 from stoker.gateway.reading import RequestReader
 from stoker.gateway.repeats import KnownAnswer, Pattern

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.loopback import KEY, Asked, endpoint, run, site, until, worker
+from gateway.loopback import KEY, endpoint, run, site, until, worker
 from gateway.test_tunnel import ASK, echo
+from gateway.wire import Asked
 from stoker import tls
 
 

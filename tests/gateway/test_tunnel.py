@@ -14,7 +14,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from gateway.loopback import KEY, Asked, Client, Site, Worker, answer, endpoint, fine, run, site, until, worker
+from gateway.loopback import KEY, Client, Site, Worker, endpoint, fine, run, site, until, worker
+from gateway.wire import Asked, answer
 from stoker.link.messages import WorkerEntry
 
 ASK = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 
-from gateway.loopback import answer, run, until
+from gateway.loopback import run, until
+from gateway.wire import answer
 from stoker.gateway.pools import Pool, Upstreams
 from stoker.gateway.response import ResponseHead
 from stoker.gateway.upstream import Upstream

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import endpoint
-from stoker.domain.endpoint import Endpoint, EndpointSpec, Failures, Launch, PoolSpec, Revision, ScaleBounds
+from stoker.domain.endpoint import Endpoint, EndpointSpec, Failures, PoolSpec, Revision, ScaleBounds
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import Launch
 from stoker.domain.probe import Probe, Probes
 from stoker.policy.revisions import revise
 

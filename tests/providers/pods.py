@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.running import IMAGE, Cluster
-from providers.workers import clear, until
-from stoker.providers.base import Provider, ProviderOptions, load
+from providers.workers import clear, ended, until
+from stoker.providers.base import Provider, ProviderOptions, Tells, load
+
+LASTING = "echo up; exec sleep 600"
+STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,31 @@ async def pods(cluster: Cluster, folder: Path, **more: object) -> AsyncIterator[
             return (cluster.all("Pod"), cluster.all("Secret")) == ([], [])
 
         await until(nothing, what="end of all that was made")
+
+
+class Told:
+    """What a provider tells by itself."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.changes, self.said = 0, list[tuple[str, str]]()
+        assert isinstance(provider, Tells)
+        provider.attach(changed=self._changed, said=lambda worker, text: self.said.append((worker, text)))
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def more(self, than: int) -> None:
+        async def ask() -> bool:
+            return self.changes > than
+
+        await until(ask, what="another change")
+
+    async def hears(self, worker: str, text: str) -> None:
+        async def ask() -> bool:
+            return any(who == worker and text in what for who, what in self.said)
+
+        await until(ask, what=f"{text!r} of {worker}")
+
+
+async def reason(found: Installation, name: str) -> str:
+    return (await ended(found.provider, name)).reason

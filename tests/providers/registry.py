@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,30 +22,14 @@ class Registry:
 
     host: str
     password: str
-    blobs: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    blobs: dict[str, tuple[str, bytes]]
     layers_sent: int = 0
 
 
 @contextlib.contextmanager
 def registry(archive: Path) -> Iterator[Registry]:
     """Serves the archive of a root file system as `mine:1`, to `me`."""
-    served = Registry("", "a password of tests")
-    layer = gzip.compress(archive.read_bytes(), 1)
-    diff = "sha256:" + hashlib.sha256(archive.read_bytes()).hexdigest()
-    config = json.dumps(
-        {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff]}}
-    ).encode()
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": _TYPES,
-            "config": _described("application/vnd.docker.container.image.v1+json", config),
-            "layers": [_described("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)],
-        }
-    ).encode()
-    for kind, data in (("config", config), ("layer", layer), ("manifest", manifest)):
-        served.blobs[_digest(data)] = (kind, data)
-    served.blobs["1"] = ("manifest", manifest)
+    served = Registry("", "a password of tests", _image(archive))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -88,6 +72,25 @@ def registry(archive: Path) -> Iterator[Registry]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _image(archive: Path) -> dict[str, tuple[str, bytes]]:
+    """Its parts by digest, and its manifest by its tag, each with its kind."""
+    layer = gzip.compress(archive.read_bytes(), 1)
+    diff = "sha256:" + hashlib.sha256(archive.read_bytes()).hexdigest()
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff]}}
+    ).encode()
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": _TYPES,
+            "config": _described("application/vnd.docker.container.image.v1+json", config),
+            "layers": [_described("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)],
+        }
+    ).encode()
+    parts = (("config", config), ("layer", layer), ("manifest", manifest))
+    return {**{_digest(data): (kind, data) for kind, data in parts}, "1": ("manifest", manifest)}
 
 
 def _digest(data: bytes) -> str:

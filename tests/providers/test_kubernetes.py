@@ -1,57 +1,26 @@
-"""What the Kubernetes provider does beyond the contract: what happens to pods without it, and to the cluster."""
+"""What the Kubernetes provider does beyond the contract: secrets, starts that fail or wait, cards, volumes, output."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from cluster.objects import Fault
 from cluster.rbac import Call, allowed, manifests
-from cluster.running import NAMESPACE, Cluster, cluster
+from cluster.running import NAMESPACE, Cluster
 from conftest import DEPLOYED
-from providers.pods import Installation, pods
+from providers.pods import LASTING, Told, pods, reason
 from providers.workers import clear, ended, observed, python, run, said, shell, spec, texts, until
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.secrets import RegistryLogin
 from stoker.domain.volumes import Mount
 from stoker.domain.worker import WorkerId
-from stoker.providers.base import HoldsVolumes, KeepsOutput, Provider, Tells
-from stoker.providers.kubernetes.cluster import opened
-from stoker.providers.kubernetes.options import parse
+from stoker.providers.base import HoldsVolumes, KeepsOutput
 
 pytestmark = pytest.mark.process
-LASTING = "echo up; exec sleep 600"
-STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
-
-
-class Told:
-    """What a provider tells by itself."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.changes, self.said = 0, list[tuple[str, str]]()
-        assert isinstance(provider, Tells)
-        provider.attach(changed=self._changed, said=lambda worker, text: self.said.append((worker, text)))
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    async def more(self, than: int) -> None:
-        async def ask() -> bool:
-            return self.changes > than
-
-        await until(ask, what="another change")
-
-    async def hears(self, worker: str, text: str) -> None:
-        async def ask() -> bool:
-            return any(who == worker and text in what for who, what in self.said)
-
-        await until(ask, what=f"{text!r} of {worker}")
 
 
 async def no_secrets(cluster: Cluster) -> None:
@@ -61,33 +30,6 @@ async def no_secrets(cluster: Cluster) -> None:
         return cluster.all("Secret") == []
 
     await until(none, what="end of all secrets")
-
-
-async def reason(found: Installation, name: str) -> str:
-    return (await ended(found.provider, name)).reason
-
-
-def test_every_call_is_allowed_and_every_permission_is_used(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        async with pods(kubernetes, tmp_path) as found:
-            told = Told(found.provider)
-            await told.more(0)
-            await found.provider.offers()
-            login = RegistryLogin(registry="ghcr.io", username="me", password="pass-word")
-            wanted = shell("a", LASTING, env={"TOKEN": "t"}, secrets={"TOKEN": "t"}, login=login)
-            await found.provider.start(wanted)
-            await said(found.provider, "a")
-            assert await found.provider.execute(WorkerId("a"), ("true",), 10.0) == 0
-            await found.provider.stop(WorkerId("nobody"), grace_s=1.0)
-            assert isinstance(found.provider, HoldsVolumes)
-            for size_gib in (1.0, 2.0):
-                await found.provider.make_volume("v", size_gib=size_gib)
-            await found.provider.volumes()
-            await found.provider.remove_volume("v")
-            await clear(found.provider)
-
-    run(main())
-    assert kubernetes.authoriser.asked == allowed(manifests(DEPLOYED))
 
 
 def test_secrets_are_given_as_secrets_and_end_with_their_pod(tmp_path: Path, kubernetes: Cluster) -> None:
@@ -222,268 +164,6 @@ def test_a_pod_that_no_node_takes_says_so_and_then_fails(tmp_path: Path, kuberne
             kubernetes.add_node("node-b", cpu="200")
             await said(found.provider, "b")
             await told.hears("b", "placed on the node node-b")
-
-    run(main())
-
-
-@pytest.mark.parametrize(
-    ("cause", "words"),
-    [
-        ("EvictionByEvictionAPI", "evicted, as before work on its node (EvictionByEvictionAPI): because"),
-        ("PreemptionByScheduler", "preempted for a pod of higher priority (PreemptionByScheduler): because"),
-    ],
-)
-def test_a_pod_that_others_end_is_leaving_and_then_gone_with_its_reason(
-    tmp_path: Path, kubernetes: Cluster, cause: str, words: str
-) -> None:
-    async def main() -> None:
-        async with pods(kubernetes, tmp_path) as found:
-            told = Told(found.provider)
-            await found.provider.start(
-                shell("a", "trap 'sleep 0.3; exit 0' TERM; echo up; while :; do sleep 0.02; done")
-            )
-            await said(found.provider, "a")
-            kubernetes.disrupt("a", cause, "because")
-            seen = await observed(found.provider, "a")
-            assert seen is not None
-            assert (seen.running, seen.leaving) == (True, words)
-            end = await ended(found.provider, "a")
-            assert words in end.reason
-
-            # It is listed with the same end until it is stopped, though its pod is gone.
-            async def gone() -> bool:
-                return kubernetes.all("Pod") == []
-
-            await until(gone, what="end of the pod")
-            await told.more(0)
-            seen = await observed(found.provider, "a")
-            assert seen is not None
-            assert seen.exit is not None
-            await found.provider.start(shell("a", LASTING))
-            assert kubernetes.all("Pod") == [], "an ended one is not run again"
-            await found.provider.stop(WorkerId("a"), grace_s=1.0)
-            assert await found.provider.list() == ()
-
-    run(main())
-
-
-def test_a_node_that_is_lost_loses_its_workers_and_those_are_told_why(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        kubernetes.add_node("node-b")
-        async with pods(kubernetes, tmp_path, node_lost_s=0) as found:
-            Told(found.provider)
-            await found.provider.offers()
-            await found.provider.start(shell("a", LASTING, host="node-a"))
-            await found.provider.start(shell("b", LASTING, host="node-b"))
-            await said(found.provider, "a")
-            await said(found.provider, "b")
-            kubernetes.silence("node-a")
-            assert await reason(found, "a") == "its node has stopped answering (NodeLost)"
-            # Asking for its end reaches nobody, but it is not an error either, and output cannot be read.
-            await found.provider.stop(WorkerId("a"), grace_s=1.0)
-            with pytest.raises(Unavailable, match="i/o timeout"):
-                await texts(found.provider, "a")
-            still = await observed(found.provider, "b")
-            assert still is not None
-            assert still.running
-            assert [offer.host for offer in await found.provider.offers()] == ["node-b"]
-            kubernetes.silence("node-a", silent=False)
-
-            async def gone() -> bool:
-                return await observed(found.provider, "a") is None
-
-            await until(gone, what="end of a")
-            assert [offer.host for offer in await found.provider.offers()] == ["node-a", "node-b"]
-
-    run(main())
-
-
-def test_a_pod_of_a_silent_node_is_removed_by_force_in_the_end(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        async with pods(kubernetes, tmp_path) as found:
-            await found.provider.start(shell("a", STUBBORN))
-            await said(found.provider, "a")
-            kubernetes.silence("node-a")
-            await found.provider.stop(WorkerId("a"), grace_s=1.0)
-            pod = kubernetes.pod_of("a")
-            assert pod["metadata"]["deletionGracePeriodSeconds"] == 1
-            # Long after its time.
-            late = {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
-            kubernetes.do(lambda: kubernetes.objects.update({**pod, "metadata": late}))
-            await found.provider.stop(WorkerId("a"), grace_s=1.0)
-            assert await found.provider.list() == ()
-            kubernetes.silence("node-a", silent=False)
-
-    run(main())
-
-
-def test_of_two_graces_the_shorter_one_counts(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        async with pods(kubernetes, tmp_path) as found:
-            await found.provider.start(shell("a", STUBBORN))
-            await said(found.provider, "a")
-            for grace_s, counts in ((60.0, 60), (120.0, 60), (0.0, 1)):
-                await found.provider.stop(WorkerId("a"), grace_s=grace_s)
-                assert kubernetes.pod_of("a")["metadata"]["deletionGracePeriodSeconds"] == counts
-            with pytest.raises(Unavailable, match="being removed"):
-                await found.provider.start(shell("a", LASTING))
-
-    run(main())
-
-
-def test_a_pod_that_others_end_goes_on_until_it_is_drained(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        async with pods(kubernetes, tmp_path) as found:
-            for name in ("a", "b"):
-                await found.provider.start(shell(name, LASTING, drain_s=30.0, grace_s=5.0))
-                await said(found.provider, name)
-            kubernetes.disrupt("a", "EvictionByEvictionAPI", "because")
-            assert kubernetes.pod_of("a")["metadata"]["deletionGracePeriodSeconds"] == 35
-            begun = asyncio.get_running_loop().time()
-            await asyncio.sleep(0.3)
-            assert kubernetes.do(lambda: kubernetes.processes("a")) == 1, "its program has heard of nothing"
-            # Stoker asks for an end when nothing is in flight, and then nobody waits any more.
-            for name in ("a", "b"):
-                await found.provider.stop(WorkerId(name), grace_s=10.0)
-
-            async def gone() -> bool:
-                return await found.provider.list() == ()
-
-            await until(gone, what="end of both")
-            assert asyncio.get_running_loop().time() - begun < 25.0, "nobody waited for the 30 s of its drain"
-
-    run(main())
-
-
-@pytest.mark.parametrize("refuses", [True, False], ids=["by its status", "by an event"])
-def test_a_watch_that_is_too_old_begins_anew_with_a_list(tmp_path: Path, kubernetes: Cluster, refuses: bool) -> None:
-    async def main() -> None:
-        kubernetes.server.refuses_watches = refuses
-        async with pods(kubernetes, tmp_path) as found:
-            told = Told(found.provider)
-            await found.provider.start(shell("a", LASTING))
-            await found.provider.start(shell("b", LASTING))
-            await said(found.provider, "a")
-            await told.hears("b", "placed")
-            before = told.changes
-            kubernetes.do(lambda: _forget(kubernetes))
-            await told.more(before)
-            # What happened while it did not look is not lost.
-            end = await ended(found.provider, "a")
-            assert "deleted by somebody else" in end.reason
-            await found.provider.start(shell("c", LASTING))
-            await told.hears("c", "placed")
-
-    def _forget(kubernetes: Cluster) -> None:
-        kubernetes.server.cut_watches()
-        pod = next(p for p in kubernetes.objects.all("Pod") if p["metadata"]["labels"]["stoker/worker"] == "a")
-        kubernetes.objects.remove(("Pod", NAMESPACE, pod["metadata"]["name"]))
-        kubernetes.objects.forget()
-
-    run(main())
-
-
-def test_a_watch_that_breaks_off_goes_on_where_it_was(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        async with pods(kubernetes, tmp_path) as found:
-            told = Told(found.provider)
-            await found.provider.start(shell("a", LASTING))
-            await told.hears("a", "placed")
-            for name in ("b", "c"):
-                kubernetes.do(kubernetes.server.cut_watches)
-                await found.provider.start(shell(name, LASTING))
-                await told.hears(name, "placed")
-            assert kubernetes.server.watched_from == sorted(kubernetes.server.watched_from)
-            assert len([what for _, what in told.said if "placed" in what]) == 3, "each is told once"
-
-    run(main())
-
-
-def test_a_list_of_many_pages_is_whole(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        kubernetes.server.page_most = 2
-        async with pods(kubernetes, tmp_path) as found:
-            for number in range(5):
-                await found.provider.start(shell(f"w{number}", LASTING))
-            assert {one.id for one in await found.provider.list()} == {f"w{number}" for number in range(5)}
-
-    run(main())
-
-
-def test_a_server_that_does_not_answer_is_unavailable(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        async with pods(kubernetes, tmp_path) as found:
-            await found.provider.start(shell("a", LASTING))
-            for code, why in ((500, "InternalError"), (429, "TooManyRequests"), (401, "Unauthorized")):
-                kubernetes.server.failing = [Fault(code, why, "not now")]
-                with pytest.raises(Unavailable, match="not now"):
-                    await found.provider.list()
-            kubernetes.do(kubernetes.server.thawed.clear)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(found.provider.list(), 0.3)
-            kubernetes.do(kubernetes.server.thawed.set)
-            assert [one.id for one in await found.provider.list()] == ["a"]
-
-    run(main())
-
-
-def test_a_cluster_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    async def main() -> None:
-        (tmp_path / "cluster").mkdir()
-        with cluster(tmp_path / "cluster") as running:
-            found = Installation(None, running, tmp_path, {"kubeconfig": str(running.kubeconfig)})  # type: ignore[arg-type]
-            provider = found.connect()
-        with pytest.raises(Unavailable, match="cannot list the pods"):
-            await provider.list()
-        await provider.close()
-
-    run(main())
-
-
-def test_a_configuration_that_is_not_there_is_named(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        for options in ({"kubeconfig": str(tmp_path / "nowhere")}, {"context": "nobody"}):
-            found = Installation(None, kubernetes, tmp_path, {"kubeconfig": str(kubernetes.kubeconfig), **options})  # type: ignore[arg-type]
-            with pytest.raises(Invalid, match="finds no cluster"):
-                await found.connect().list()
-
-    run(main())
-
-
-def test_within_a_cluster_its_own_service_account_is_used(
-    tmp_path: Path, kubernetes: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = json.loads(kubernetes.kubeconfig.read_text())
-    where = config["clusters"][0]["cluster"]
-    (tmp_path / "token").write_text(config["users"][0]["user"]["token"])
-    (tmp_path / "namespace").write_text(NAMESPACE)
-    (tmp_path / "ca.crt").write_bytes(base64.b64decode(where["certificate-authority-data"]))
-    host, _, port = where["server"].removeprefix("https://").partition(":")
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
-
-    async def main() -> None:
-        found = await opened(parse({}), account=tmp_path)
-        assert found.namespace == NAMESPACE
-        assert len(await found.nodes(None)) == 1
-        await found.close()
-
-    run(main())
-
-
-def test_nodes_that_may_not_be_listed_can_be_described(tmp_path: Path, kubernetes: Cluster) -> None:
-    async def main() -> None:
-        rules = kubernetes.authoriser.rules
-        assert rules is not None
-        kubernetes.authoriser.rules = rules - {Call(False, "nodes", "list")}
-        async with pods(kubernetes, tmp_path) as found:
-            with pytest.raises(Unavailable, match=r"cannot list the nodes: .*forbidden.* describe the nodes"):
-                await found.provider.offers()
-        described = [{"name": "any", "vcpu": 8, "ram_gib": 32, "labels": {"kubernetes.io/hostname": "node-a"}}]
-        async with pods(kubernetes, tmp_path, nodes=described) as found:
-            [offer] = await found.provider.offers()
-            await found.provider.start(shell("a", LASTING, host=offer.host))
-            await said(found.provider, "a")
 
     run(main())
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.loopback import Asked, Site, answer, endpoint, run, site, until, worker
+from gateway.loopback import Site, endpoint, run, site, until, worker
+from gateway.wire import Asked, answer
 from stoker.domain.endpoint import EndpointId, ProjectId
 from stoker.domain.errors import Unavailable
 from stoker.domain.queueing import RetryPolicy

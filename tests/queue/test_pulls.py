@@ -1,84 +1,26 @@
-"""Workers that ask for tasks: each job is one worker's at a time; nothing is lost or counted when something dies."""
+"""Workers that ask for tasks: each job is one worker's at a time, and nothing is lost or counted twice."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import worker
-from queue_halls import BY, Hall, run, the_endpoint
+from queue_halls import BY, Hall, run
+from queue_hands import LEASE_S, OK, E, Hand, pulled, ready
 from simulation.virtual import wall
-from stoker.control.fleet import Change
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch, ProjectId
+from stoker.domain.endpoint import ProjectId
 from stoker.domain.errors import Unauthenticated
-from stoker.domain.pulling import Job, JobReport
+from stoker.domain.pulling import JobReport
 from stoker.domain.queueing import RetryPolicy
-from stoker.domain.task import Outcome, TaskState
+from stoker.domain.task import TaskState
 from stoker.domain.usage import By, RequestUsage
-from stoker.domain.worker import Worker, WorkerId, WorkerState
+from stoker.domain.worker import WorkerId, WorkerState
 from stoker.store import tasks as rows
 from stoker.store import usage
-
-E = EndpointId("e")
-LEASE_S = 9.0
-OK = JobReport(output=b'{"a":1}')
-
-
-def pulled(**queue: Any) -> Endpoint:
-    values = {"pull": True, "lease_s": LEASE_S, "retries": RetryPolicy(backoff_s=1), **queue}
-    made = the_endpoint(**values)
-    return replace(made, launches={"default": Launch(engine=None, command=("run",), ping_s=3)})
-
-
-class Hand:
-    """A worker, as its package would act, without any network."""
-
-    def __init__(self, hall: Hall, number: int, slots: int = 1) -> None:
-        self.hall, self.id, self.slots = hall, WorkerId(f"w{number}"), slots
-        self.number = number
-
-    async def set(self, state: WorkerState, **more: Any) -> None:
-        """Its state changes."""
-        endpoint = self.hall.fleet.endpoint(E)
-        assert endpoint is not None
-        known = self.hall.fleet.worker(self.id)
-        if known is None:
-            new = worker(self.number, state, slots=self.slots, ready_at=wall(), **more)
-            await self.hall.fleet.commit(Change(endpoint=endpoint, new_workers=[new]))
-        else:
-            changed = replace(known, state=state, **more)
-            await self.hall.fleet.commit(Change(endpoint=endpoint, workers={self.id: changed}))
-
-    def me(self) -> Worker:
-        return self.hall.pulls.worker(E, self.id, f"token of {self.id}")
-
-    async def take(self, wanted: int = 1) -> tuple[Job, ...]:
-        return await self.hall.pulls.take(self.me(), wanted)
-
-    async def ping(self, *ids: str) -> None:
-        await self.hall.pulls.ping(self.me(), ids)
-
-    async def ping_for(self, seconds: float, *ids: str) -> None:
-        ends_at = wall() + seconds
-        while wall() < ends_at:
-            await self.ping(*ids)
-            await asyncio.sleep(min(3.0, ends_at - wall()))
-
-    async def done(self, id: str, report: JobReport = OK) -> bool:
-        return await self.hall.pulls.done(self.me(), id, report)
-
-
-async def ready(hall: Hall, number: int = 1, slots: int = 1) -> Hand:
-    made = Hand(hall, number, slots)
-    await made.set(WorkerState.READY)
-    return made
 
 
 def test_a_job_is_a_task_and_what_comes_of_it_its_result(tmp_path: Path) -> None:
@@ -230,143 +172,6 @@ def test_a_worker_of_an_endpoint_that_is_sent_tasks_has_no_token(tmp_path: Path)
     run(tmp_path, body)
 
 
-def test_an_error_is_a_failed_attempt_with_its_text_and_is_tried_again(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        for attempt in (1, 2, 3):
-            [job] = await hand.take()
-            assert job.attempt == attempt
-            await hand.done("t", JobReport(error='{"error_type": "<class \'KeyError\'>", "error_message": "voice"}'))
-        ended = await hall.ended("t")
-        assert (ended.state, ended.status, ended.attempts) == (TaskState.FAILED, 500, 3)
-        assert ended.reason == "KeyError: voice, after 3 attempts"
-        whole = await hall.store.read(lambda tx: rows.whole(tx, ended.number))
-        assert whole is not None
-        assert whole.result is not None
-        assert json.loads(whole.result.inline or b"")["error"].startswith('{"error_type"')
-
-    run(tmp_path, body, pulled())
-
-
-def test_a_worker_that_ends_loses_its_jobs_at_once_and_that_is_an_attempt(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand, other = await ready(hall), await ready(hall, 2)
-        await hand.take()
-        await hand.ping_for(6, "t")
-        lost_at = wall()
-        await hand.set(WorkerState.FAILED, reason="killed by signal 9")
-        [job] = await other.take()
-        assert (job.attempt, job.delivery) == (2, 2)
-        assert wall() - lost_at <= 2, "its pause, and no lease to wait for"
-        await other.done("t")
-        first, second = await hall.tasks.attempts(await hall.ended("t"))
-        assert (first.outcome, first.worker, first.reason) == (
-            Outcome.BROKEN,
-            "w1",
-            "its worker ended: killed by signal 9",
-        )
-        assert (second.outcome, second.worker) == (Outcome.ANSWERED, "w2")
-
-    run(tmp_path, body, pulled())
-
-
-def test_a_silent_worker_loses_its_jobs_when_its_lease_is_over_and_is_replaced(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand, other = await ready(hall), await ready(hall, 2)
-        await hand.take()
-        silent_since = wall()
-        taking = asyncio.create_task(other.take())
-        while not taking.done():
-            await other.ping_for(1)
-        jobs = await taking
-        assert jobs[0].attempt == 2
-        assert LEASE_S <= wall() - silent_since <= LEASE_S + 4
-        assert [(who, why[:18]) for who, why in hall.told] == [("w1", "it has not pinged ")]
-        assert not await hand.done("t"), "what it says then is of no account"
-        await other.done("t", JobReport(output=b"2"))
-        ended = await hall.ended("t")
-        assert (ended.worker, ended.attempts) == ("w2", 2)
-
-    run(tmp_path, body, pulled())
-
-
-def test_a_job_that_its_worker_does_not_have_costs_no_attempt(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        await hand.ping_for(LEASE_S + 2)
-        [job] = await hand.take()
-        assert (job.attempt, job.delivery) == (1, 2)
-        assert await hall.tasks.attempts(await hall.get("t")) == ()
-
-    run(tmp_path, body, pulled())
-
-
-def test_an_attempt_takes_no_longer_than_it_may_and_its_worker_is_told(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t", execution_timeout_s=20, retries=RetryPolicy(attempts_max=1))
-        hand = await ready(hall)
-        await hand.take()
-        stopping = asyncio.create_task(hall.pulls.stops(hand.me()))
-        await hand.ping_for(19, "t")
-        assert await hall.state("t") is TaskState.RUNNING
-        await hand.ping_for(2, "t")
-        ended = await hall.ended("t")
-        assert (ended.state, ended.reason) == (TaskState.FAILED, "total_timeout")
-        assert (await hall.tasks.attempts(ended))[0].outcome is Outcome.TIMED_OUT
-        assert "t" in (await stopping or await hall.pulls.stops(hand.me()))
-
-    run(tmp_path, body, pulled())
-
-
-def test_a_cancelled_job_is_final_as_soon_as_its_worker_has_given_it_up(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        await hand.ping("t")
-        stopping = asyncio.create_task(hall.pulls.stops(hand.me()))
-        await asyncio.sleep(0.1)
-        assert (await hall.tasks.cancel(BY, "e", "t")).cancelling
-        assert await stopping == ("t",)
-        await hand.ping("t")
-        assert await hall.state("t") is TaskState.RUNNING
-        await hand.ping()
-        assert await hall.state("t") is TaskState.CANCELLED
-
-    run(tmp_path, body, pulled())
-
-
-def test_a_cancelled_job_is_final_after_a_while_whatever_its_worker_does(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        await hall.tasks.cancel(BY, "e", "t")
-        await hand.ping_for(LEASE_S + 2, "t")
-        assert await hall.state("t") is TaskState.CANCELLED
-        assert not await hand.done("t")
-        assert await hall.state("t") is TaskState.CANCELLED
-
-    run(tmp_path, body, pulled())
-
-
-def test_an_answer_that_was_there_before_a_cancelling_took_effect_counts(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        await hall.tasks.cancel(BY, "e", "t")
-        assert await hand.done("t")
-        assert await hall.state("t") is TaskState.SUCCEEDED
-
-    run(tmp_path, body, pulled())
-
-
 def test_who_hangs_up_while_it_waits_gets_nothing_and_nothing_is_lost(tmp_path: Path) -> None:
     async def body(hall: Hall) -> None:
         hand, other = await ready(hall), await ready(hall, 2)
@@ -437,154 +242,6 @@ def test_what_a_control_was_to_cancel_is_cancelled_by_the_next(tmp_path: Path) -
         await hand.ping()
         assert await later.state("t") is TaskState.CANCELLED
         await later.crash()
-
-    run(tmp_path, body, pulled())
-
-
-STREAMED = JobReport(output=b"[]", pieces=())
-
-
-async def result(hall: Hall, id: str) -> tuple[bytes, str | None]:
-    task = await hall.get(id)
-    whole = await hall.store.read(lambda tx: rows.whole(tx, task.number))
-    assert whole is not None
-    assert whole.result is not None
-    return whole.result.inline or b"", whole.result_type
-
-
-def test_what_was_put_out_bit_by_bit_is_the_result_in_lines_and_holds_the_job(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        for n in range(6):
-            await hand.ping()
-            assert await hall.pulls.stream(hand.me(), "t", b"%d" % n)
-            assert await hall.pulls.stream(hand.me(), "t", None), "it just says how far it is"
-            await asyncio.sleep(LEASE_S / 3)
-        await hand.done("t", STREAMED)
-        assert not await hall.pulls.stream(hand.me(), "t", b"late")
-        assert await result(hall, "t") == (b"0\n1\n2\n3\n4\n5\n", "application/x-ndjson")
-        lease = "t1-1"
-        assert await hall.streams.read(lease) == b""
-
-    run(tmp_path, body, pulled())
-
-
-def test_what_a_worker_says_again_at_the_end_goes_before_what_was_heard_of_it(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        await hall.pulls.stream(hand.me(), "t", b"1")
-        # The second piece has got lost on its way.
-        await hand.done("t", JobReport(output=b"[1,2]", pieces=(b"1", b"2")))
-        assert (await result(hall, "t"))[0] == b"1\n2\n"
-
-    run(tmp_path, body, pulled())
-
-
-def test_another_control_goes_on_with_a_stream_and_forgets_those_that_are_over(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        await hall.pulls.stream(hand.me(), "t", b"1")
-        await hall.streams.append("t99-1", b"1", bytes_max=9)
-        hand.hall = later = await hall.again()
-        assert await later.streams.read("t99-1") == b""
-        await later.pulls.stream(hand.me(), "t", b"2")
-        await hand.done("t", STREAMED)
-        assert (await result(later, "t"))[0] == b"1\n2\n"
-        await later.crash()
-
-    run(tmp_path, body, pulled())
-
-
-def test_a_stream_is_bounded_and_too_much_of_it_is_a_failure(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t", retries=RetryPolicy(retry_on=()))
-        hand = await ready(hall)
-        await hand.take()
-        for _ in range(3):
-            await hall.pulls.stream(hand.me(), "t", b"x" * 400)
-        ended = await hall.ended("t")
-        assert (ended.state, ended.reason) == (TaskState.FAILED, "the output has more than 1024 bytes")
-
-    run(tmp_path, body, pulled())
-
-
-def test_a_stream_is_followed_from_any_place_until_its_job_is_over(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-        lease = (await hall.get("t")).lease or ""
-
-        async def follow(offset: int) -> bytes:
-            async with hall.pulls.output(lease, offset) as output:
-                return b"" if output is None else b"".join([lines async for lines in output.pieces])
-
-        await hall.pulls.stream(hand.me(), "t", b"1")
-        following = [asyncio.create_task(follow(offset)) for offset in (0, 2)]
-        for n in (2, 3):
-            await asyncio.sleep(1)
-            await hall.pulls.stream(hand.me(), "t", b"%d" % n)
-        assert not any(each.done() for each in following)
-        await hand.done("t", STREAMED)
-        assert [await each for each in following] == [b"1\n2\n3\n", b"2\n3\n"]
-        assert await follow(0) == b"", "then there is the result"
-
-    run(tmp_path, body, pulled())
-
-
-@pytest.mark.parametrize("gathers", [False, True])
-def test_pieces_are_events_of_their_task_that_can_be_read_again(tmp_path: Path, gathers: bool) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        await hand.take()
-
-        async def told(after: str | None) -> list[tuple[str, str]]:
-            events = await hall.tasks.events(BY, "e", "t", after=after)
-            assert events is not None
-            found = [event async for event in events if event is not None]
-            return [(event.id, event.piece.data) for event in found if event.piece is not None]
-
-        following = asyncio.create_task(told(None))
-        for n in (1, 2, 3):
-            await asyncio.sleep(1)
-            await hall.pulls.stream(hand.me(), "t", b"%d" % n)
-        await asyncio.sleep(1)
-        pieces = (b"1", b"2", b"3") if gathers else ()
-        await hand.done("t", JobReport(output=b"[]", pieces=pieces))
-        heard = await following
-        assert [data for _, data in heard] == ["1", "2", "3"]
-        assert await told(None) == heard, "the result is the same"
-        assert await told(heard[0][0]) == heard[1:]
-
-    run(tmp_path, body, pulled())
-
-
-def test_an_attempt_that_failed_is_followed_by_what_the_next_one_puts_out(tmp_path: Path) -> None:
-    async def body(hall: Hall) -> None:
-        await hall.submit("t")
-        hand = await ready(hall)
-        events = await hall.tasks.events(BY, "e", "t", after=None)
-        assert events is not None
-
-        async def hear() -> list[str]:
-            found = [event async for event in events if event is not None]
-            return [event.piece.data for event in found if event.piece is not None]
-
-        following = asyncio.create_task(hear())
-        for piece in (b"1", b"2"):
-            await hand.take()
-            await asyncio.sleep(2)
-            await hall.pulls.stream(hand.me(), "t", piece)
-            await asyncio.sleep(2)
-            await hand.done("t", JobReport(error="no") if piece == b"1" else STREAMED)
-        assert await following == ["1", "2"]
 
     run(tmp_path, body, pulled())
 

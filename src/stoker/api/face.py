@@ -1,6 +1,6 @@
 """The native API as an application: its errors (problem+json, RFC 9457), its bounds, its routes.
 
-Made by `stoker.app` with the services; reached below `/api/v1`.
+Made by `stoker.faces` with the services; reached below `/api/v1`.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def make(services: Services) -> FastAPI:
         title="Stoker",
         summary="Elastic inference endpoints on machines of your own",
         version="1",
-        # Served by `stoker.app`, one level up, for all versions of the API together.
+        # Served by `stoker.faces`, one level up, for all versions of the API together.
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

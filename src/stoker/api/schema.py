@@ -11,16 +11,10 @@ from copy import deepcopy
 from typing import Any
 
 from stoker.api.wire.spec import SpecIn
-from stoker.domain.endpoint import (
-    ENV_ENTRIES_MAX,
-    ENV_VALUE_CHARS_MAX,
-    LABELS_MAX,
-    NAME_CHARS_MAX,
-    PORTS_MAX,
-    WORKERS_MAX,
-)
+from stoker.domain.endpoint import LABELS_MAX, NAME_CHARS_MAX, WORKERS_MAX
 from stoker.domain.gpus import NAME_CHARS_MAX as HARDWARE_CHARS_MAX
 from stoker.domain.hardware import FAMILIES_MAX, GPUS_MAX
+from stoker.domain.launch import ENV_ENTRIES_MAX, ENV_VALUE_CHARS_MAX, PORTS_MAX
 from stoker.domain.limits import ARGUMENT_CHARS_MAX, ARGUMENTS_MAX
 from stoker.domain.logging import BYTES_MAX, RETENTION_S_MAX
 from stoker.domain.volumes import MOUNTS_MAX

@@ -62,35 +62,13 @@ def deploy(
     With --min 0 it starts at its first request. In a command, {host} and {port} stand for the worker's own address.
     """
     what = tuple(context.obj or ())
-    launch = specs.launch(
-        model=model,
-        image=image,
-        command=what,
-        engine=engine,
-        engine_version=engine_version,
-        params=param or (),
-        env=env or (),
-        secrets=secret or (),
-        credential=credential,
-        port=port,
-        whole=template is None,
-    )
-    spec: dict[str, Any] = {
-        "name": name
-        or (specs.name_of(model, image, what) if model or image or what else str(template).partition("@")[0]),
-        "launch": launch,
-        "pools": [
-            {
-                "provider": provider,
-                "hardware": specs.hardware(gpu, vcpu, ram),
-                "bounds": {"min": workers_min, "max": workers_max},
-            }
-        ],
-        "scaling": specs.scaling(idle_timeout, late_cost, wait_target),
-        "access": access,
-    }
-    if slots is not None:
-        spec["slots"] = slots
+    launch = specs.program(model, image, what, whole=template is None)
+    launch |= specs.engine(engine, engine_version, param or ())
+    launch |= specs.surroundings(env or (), secret or (), credential, port)
+    pool = specs.pool(provider, specs.hardware(gpu, vcpu, ram), workers_min, workers_max)
+    scaling = specs.scaling(idle_timeout, late_cost, wait_target)
+    name = name or specs.name_of(model, image, what, template)
+    spec = specs.endpoint(name, launch, pool, scaling=scaling, access=access, slots=slots)
     if template is not None:
         spec = specs.over(template, spec, given=_given(context))
     _deploy(session, spec, wait=wait, timeout_s=seconds(timeout))

@@ -13,39 +13,36 @@ from stoker.cli.errors import CliError, Exit
 _SLUG = re.compile(r"[^a-z0-9._-]+")
 
 
-def launch(
-    *,
-    model: str | None,
-    image: str | None,
-    command: Sequence[str],
-    engine: str | None,
-    engine_version: str | None,
-    params: Sequence[str],
-    env: Sequence[str],
-    secrets: Sequence[str],
-    credential: str | None,
-    port: int | None,
-    whole: bool = True,
-) -> dict[str, Any]:
-    """The launch part. Raises `CliError` with exit code 2 unless it says what to run, once; a part that is laid over a
+def program(model: str | None, image: str | None, command: Sequence[str], *, whole: bool = True) -> dict[str, Any]:
+    """What is launched. Raises `CliError` with exit code 2 unless it says what to run, once; a part that is laid over a
     template (not `whole`) need not.
     """
     if model is not None and (image is not None or command):
         raise CliError("say what to run once: a model, an --image, or a command after --", Exit.USAGE)
     if whole and model is None and image is None and not command:
         raise CliError("say what to run: a model, an --image, or a command after --", Exit.USAGE)
-    fields: dict[str, Any] = {
-        "model": model,
-        "image": image,
-        "command": list(command),
-        "engine": engine,
-        "engine_version": engine_version,
-        "parameters": parameters(params),
-        "credential": credential,
-        "env": {**variables(env, "--env"), **_references(secrets)},
-        "port": port,
-    }
-    return _said(fields)
+    return _said({"model": model, "image": image, "command": list(command)})
+
+
+def engine(name: str | None, version: str | None, params: Sequence[str]) -> dict[str, Any]:
+    """What a model is launched by."""
+    return _said({"engine": name, "engine_version": version, "parameters": parameters(params)})
+
+
+def surroundings(
+    env: Sequence[str], secrets: Sequence[str], credential: str | None, port: int | None
+) -> dict[str, Any]:
+    """What is around the program: variables, the credential that its image is fetched with, the port it listens on."""
+    variables_of = {**variables(env, "--env"), **_references(secrets)}
+    return _said({"credential": credential, "env": variables_of, "port": port})
+
+
+def endpoint(
+    name: str, launch: dict[str, Any], pool: dict[str, Any], *, scaling: dict[str, Any], access: str, slots: int | None
+) -> dict[str, Any]:
+    """The whole document, of its parts."""
+    spec = {"name": name, "launch": launch, "pools": [pool], "scaling": scaling, "access": access}
+    return spec if slots is None else {**spec, "slots": slots}
 
 
 def over(template: str, spec: dict[str, Any], *, given: frozenset[str]) -> dict[str, Any]:
@@ -71,6 +68,11 @@ def hardware(gpu: str | None, vcpu: float | None, ram_gib: float | None) -> dict
             raise CliError(f"--gpu is FAMILY:COUNT, as in h100:2, not {gpu[:64]!r}", Exit.USAGE)
         family, count = name or None, int(number) if colon else 1
     return _said({"gpu_family": family, "gpu_count": count, "vcpu": vcpu, "ram_gib": ram_gib})
+
+
+def pool(provider: str, hardware: dict[str, Any], workers_min: int, workers_max: int) -> dict[str, Any]:
+    """The one pool of an endpoint that the command line makes."""
+    return {"provider": provider, "hardware": hardware, "bounds": {"min": workers_min, "max": workers_max}}
 
 
 def scaling(idle_timeout: str | None, late_cost: float | None, wait_target: str | None) -> dict[str, Any]:
@@ -115,14 +117,16 @@ def variables(texts: Sequence[str], option: str = "--env") -> dict[str, str]:
     return found
 
 
-def name_of(model: str | None, image: str | None, command: Sequence[str]) -> str:
-    """A name for an endpoint that was given none: from what it runs."""
+def name_of(model: str | None, image: str | None, command: Sequence[str], template: str | None = None) -> str:
+    """A name for an endpoint that was given none: from what it runs, or from its template."""
     if model is not None:
         last = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf")
     elif image is not None:
         last = image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
-    else:
+    elif command or template is None:
         last = PurePath(command[0]).name
+    else:
+        return template.partition("@")[0]
     return _SLUG.sub("-", last.lower()).strip("-.") or "endpoint"
 
 

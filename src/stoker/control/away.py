@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stoker.control.managed import models_at
 from stoker.domain.addresses import UrlRules
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.fetching import ModelFetch
 from stoker.domain.models import Weights, WeightsKey
+from stoker.providers.base import Provider
+from stoker.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +57,14 @@ class Away:
 def named(endpoint: Endpoint) -> frozenset[WeightsKey]:
     """The weights that workers of its present revision need, wherever."""
     return frozenset(WeightsKey(launch.weights) for launch in endpoint.launches.values() if launch.weights is not None)
+
+
+def away_of(settings: Settings, providers: Mapping[str, Provider]) -> Away:
+    """Where models are fetched without this host."""
+    pace = settings.download_mib_per_s
+    return Away(
+        providers=frozenset(name for name, provider in providers.items() if models_at(provider) is not None),
+        hub=settings.hf_endpoint,
+        rules=settings.allow_private_urls,
+        bytes_per_s=None if pace is None else pace * 2**20,
+    )

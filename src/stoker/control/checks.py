@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from stoker.control import cold
 from stoker.control.managed import Managed, Providers
-from stoker.domain.endpoint import EndpointSpec, Launch
+from stoker.domain.endpoint import EndpointSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import check_family
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import Launch
 from stoker.domain.scaling import Auto, Load, Trigger
 from stoker.policy.placement import impossible
 

@@ -11,8 +11,8 @@ import aiohttp
 
 from stoker.control.actions import Call
 from stoker.control.managed import Managed
-from stoker.domain.endpoint import Launch
 from stoker.domain.errors import Unavailable
+from stoker.domain.launch import Launch
 from stoker.domain.worker import Address, Worker
 
 # An engine copies its weights to the host's memory, tens of gigabytes at some gigabytes a second.

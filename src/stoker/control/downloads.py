@@ -18,8 +18,10 @@ from sqlalchemy import Connection
 from stoker.control.away import Away, named
 from stoker.control.fleet import Change, EventDraft, Fleet
 from stoker.control.loop import Loop
-from stoker.domain.endpoint import Endpoint, EndpointId, Phase, ProjectId
-from stoker.domain.errors import Conflict, StokerError, Unavailable
+from stoker.control.model_room import ModelRoom
+from stoker.control.needs import Needs
+from stoker.domain.endpoint import Endpoint, EndpointId, ProjectId
+from stoker.domain.errors import StokerError, Unavailable
 from stoker.domain.fetching import ModelFetch
 from stoker.domain.models import FetchFailed, Hold, Model, Weights, WeightsKey, WeightsState
 from stoker.domain.operation import Level
@@ -87,16 +89,18 @@ class Downloads:
         self._told = told
         self._away = away or Away()
         self._weights: dict[WeightsKey, Weights] = {}
+        self.needs = Needs(fleet, self._away, self._weights)
+        self._room = ModelRoom(
+            fetcher, self._weights, protected=self._protected, promised=self._promised, put=self._put
+        )
         self._names: dict[WeightsKey, str] = {}
         self._pinned: frozenset[WeightsKey] = frozenset()
         self._fetched_before: set[WeightsKey] = set()
         self._running: dict[WeightsKey, _Running] = {}
         self._rates: dict[WeightsKey, float | None] = {}
         self._shown: dict[WeightsKey, int | None] = {}
-        self._sizes: dict[WeightsKey, int] = {}
         # Of weights that are here.
         self._sizes_loaded: dict[WeightsKey, WeightsSize] = {}
-        self._making_room = asyncio.Lock()
         self.loop = Loop("downloads", self.step, period_s=PERIOD_S)
 
     async def load(self) -> None:
@@ -106,7 +110,7 @@ class Downloads:
             return rows.all_weights(tx), rows.everything(tx)
 
         found, models = await self._fleet.store.read(read)
-        self._weights = {weights.key: weights for weights in found}
+        self._weights.update((weights.key, weights) for weights in found)
         self.models_changed(models)
         # The size of what was never begun is not known.
         self._fetched_before = {w.key for w in found if w.total_bytes is not None}
@@ -147,7 +151,7 @@ class Downloads:
         """Why no worker of the present revision may start; `None` when all that it needs is here."""
         now = self._clock()
         for key in named(endpoint):
-            if key in self._weights and key not in self._needs(endpoint):
+            if key in self._weights and key not in self.needs.of(endpoint):
                 continue
             name = self._names.get(key) or endpoint.spec.launch.model or key
             found = policy.hold_of(self.weights(key), name, rate_bytes_per_s=self._rates.get(key), now=now)
@@ -175,15 +179,6 @@ class Downloads:
         known = self._weights.get(key)
         return None if known is None else self._away.fetch(known, self._names.get(key) or next(iter(names), key))
 
-    def _needs(self, endpoint: Endpoint) -> frozenset[WeightsKey]:
-        """The weights that workers of the present revision need on this host."""
-        return self._away.needed_here(endpoint, self._weights)
-
-    def used_by(self, key: WeightsKey) -> tuple[Endpoint, ...]:
-        """Endpoints that need them now or at their next start, and those of which a worker has them open."""
-        open_by = {endpoint for endpoint, keys in self._open().items() if key in keys}
-        return tuple(e for e in self._fleet.endpoints() if key in named(e) or e.id in open_by)
-
     # What others change
 
     def remember(self, weights: Weights) -> None:
@@ -193,7 +188,7 @@ class Downloads:
 
     async def expect(self, endpoint: Endpoint) -> None:
         """A new or changed endpoint: fetch what it needs before its first request, and what failed once more."""
-        for key in self._needs(endpoint):
+        for key in self.needs.of(endpoint):
             known = self._weights.get(key)
             if known is None or known.state is WeightsState.READY:
                 continue
@@ -220,20 +215,9 @@ class Downloads:
         await self._fetcher.remove(key)
         self._fetched_before.discard(key)
 
-    async def evict(self, key: WeightsKey) -> int:
-        """Remove the files and keep the model; the bytes that came free. Raises `Conflict` when they are needed."""
-        async with self._making_room:
-            if key in self._protected():
-                raise Conflict("the model is in use, pinned or on its way")
-            return await self._remove(key)
-
     async def prune(self) -> tuple[tuple[WeightsKey, ...], int]:
         """Remove all that is neither used by an active endpoint nor pinned nor asked for: which, and how many bytes."""
-        async with self._making_room:
-            sizes = await self._fetcher.sizes()
-            needed = self._protected() | {key for e in self._fleet.endpoints() if _active(e) for key in self._needs(e)}
-            chosen = tuple(key for key in sizes if key not in needed and key in self._weights)
-            return chosen, sum([await self._remove(key) for key in chosen])
+        return await self._room.prune(lambda: frozenset(key for _, key in self.needs.active()))
 
     async def close(self) -> None:
         """Let downloads rest; the next control goes on with them."""
@@ -269,33 +253,18 @@ class Downloads:
     def _wanted(self) -> frozenset[WeightsKey]:
         return frozenset(
             key
-            for endpoint in self._fleet.endpoints()
-            if _active(endpoint)
-            for key in self._needs(endpoint)
+            for endpoint, key in self.needs.active()
             if key in self._weights
             and policy.wants(self._weights[key], desired=endpoint.desired, fetched_before=key in self._fetched_before)
         )
 
-    def _open(self) -> dict[EndpointId, set[WeightsKey]]:
-        """What workers that are not gone have open, by endpoint."""
-        found: dict[EndpointId, set[WeightsKey]] = {}
-        for worker in self._fleet.all_workers():
-            if worker.gone:
-                continue
-            revision = self._fleet.revision_of(worker)
-            launch = None if revision is None else revision.launch_of(worker.pool)
-            if launch is not None and launch.weights is not None:
-                found.setdefault(worker.endpoint, set()).add(WeightsKey(launch.weights))
-        return found
-
     def _protected(self) -> frozenset[WeightsKey]:
-        needed = {key for e in self._fleet.endpoints() if _active(e) and e.desired > 0 for key in self._needs(e)}
-        opened = {key for keys in self._open().values() for key in keys}
-        return frozenset(self._pinned | needed | opened | self._running.keys())
+        needed = {key for endpoint, key in self.needs.active() if endpoint.desired > 0}
+        return frozenset(self._pinned | needed | self.needs.opened() | self._running.keys())
 
     async def _touch(self, now: float) -> None:
         """Remember when those in use were last used; to the minute is enough."""
-        for key in {key for keys in self._open().values() for key in keys}:
+        for key in self.needs.opened():
             known = self._weights.get(key)
             if known is not None and now - known.used_at > 60.0:
                 await self._put(replace(known, used_at=now))
@@ -318,7 +287,7 @@ class Downloads:
             token = None
             if weights.token_secret is not None:
                 token = await self._secrets.secret(weights.project, weights.token_secret)
-            path = await self._fetcher.fetch(weights, token=token, progress=progress, make_room=self._make_room)
+            path = await self._fetcher.fetch(weights, token=token, progress=progress, make_room=self._room.make)
             await self._measure(key, str(path))
         except FetchFailed as exc:
             await self._failed(key, progress, exc)
@@ -375,40 +344,10 @@ class Downloads:
             running.task.cancel()
             await asyncio.gather(running.task, return_exceptions=True)
 
-    # Room
-
-    async def _make_room(self, key: WeightsKey, needed: int) -> None:
-        async with self._making_room:
-            self._sizes = sizes = await self._fetcher.sizes()
-            promised = self._promised(key)
-            missing, full = await self._fetcher.missing(needed + promised, kept=sum(sizes.values()))
-            if missing <= 0:
-                return
-            kept = [weights for weights in self._weights.values() if not weights.source.local]
-            chosen = policy.room(kept, sizes, missing_bytes=missing, protected=self._protected() | {key})
-            if chosen is None:
-                raise FetchFailed(
-                    f"{gib(needed)} more are needed and {full}; what is in use or pinned stays: make room with "
-                    "`stoker models rm` or `stoker models prune`, or raise models_cache_gib",
-                    permanent=True,
-                )
-            for other in chosen:
-                await self._remove(other)
-
     def _promised(self, besides: WeightsKey) -> int:
         """Bytes that other downloads still have to write."""
         others = [running.progress for key, running in self._running.items() if key != besides]
         return sum(max(0, (p.total_bytes or 0) - p.done_bytes) for p in others)
-
-    async def _remove(self, key: WeightsKey) -> int:
-        sizes = await self._fetcher.sizes()
-        known = self._weights.get(key)
-        if known is not None:
-            # First the row: what it says to be there must be there.
-            await self._put(replace(known, state=WeightsState.ABSENT, path=None, done_bytes=0, asked=False))
-            log.info("model_removed", weights=key, source=str(known.source), size_bytes=sizes.get(key, 0))
-        await self._fetcher.remove(key)
-        return sizes.get(key, 0)
 
     # Telling
 
@@ -433,17 +372,14 @@ class Downloads:
             await self._put(known)
         self._tell(key)
 
-    def _waiting(self, key: WeightsKey) -> list[Endpoint]:
-        return [e for e in self._fleet.endpoints() if key in self._needs(e) and e.phase is not Phase.DELETING]
-
     def _tell(self, key: WeightsKey) -> None:
-        for endpoint in self._waiting(key):
+        for endpoint in self.needs.waiting(key):
             self._told(endpoint.id)
 
     async def _event(self, key: WeightsKey, kind: str, text: str, *, level: Level = Level.INFO) -> None:
         name = self._names.get(key, key)
         draft = EventDraft(at=self._clock(), kind=kind, message=f"model {name} {text}", level=level)
-        for waiting in self._waiting(key):
+        for waiting in self.needs.waiting(key):
             async with self._fleet.lock(waiting.id):
                 endpoint = self._fleet.endpoint(waiting.id)
                 if endpoint is not None:
@@ -454,7 +390,3 @@ class Downloads:
             return
         self._weights[weights.key] = weights
         await self._fleet.store.write(lambda tx: rows.put_weights(tx, weights))
-
-
-def _active(endpoint: Endpoint) -> bool:
-    return endpoint.phase is Phase.ACTIVE

@@ -20,23 +20,15 @@ from stoker.control.managed import Providers
 from stoker.control.models import Models, check_launches
 from stoker.control.previews import previewed
 from stoker.control.reconciler import Reconciler
-from stoker.control.secrets import check_references
+from stoker.control.secrets import check_references, check_use
 from stoker.control.signals import Gateway
 from stoker.control.volumes import check_volumes
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit, authorise
-from stoker.domain.endpoint import (
-    WORKERS_MAX,
-    Endpoint,
-    EndpointId,
-    EndpointSpec,
-    Launch,
-    Override,
-    Phase,
-    ProjectId,
-)
+from stoker.domain.endpoint import WORKERS_MAX, Endpoint, EndpointId, EndpointSpec, Override, Phase, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound
 from stoker.domain.images import ImageRule
+from stoker.domain.launch import Launch
 from stoker.domain.operation import Decision, Operation, OperationId, OperationKind, OperationState
 from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
@@ -176,7 +168,7 @@ class Endpoints:
             endpoint = self._changeable(principal, endpoint_id, Action.ENDPOINT_UPDATE)
             if spec == endpoint.spec:
                 return endpoint, None
-            _check_use(principal, spec, endpoint)
+            check_use(principal, spec, endpoint)
             check_hardware(self._providers, spec, regions=self._regions)
             resolved = await self._resolve(spec, endpoint.slug, endpoint.project)
             check_cold(self._providers, spec, resolved)
@@ -203,7 +195,7 @@ class Endpoints:
             if spec == endpoint.spec:
                 raise Conflict(f"the spec is that of revision {number} already")
             self._check_caller(principal, spec)
-            _check_use(principal, spec, endpoint)
+            check_use(principal, spec, endpoint)
             check_hardware(self._providers, spec, regions=self._regions)
             earlier = self._fleet.revisions(endpoint_id)
             changed = revise(endpoint, spec, found.launches, earlier, now=self._clock())
@@ -228,7 +220,7 @@ class Endpoints:
             slug = await self._fleet.store.read(lambda tx: _peek_slug(tx, spec, project))
         else:
             endpoint, slug = self._changeable(principal, endpoint.id, Action.ENDPOINT_UPDATE), endpoint.slug
-            _check_use(principal, spec, endpoint)
+            check_use(principal, spec, endpoint)
         resolved = await self._resolve(spec, slug, project)
         check_cold(self._providers, spec, resolved)
         return previewed(endpoint, spec, resolved, self._fleet, self._providers, now=self._clock())
@@ -392,13 +384,6 @@ class Endpoints:
                 provider=pool.provider,
             )
         return await asyncio.to_thread(launches.resolve, spec, slug, shelf=shelf, grounds=grounds)
-
-
-def _check_use(by: Principal, spec: EndpointSpec, endpoint: Endpoint) -> None:
-    """Secrets that the endpoint did not have are for those who may use all of the project's."""
-    new = spec.secrets - endpoint.spec.secrets
-    if new or spec.credentials - endpoint.spec.credentials:
-        admit(by, Action.SECRET_USE)
 
 
 def _check_name(tx: Connection, *, name: str, project: ProjectId) -> None:

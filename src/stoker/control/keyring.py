@@ -18,6 +18,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from stoker import key_files
 from stoker.domain.access import Sealed
 from stoker.domain.errors import Conflict, Invalid, Unavailable
 from stoker.settings import MASTER_KEY_VARIABLE
@@ -159,16 +160,4 @@ def _parse(texts: list[str], source: str) -> list[bytes]:
 
 
 def _write(path: Path, keys: list[bytes]) -> None:
-    # Aside, flushed and moved: a key that encrypts something must not be lost with the power.
-    aside = path.with_suffix(".new")
-    aside.unlink(missing_ok=True)
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(b"".join(base64.b64encode(key) + b"\n" for key in keys))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    key_files.write(path, b"".join(base64.b64encode(key) + b"\n" for key in keys))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from stoker.control import audit, ids
+from stoker.control.loop import Loop
 from stoker.control.table import key_entry_of
 from stoker.control.vault import Vault
 from stoker.domain.access import OWN_NAME, ApiKey, KeyDraft, KeyId, KeyPatch, Principal, Scope, digest_of, reach
@@ -30,6 +31,8 @@ from stoker.store.base import Store
 SECRET_CHARS_MAX = 512
 ACK_WAIT_S = 1.0
 KEYS_MAX = 10_000
+EXPIRY_PERIOD_S = 1.0
+USES_PERIOD_S = 60.0
 
 
 class Keys:
@@ -60,6 +63,13 @@ class Keys:
         now = self._clock()
         for key in await self._store.read(lambda tx: rows.usable(tx, now=now)):
             self._put(key)
+
+    def loops(self) -> tuple[Loop, ...]:
+        """What is to be done again and again."""
+        return (
+            Loop("expire keys", self.expire, period_s=EXPIRY_PERIOD_S),
+            Loop("save uses of keys", self.save_used, period_s=USES_PERIOD_S),
+        )
 
     def _put(self, key: ApiKey) -> None:
         if key.access_id is not None:
@@ -112,7 +122,7 @@ class Keys:
         self._used.update((KeyId(key), now) for key in keys)
 
     async def save_used(self) -> None:
-        """Write down which keys were used since the last time. Called every minute."""
+        """Write down which keys were used since the last time."""
         used, self._used = self._used, {}
         if used:
             await self._store.write(lambda tx: rows.used(tx, used))
@@ -325,7 +335,7 @@ class Keys:
         await self._tell(keys)
 
     async def expire(self) -> None:
-        """Drop the keys whose time is over. Called every second."""
+        """Drop the keys whose time is over."""
         now = self._clock()
         known = (*self._usable.values(), *self._signing.values())
         # All at once: with no gateway to acknowledge, each would keep the next one waiting in its table.

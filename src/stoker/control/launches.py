@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stoker.control import substitutes
-from stoker.domain.endpoint import EndpointSpec, Launch, LaunchSpec, PoolSpec
+from stoker.domain.endpoint import EndpointSpec, PoolSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.images import ImageRule
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.models import WeightsKey
 from stoker.domain.probe import Probe
 from stoker.domain.weights import VideoMemory, WeightsSize

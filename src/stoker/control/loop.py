@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from stoker.domain.pauses import doubled
+
 log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S = 0.2
@@ -53,4 +55,4 @@ class Loop:
 
 def backoff_s(failures: int) -> float:
     """The pause after so many failures in a row, in seconds: doubling, between a half and all of it, at random."""
-    return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
+    return doubled(BACKOFF_FIRST_S, failures, max_s=BACKOFF_MAX_S) * random.uniform(0.5, 1.0)

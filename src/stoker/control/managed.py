@@ -10,9 +10,10 @@ import structlog
 from stoker.control.actions import Actions
 from stoker.control.loop import Loop
 from stoker.control.observer import Observer, Snapshot
-from stoker.domain.endpoint import Endpoint, Launch
+from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import Invalid, Unavailable, Unsupported
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, Prices
+from stoker.domain.launch import Launch
 from stoker.domain.worker import Worker, WorkerId, WorkerSpec
 from stoker.policy.accounting import hardware_name, price_of
 from stoker.policy.placement import impossible
@@ -173,3 +174,19 @@ class Providers:
     def all(self) -> tuple[Managed, ...]:
         """All of them."""
         return tuple(self._managed.values())
+
+    async def begin(self) -> None:
+        """Hear from now on what they tell, and take the first look at their hosts and at what runs there."""
+        for managed in self.all():
+            managed.listen()
+            await managed.refresh()
+            await managed.observer.observe()
+
+    def loops(self) -> tuple[Loop, ...]:
+        """What is to be done again and again."""
+        return (*(managed.observer.loop for managed in self.all()), *(managed.inventory for managed in self.all()))
+
+    async def close(self) -> None:
+        """Let go of all of them; their workers go on."""
+        for managed in self.all():
+            await managed.close()

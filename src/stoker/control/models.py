@@ -9,19 +9,20 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 from sqlalchemy import Connection
 
 from stoker.control import audit
 from stoker.control.downloads import Downloads
+from stoker.control.installed_models import InstalledModels, source_of
 from stoker.control.launches import Found
 from stoker.domain.access import Principal
 from stoker.domain.addresses import UrlRules
 from stoker.domain.authorisation import Action, admit
-from stoker.domain.endpoint import EndpointSpec, Launch, ProjectId
+from stoker.domain.endpoint import EndpointSpec, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.launch import Launch
 from stoker.domain.models import (
     Model,
     ModelId,
@@ -33,7 +34,6 @@ from stoker.domain.models import (
     WeightsState,
     check_model,
 )
-from stoker.engines import catalogue
 from stoker.engines.base import ModelFile
 from stoker.store import audit as audit_rows
 from stoker.store import installation
@@ -70,7 +70,7 @@ class Models:
         """`named` are the models of the settings."""
         self._store = store
         self._downloads = downloads
-        self._named = named
+        self._installed = InstalledModels(named)
         self._rules = rules
         self._clock = clock
         self._new_id = new_id
@@ -85,7 +85,7 @@ class Models:
         found = await self._store.read(lambda tx: rows.page(tx, project=by.project, after=after, limit=limit + 1))
         shown = tuple(self._view(model) for model in found[:limit])
         if after == 0:
-            shown = (*self._installed(), *shown)
+            shown = (*self._installed.views(), *shown)
         return shown, found[limit - 1].number if len(found) > limit else None
 
     async def get(self, by: Principal, reference: str) -> ModelView:
@@ -94,22 +94,10 @@ class Models:
         found = await self._store.read(lambda tx: rows.find(tx, reference, project=by.project))
         if found is not None:
             return self._view(found)
-        for view in self._installed():
-            if reference in (view.name, *view.aliases):
-                return view
-        raise _missing(reference)
-
-    def _installed(self) -> tuple[ModelView, ...]:
-        return tuple(
-            ModelView(
-                name=listed.name,
-                aliases=listed.aliases,
-                path=listed.path,
-                available=listed.available,
-                origin="settings" if listed.name in self._named else "built-in",
-            )
-            for listed in catalogue.listed(self._named)
-        )
+        installed = self._installed.find(reference)
+        if installed is None:
+            raise _missing(reference)
+        return installed
 
     def _view(self, model: Model) -> ModelView:
         weights = self._downloads.weights(model.key)
@@ -122,7 +110,7 @@ class Models:
             model=model,
             weights=weights,
             rate_bytes_per_s=self._downloads.rate(model.key),
-            used_by=tuple(e.slug for e in self._downloads.used_by(model.key) if e.project == model.project),
+            used_by=tuple(e.slug for e in self._downloads.needs.used_by(model.key) if e.project == model.project),
         )
 
     async def find(self, spec: EndpointSpec, *, project: ProjectId) -> dict[str, Found]:
@@ -222,22 +210,18 @@ class Models:
 
     def offers(self, name: str) -> bool:
         """Has the installation a model of that name, so that `adopt` would find it?"""
-        return self._offered(name) is not None
-
-    def _offered(self, name: str) -> ModelView | None:
-        found = (view for view in self._installed() if name in (view.name, *view.aliases))
-        return next((view for view in found if view.available and view.path is not None), None)
+        return self._installed.path(name) is not None
 
     async def adopt(self, by: Principal, name: str, *, as_name: str) -> ModelView | None:
         """A model of the installation (built in, or of the settings) as one of the project's own, called `as_name` with
         `name` as an alias; `None` when the installation has none of that name.
         """
         admit(by, Action.MODEL_CREATE)
-        known = self._offered(name)
-        if known is None or known.path is None:
+        path = self._installed.path(name)
+        if path is None:
             return None
         # Whoever wrote the settings has allowed this file, so that nobody needs to be trusted with the machine.
-        source = await asyncio.to_thread(_own_file, known.path)
+        source = await asyncio.to_thread(source_of, path)
         aliases = () if name == as_name else (name,)
         check_model(as_name, aliases, None)
         return await self._create(by, name=as_name, source=source, aliases=aliases)
@@ -342,7 +326,7 @@ class Models:
         found = [secret_rows.users(tx, names_it, project=model.project, mentioning=name) for name in model.names]
         users = {slug for slugs in found for slug in slugs}
         if len(rows.sharing(tx, model.key)) == 1:
-            users |= {endpoint.slug for endpoint in self._downloads.used_by(model.key)}
+            users |= {endpoint.slug for endpoint in self._downloads.needs.used_by(model.key)}
         if users:
             shown = ", ".join(sorted(users)[:10])
             raise Conflict(f"the model {model.name!r} is used by {shown}; delete or change them first")
@@ -376,10 +360,6 @@ class Models:
                 after=None if after is None else audit.model_facts(after),
             ),
         )
-
-
-def _own_file(path: str) -> ModelSource:
-    return ModelSource(kind=SourceKind.PATH, location=str(Path(path).expanduser().absolute()))
 
 
 def check_launches(tx: Connection, launches: Mapping[str, Launch]) -> None:

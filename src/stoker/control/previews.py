@@ -8,7 +8,8 @@ import msgspec
 
 from stoker.control.fleet import Fleet
 from stoker.control.managed import Providers
-from stoker.domain.endpoint import Endpoint, EndpointSpec, Launch, PoolSpec
+from stoker.domain.endpoint import Endpoint, EndpointSpec, PoolSpec
+from stoker.domain.launch import Launch
 from stoker.domain.views import PoolPreview, Preview
 from stoker.domain.worker import Worker
 from stoker.policy.changes import differences

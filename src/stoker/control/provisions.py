@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from stoker.control.downloads import Downloads
 from stoker.control.volumes import Volumes
-from stoker.domain.endpoint import Endpoint, Launch
+from stoker.domain.endpoint import Endpoint
 from stoker.domain.fetching import ModelFetch
+from stoker.domain.launch import Launch
 from stoker.domain.models import Hold, WeightsKey
 from stoker.domain.volumes import Mount, variable_of
 

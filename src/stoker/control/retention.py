@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stoker.settings import Settings
 from stoker.store.base import Store
 from stoker.store.retention import RULES, Kept, prune
 
@@ -31,3 +32,16 @@ class Retention:
     async def _batch(self, table: str) -> int:
         now = self._clock()
         return await self._store.write(lambda tx: prune(tx, table, self._kept, now=now, limit=BATCH_ROWS))
+
+
+def kept_of(settings: Settings) -> Kept:
+    """What of the records is kept, and how long."""
+    return Kept(
+        events=settings.events_kept,
+        decisions=settings.decisions_kept,
+        audit=settings.audit_kept,
+        workers_s=settings.ended_workers_kept_s,
+        operations_s=settings.operations_kept_s,
+        keys_s=settings.ended_keys_kept_s,
+        idempotency_s=settings.idempotency_kept_s,
+    )

@@ -13,8 +13,9 @@ from stoker.control import audit
 from stoker.control.vault import Vault
 from stoker.domain.access import Principal
 from stoker.domain.authorisation import Action, admit
-from stoker.domain.endpoint import EndpointSpec, LaunchSpec, ProjectId
+from stoker.domain.endpoint import Endpoint, EndpointSpec, ProjectId
 from stoker.domain.errors import Conflict, Invalid, NotFound
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.secrets import Secret, check_description, check_secret_name, check_secret_value
 from stoker.store import audit as audit_rows
 from stoker.store import installation
@@ -163,6 +164,13 @@ def _found(tx: Connection, reference: str, by: Principal) -> Secret:
 def _listed(slugs: tuple[str, ...]) -> str:
     shown = ", ".join(slugs[:10])
     return shown if len(slugs) <= 10 else f"{shown} and {len(slugs) - 10} more"
+
+
+def check_use(by: Principal, spec: EndpointSpec, endpoint: Endpoint) -> None:
+    """Secrets that the endpoint did not have are for those who may use all of the project's. Raises `Forbidden`."""
+    new = spec.secrets - endpoint.spec.secrets
+    if new or spec.credentials - endpoint.spec.credentials:
+        admit(by, Action.SECRET_USE)
 
 
 def check_references(tx: Connection, spec: EndpointSpec, *, project: ProjectId) -> None:

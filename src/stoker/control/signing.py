@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
+from stoker import key_files
 from stoker.domain.errors import Invalid
 
 KEY_BITS = 2048
@@ -56,7 +56,7 @@ class Signing:
 
 def _opened(path: Path) -> Key:
     if not path.exists():
-        _write(path, _made())
+        key_files.write(path, _made())
     try:
         content = path.read_bytes()
         pem, end, certificate = content.partition(_PRIVATE_END)
@@ -94,14 +94,3 @@ def _made() -> bytes:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return pem + certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _write(path: Path, content: bytes) -> None:
-    # Aside, flushed and moved: what was signed with it must not outlive it.
-    aside = path.with_suffix(".new")
-    aside.unlink(missing_ok=True)
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

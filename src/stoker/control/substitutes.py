@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 
-from stoker.domain.endpoint import LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.images import ImageRule
+from stoker.domain.launch import LaunchSpec
 from stoker.engines import llamacpp, vllm
 from stoker.engines.parameters import Given, check
 

@@ -56,19 +56,7 @@ def entry_of(
         access=spec.access.value,
         models=endpoint.models,
         addresses=(*_addresses(endpoint, domains), *map(_address, addresses)),
-        workers=tuple(
-            WorkerEntry(
-                id=w.id,
-                host=w.address.host,
-                port=w.address.port,
-                slots=w.slots,
-                order=w.number,
-                draining=w.state is WorkerState.DRAINING or bool(w.unready),
-                ports=_ports(endpoint, w),
-            )
-            for w in sorted(live, key=lambda w: w.number)
-            if w.state in _ROUTABLE and w.address is not None
-        ),
+        workers=_workers(endpoint, live),
         pack=balance is Balance.PACK,
         fill=balance is Balance.FILL,
         session="" if spec.routing.session is Affinity.NONE else spec.routing.session.value,
@@ -95,6 +83,23 @@ def _balance(endpoint: Endpoint) -> Balance:
     said, learns = endpoint.spec.routing.balance, endpoint.spec.scaling.auto
     rests = learns is not None and learns.cold_cost > 0
     return said or (Balance.FILL if rests else Balance.SPREAD)
+
+
+def _workers(endpoint: Endpoint, live: Iterable[Worker]) -> tuple[WorkerEntry, ...]:
+    """Those that requests may go to, or still are at."""
+    return tuple(
+        WorkerEntry(
+            id=w.id,
+            host=w.address.host,
+            port=w.address.port,
+            slots=w.slots,
+            order=w.number,
+            draining=w.state is WorkerState.DRAINING or bool(w.unready),
+            ports=_ports(endpoint, w),
+        )
+        for w in sorted(live, key=lambda w: w.number)
+        if w.state in _ROUTABLE and w.address is not None
+    )
 
 
 def _ports(endpoint: Endpoint, worker: Worker) -> tuple[tuple[int, int], ...]:

@@ -6,7 +6,8 @@ import sys
 
 from stoker.control.managed import Managed
 from stoker.control.provisions import Provision
-from stoker.domain.endpoint import Endpoint, Launch, SecretRef
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.launch import Launch, SecretRef
 from stoker.domain.probe import Probes
 from stoker.domain.volumes import Mount
 from stoker.domain.worker import Worker, WorkerSpec

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, field
 
 from stoker.domain.access import Sealed
-from stoker.domain.endpoint import ENV_VALUE_CHARS_MAX, ProjectId
+from stoker.domain.endpoint import ProjectId
 from stoker.domain.errors import Invalid
 from stoker.domain.images import registry_named, registry_of
+from stoker.domain.launch import ENV_VALUE_CHARS_MAX
 
 DESCRIPTION_CHARS_MAX = 1_024
 LOGIN_CHARS_MAX = 255

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stoker.domain.endpoint import Endpoint, Launch, Revision
+from stoker.domain.endpoint import Endpoint, Revision
 from stoker.domain.hardware import Offer
+from stoker.domain.launch import Launch
 from stoker.domain.measurements import EngineMetrics, Resources
 from stoker.domain.operation import Decision, Event
 from stoker.domain.worker import Worker, WorkerState

@@ -14,9 +14,9 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from stoker import engines
-from stoker.domain.endpoint import Launch, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.weights import VideoMemory
 
 ENTRY_POINTS = "stoker.engines"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from stoker.domain.endpoint import LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.engines.base import ModelFile
 
 BUILT_IN = "smollm2"

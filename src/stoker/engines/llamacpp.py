@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stoker.domain.endpoint import Launch, LaunchSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.probe import Probe
 from stoker.domain.weights import VideoMemory
 from stoker.engines import vllm

@@ -11,9 +11,9 @@ from functools import cache
 from importlib.resources import files
 from math import prod
 
-from stoker.domain.endpoint import Launch, LaunchSpec, Sleep
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import Launch, LaunchSpec, Sleep
 from stoker.domain.probe import Probe
 from stoker.domain.weights import VideoMemory
 from stoker.engines.base import Metric, ModelFile, Parameter

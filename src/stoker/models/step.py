@@ -19,6 +19,7 @@ from pathlib import Path
 from stoker.domain.endpoint import FIRST_PROJECT
 from stoker.domain.fetching import LINK, TOKEN_VARIABLE, VARIABLE, ModelFetch, StepLine, ordered
 from stoker.domain.models import FetchFailed, Weights, WeightsKey, WeightsState
+from stoker.domain.pauses import doubled
 from stoker.models.cache import Cache, gib
 from stoker.models.fetcher import HostFetcher, Progress
 from stoker.models.transfer import Pace, Session
@@ -91,7 +92,7 @@ class Step:
                 reached = max(reached, progress.done_bytes)
                 if exc.permanent or failures >= TRIES_MAX:
                     raise
-                pause_s = max(exc.after_s or 0.0, self._pause_s * 2.0 ** (failures - 1))
+                pause_s = max(exc.after_s or 0.0, doubled(self._pause_s, failures, max_s=BACKOFF_MAX_S))
             finally:
                 saying.cancel()
             await asyncio.sleep(min(BACKOFF_MAX_S, pause_s))

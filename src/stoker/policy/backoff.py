@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stoker.domain.endpoint import Endpoint, Failures, PoolSpec
+from stoker.domain.pauses import doubled
 from stoker.domain.worker import Worker, WorkerState
 from stoker.policy.lifecycle import count_failures
 
@@ -24,7 +25,7 @@ def retry_at(failures: Failures | None) -> float | None:
     """When the next start may be tried after failed ones; `None` when at once."""
     if failures is None or failures.count == 0 or failures.last_at is None:
         return None
-    return failures.last_at + min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures.count - 1, 32))
+    return failures.last_at + doubled(BACKOFF_FIRST_S, failures.count, max_s=BACKOFF_MAX_S)
 
 
 def resting(failures: Mapping[str, Failures], *, now: float) -> frozenset[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stoker.domain.pauses import doubled
 from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import Outcome, TaskState
 
@@ -45,7 +46,7 @@ def retried(policy: RetryPolicy, outcome: Outcome, status: int | None) -> bool:
 
 def backoff_s(policy: RetryPolicy, attempts: int, chance: float) -> float:
     """The wait after so many attempts, in seconds."""
-    whole = min(policy.backoff_s_max, policy.backoff_s * 2.0 ** min(max(0, attempts - 1), 60))
+    whole = doubled(policy.backoff_s, attempts, max_s=policy.backoff_s_max)
     return whole * (0.5 + 0.5 * chance)
 
 
@@ -95,6 +96,6 @@ def after_loss(
 
 def webhook_wait_s(tries: int, chance: float, retry_after_s: float | None = None) -> float:
     """The wait after so many tries of a webhook, in seconds: doubling, with jitter; at least what its receiver said."""
-    whole = min(WEBHOOK_BACKOFF_S_MAX, WEBHOOK_BACKOFF_S * 2.0 ** min(max(0, tries - 1), 60))
+    whole = doubled(WEBHOOK_BACKOFF_S, tries, max_s=WEBHOOK_BACKOFF_S_MAX)
     pause_s = whole * (0.5 + 0.5 * chance)
     return max(pause_s, min(retry_after_s or 0.0, RETRY_AFTER_S_MAX))

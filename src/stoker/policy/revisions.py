@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from stoker.domain.endpoint import Endpoint, EndpointSpec, Launch, Revision
+from stoker.domain.endpoint import Endpoint, EndpointSpec, Revision
+from stoker.domain.launch import Launch
 
 
 def revise(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from stoker.domain.models import Hold, Weights, WeightsKey, WeightsState
+from stoker.domain.pauses import doubled
 
 # A server that restarts is back within seconds; one that is overloaded wants to be left alone.
 BACKOFF_FIRST_S = 5.0
@@ -17,7 +18,7 @@ STEP_PERCENT = 10
 
 def retry_at(failures: int, *, now: float, after_s: float | None = None) -> float:
     """When to try again after so many failures in a row, at least `after_s` from now."""
-    pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 30))
+    pause_s = doubled(BACKOFF_FIRST_S, failures, max_s=BACKOFF_MAX_S)
     return now + min(BACKOFF_MAX_S, max(pause_s, after_s or 0.0))
 
 

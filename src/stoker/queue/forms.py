@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
+from stoker.domain import times
 from stoker.domain.task import Delivery, Task
 from stoker.policy.retries import WEBHOOK_GIVE_UP_S, webhook_wait_s
 
@@ -107,6 +108,4 @@ def json_of(ended: Task) -> Any:
 
 
 def _iso(at: float | None) -> str | None:
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if at is None else times.iso(at)

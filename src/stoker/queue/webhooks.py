@@ -22,6 +22,7 @@ import structlog
 from stoker.control.loop import Loop
 from stoker.domain.addresses import UrlRefused
 from stoker.domain.errors import StokerError
+from stoker.domain.pauses import doubled
 from stoker.domain.task import Delivery, DeliveryState
 from stoker.net import GuardedSession, TooLarge
 from stoker.queue.forms import WebhookForm
@@ -56,7 +57,7 @@ class _Circuit:
     def failed(self, now: float) -> None:
         self.failures += 1
         if self.broken:
-            self.open_until = now + min(OPEN_S_MAX, OPEN_S * 2.0 ** min(self.failures - FAILURES_MAX, 20))
+            self.open_until = now + doubled(OPEN_S, self.failures - FAILURES_MAX + 1, max_s=OPEN_S_MAX)
 
 
 @dataclass(frozen=True, slots=True)

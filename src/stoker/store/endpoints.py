@@ -7,17 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
-from stoker.domain.endpoint import (
-    Endpoint,
-    EndpointId,
-    EndpointSpec,
-    Failures,
-    Launch,
-    Override,
-    Phase,
-    ProjectId,
-    slug_of,
-)
+from stoker.domain.endpoint import Endpoint, EndpointId, EndpointSpec, Failures, Override, Phase, ProjectId, slug_of
+from stoker.domain.launch import Launch
 from stoker.store.tables import endpoints
 
 _specs = msgspec.json.Decoder(EndpointSpec)

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select
 
-from stoker.domain.endpoint import EndpointId, EndpointSpec, Launch, Revision
+from stoker.domain.endpoint import EndpointId, EndpointSpec, Revision
+from stoker.domain.launch import Launch
 from stoker.store.tables import revisions
 
 _specs = msgspec.json.Decoder(EndpointSpec)

@@ -165,7 +165,7 @@ def test_a_restart_of_control_costs_no_attempt(stoker: Pulling) -> None:
     stoker.deploy("plain", low=0)
     stoker.submit("plain", "through", {"name": "Cy", "held": "through"})
     until(lambda: "through" in stoker.began("plain"), what="its start")
-    os.kill(stoker.role("stoker.app"), signal.SIGKILL)
+    os.kill(stoker.role("stoker.serving"), signal.SIGKILL)
     until(stoker.ready, what="the next control")
     stoker.let("through")
     ended = stoker.ended("plain", "through")

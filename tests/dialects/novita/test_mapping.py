@@ -16,9 +16,10 @@ from stoker.dialects.novita import mapping, showing
 from stoker.dialects.novita.errors import Refused
 from stoker.dialects.novita.products import Product, chosen
 from stoker.dialects.novita.wire.endpoints import EndpointIn, UpdateIn
-from stoker.domain.endpoint import Access, Endpoint, EndpointSpec, LaunchSpec, PoolSpec, SecretRef
+from stoker.domain.endpoint import Access, Endpoint, EndpointSpec, PoolSpec
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec, SecretRef
 from stoker.domain.queueing import Mode
 from stoker.domain.scaling import QueueDelay, ScalingPolicy
 from stoker.domain.views import Condition, EndpointState, EndpointView

@@ -10,7 +10,7 @@ from typing import Any
 
 from api.client import Answer, Api, Exchange, run
 from simulation.world import NOWHERE
-from stoker.domain.endpoint import Launch
+from stoker.domain.launch import Launch
 from stoker.providers.fake import FakeProvider
 
 ENDPOINTS, GROUPS, TEMPLATES = "/api/v0/endptjobs/", "/api/v0/workergroups/", "/api/v0/template/"

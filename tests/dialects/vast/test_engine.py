@@ -69,7 +69,7 @@ def test_a_request_that_waits_keeps_its_number_wakes_the_endpoint_and_counts_onc
         assert "url" not in first
         assert first["request_idx"] > 0
         assert isinstance(first["status"], str)
-        load = cloud.api.world.stoker.load
+        load = cloud.api.world.stoker.demand.load
         endpoint = cloud.api.world.stoker.fleet.endpoints()[0].id
         for _ in range(5):
             again = await cloud.route(idx=first["request_idx"])
@@ -98,9 +98,9 @@ def test_who_asks_no_more_waits_no_more() -> None:
         idx = (await cloud.route())["request_idx"]
         endpoint = cloud.api.world.stoker.fleet.endpoints()[0].id
         await asyncio.sleep(29)
-        assert cloud.api.world.stoker.load.waiting(endpoint)[0] == 1
+        assert cloud.api.world.stoker.demand.load.waiting(endpoint)[0] == 1
         await asyncio.sleep(5)
-        assert cloud.api.world.stoker.load.waiting(endpoint)[0] == 0
+        assert cloud.api.world.stoker.demand.load.waiting(endpoint)[0] == 0
         assert (await cloud.route(idx=idx))["request_idx"] != idx
 
     play(main)
@@ -397,7 +397,7 @@ def test_a_new_workergroup_measures_before_load_alone_decides() -> None:
         await asyncio.sleep(60)
         assert await cloud.ok("POST", "/get_endpoint_workers/", {"id": id}) == []
         endpoint = cloud.api.world.stoker.fleet.endpoints()[0]
-        assert cloud.api.world.stoker.load.perf_of(endpoint) == 110
+        assert cloud.api.world.stoker.demand.load.perf_of(endpoint) == 110
         # None is to be measured of one that says so.
         quiet = await cloud.endpoint("quiet", min_load=0)
         await cloud.group(quiet, test_workers=0)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from stoker.dialects.yotta.placing import PLACEMENT, Placement, placement_of, resized, sized, workers_of
 from stoker.dialects.yotta.wire.endpoints import EndpointPatch, Resource
-from stoker.domain.endpoint import EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds
+from stoker.domain.endpoint import EndpointSpec, PoolSpec, ScaleBounds
 from stoker.domain.gpus import FAMILIES, spelled
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.policy.memory import Memory
 from stoker.policy.pools import distribute
 from stoker.policy.scaling import Signals, decide

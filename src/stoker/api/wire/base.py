@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Strict
 
+from stoker.domain import times
 from stoker.domain.errors import Invalid, Problem
 
 T = TypeVar("T")
@@ -16,9 +16,7 @@ T = TypeVar("T")
 
 def iso(at: float | None) -> str | None:
     """A time in seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if at is None else times.iso(at)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from stoker.api.wire.base import In, Number, Whole, fields_of, iso
 from stoker.api.wire.records import OperationOut
 from stoker.api.wire.spec import SpecIn, masked
-from stoker.domain.endpoint import Launch
+from stoker.domain.launch import Launch
 from stoker.domain.views import EndpointView, FieldChange, Preview, RevisionView
 
 

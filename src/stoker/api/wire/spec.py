@@ -20,12 +20,10 @@ from stoker.api.wire.scaling import Scaling
 from stoker.domain.endpoint import (
     Access,
     EndpointSpec,
-    LaunchSpec,
     PlacementStrategy,
     PoolSpec,
     Rollout,
     ScaleBounds,
-    SecretRef,
     Strategy,
     Timeouts,
     WaitingRoom,
@@ -33,6 +31,7 @@ from stoker.domain.endpoint import (
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import recognise
 from stoker.domain.hardware import FAMILIES_MAX, HardwareRequest
+from stoker.domain.launch import LaunchSpec, SecretRef
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.queueing import EVENTS, Mode, QueueSpec, RetryPolicy, WebhooksSpec

@@ -5,23 +5,22 @@ The table says which action of `domain.authorisation` each operation is; one wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Depends
-from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import Response
 
+from stoker.dialects import keyed
 from stoker.dialects.exoscale import signature
 from stoker.domain.access import Principal
-from stoker.domain.authorisation import Action, admit
+from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint
-from stoker.domain.errors import NotFound, Unauthenticated
-from stoker.web import Services, check_characters, principal_of, read_body, services_of
+from stoker.domain.errors import NotFound
+from stoker.web import principal_of, read_body, services_of
 
 # By operation id. `None`: for everybody, signed or not.
 ACTIONS: Mapping[str, Action | None] = {
@@ -47,26 +46,15 @@ ACTIONS: Mapping[str, Action | None] = {
     "delete-ai-api-key": Action.KEY_REVOKE,
     "get-user-org-consumption-quota": Action.INSTALLATION_READ,
 }
-Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class SignedRoute(APIRoute):
-    """A route that asks who calls before anything else of the request is looked at."""
+class SignedRoute(keyed.KeyedRoute):
+    """A route of this dialect."""
 
-    def get_route_handler(self) -> Handle:
-        handle = super().get_route_handler()
-        action = ACTIONS[self.operation_id or ""]
+    actions = ACTIONS
 
-        async def signed(request: Request) -> Response:
-            body = await read_body(request)
-            if action is not None:
-                caller = _principal(request, body)
-                admit(caller, action)
-                request.state.principal = caller
-            check_characters(body)
-            return await handle(request)
-
-        return signed
+    async def caller(self, request: Request) -> Principal:
+        return _principal(request, await read_body(request))
 
 
 def _principal(request: Request, body: bytes) -> Principal:
@@ -87,11 +75,8 @@ def _principal(request: Request, body: bytes) -> Principal:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(keyed.Context):
     """One request's caller and what it may use."""
-
-    principal: Principal
-    services: Services
 
     async def endpoint(self, id: str) -> Endpoint:
         """The endpoint of that id, and no other name of one. Raises `NotFound`."""
@@ -112,10 +97,7 @@ def checked_id(id: str, what: str) -> str:
 
 # Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
 async def _context(request: Request) -> Context:
-    principal = request.state.principal
-    if not isinstance(principal, Principal):
-        raise Unauthenticated("a key is needed")
-    return Context(principal, services_of(request))
+    return Context(*keyed.found(request))
 
 
 Caller = Annotated[Context, Depends(_context)]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
+from stoker.dialects import keeping
 from stoker.dialects.gcore.flavors import Flavor, Place
-from stoker.dialects.gcore.mapping import APPLICATION, DESCRIPTION, FLAVOR, KEPT, contained, kept_of, settled
+from stoker.dialects.gcore.mapping import APPLICATION, DESCRIPTION, FLAVOR, KEPT, contained, settled
 from stoker.dialects.gcore.wire.applications import (
     AddressOut,
     ApplicationOut,
@@ -33,8 +34,9 @@ from stoker.dialects.gcore.wire.applications import (
 )
 from stoker.dialects.gcore.wire.deployments import DeploymentOut, Kept
 from stoker.dialects.gcore.wire.scaling import ContainerIn, ScaleIn
-from stoker.domain.endpoint import Access, EndpointSpec, LaunchSpec
+from stoker.domain.endpoint import Access, EndpointSpec
 from stoker.domain.errors import Invalid, Problem
+from stoker.domain.launch import LaunchSpec
 
 CHAT = "openai-chat"
 SLOTS_MAX = 256
@@ -101,7 +103,7 @@ def template(flavors: Sequence[Flavor], models: Sequence[str]) -> TemplateOut:
 
 def part_of(spec: EndpointSpec) -> Part | None:
     """Which component of which application an endpoint is; `None` for one that is none."""
-    return kept_of(spec, APPLICATION, Part)
+    return keeping.read(spec, APPLICATION, Part)
 
 
 def wanted(components: Mapping[str, ComponentIn]) -> list[Component]:

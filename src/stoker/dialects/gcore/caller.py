@@ -5,21 +5,19 @@ The table says which action of `domain.authorisation` each operation is; one wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path, Query
-from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import Response
 
+from stoker.dialects import keyed
 from stoker.domain.access import Principal
-from stoker.domain.authorisation import Action, admit
+from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import NotFound, Unauthenticated
-from stoker.domain.views import EndpointView
-from stoker.web import Services, bearer_or_api_key, check_characters, read_body, services_of
+from stoker.web import bearer_or_api_key, services_of
 
 PAGE_ITEMS_MAX = 1_000
 
@@ -74,43 +72,24 @@ ACTIONS: Mapping[str, Action] = {
     "replace-registry-credential": Action.CREDENTIAL_UPDATE,
     "delete-registry-credential": Action.CREDENTIAL_DELETE,
 }
-Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class KeyedRoute(APIRoute):
-    """A route whose caller is known, and allowed what it does, before the rest of the request is looked at."""
+class KeyedRoute(keyed.KeyedRoute):
+    """A route of this dialect."""
 
-    def get_route_handler(self) -> Handle:
-        handle = super().get_route_handler()
-        action = ACTIONS[self.operation_id or ""]
+    actions = ACTIONS
 
-        async def keyed(request: Request) -> Response:
-            request.state.principal = caller = _principal(request)
-            admit(caller, action)
-            check_characters(await read_body(request))
-            return await handle(request)
-
-        return keyed
-
-
-def _principal(request: Request) -> Principal:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    secret = token.strip() if scheme.lower() == "apikey" else bearer_or_api_key(request)
-    if not secret:
-        raise Unauthenticated("Authentication credentials were not provided.")
-    return services_of(request).keys.principal(secret)
+    async def caller(self, request: Request) -> Principal:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        secret = token.strip() if scheme.lower() == "apikey" else bearer_or_api_key(request)
+        if not secret:
+            raise Unauthenticated("Authentication credentials were not provided.")
+        return services_of(request).keys.principal(secret)
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(keyed.Context):
     """One request's caller, acting for the project of the path if there is one, and what it may use."""
-
-    principal: Principal
-    services: Services
-
-    async def views(self) -> list[EndpointView]:
-        """Every endpoint of the project that the caller may see."""
-        return await self.services.views.every(self.principal)
 
     async def endpoint(self, name: str) -> Endpoint:
         """The endpoint of that name, which is all the id it has here. Raises `NotFound`."""
@@ -122,14 +101,12 @@ class Context:
 
 # Not plain functions: the framework would run them in a thread, beside the loop that changes the keys.
 async def _context(request: Request) -> Context:
-    principal = request.state.principal
-    assert isinstance(principal, Principal)
-    return Context(principal, services_of(request))
+    return Context(*keyed.found(request))
 
 
 async def _in_project(request: Request, project_id: Annotated[int, Path()]) -> Context:
-    services = services_of(request)
-    return Context(services.projects.acting(request.state.principal, str(project_id)), services)
+    principal, services = keyed.found(request)
+    return Context(services.projects.acting(principal, str(project_id)), services)
 
 
 Anywhere = Annotated[Context, Depends(_context)]

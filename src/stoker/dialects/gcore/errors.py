@@ -11,12 +11,12 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from stoker.dialects import frame
 from stoker.dialects.gcore.wire.base import ErrorOut
 from stoker.domain.errors import (
     Conflict,
@@ -76,11 +76,7 @@ def invalid(fields: Mapping[str, Sequence[str]]) -> JSONResponse:
 
 def translated(pointer: str) -> str:
     """A place in an endpoint's spec, or in a request, as the name of a field of this API."""
-    for ours, theirs in _FIELDS:
-        if pointer == ours or pointer.startswith(f"{ours}/"):
-            return theirs
-    shown = ".".join(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
-    return shown[:FIELD_CHARS_MAX].encode("utf-8", "replace").decode()
+    return frame.field_of(pointer, _FIELDS, chars_max=FIELD_CHARS_MAX)
 
 
 def _by_field(problems: Sequence[Problem]) -> dict[str, list[str]]:
@@ -126,9 +122,10 @@ async def _server_error(_request: Request, _exc: Exception) -> Response:
     return answer(500, "InternalServerError", "something went wrong inside Stoker; its log says what")
 
 
-def install(app: FastAPI) -> None:
-    """Have all errors of this application answered so."""
-    app.add_exception_handler(StokerError, _stoker_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _server_error)
+ERRORS = frame.Errors(
+    stoker=_stoker_error,
+    validation=_validation_error,
+    http=_http_error,
+    server=_server_error,
+    described=RESPONSES,
+)

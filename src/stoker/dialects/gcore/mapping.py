@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from stoker.dialects import keeping
 from stoker.dialects.gcore.flavors import Flavor, Place
 from stoker.dialects.gcore.wire.deployments import (
     DeploymentIn,
@@ -18,8 +18,9 @@ from stoker.dialects.gcore.wire.deployments import (
 )
 from stoker.dialects.gcore.wire.probes import ProbesConfig, ProbesPatch
 from stoker.dialects.gcore.wire.scaling import ContainerIn, Pace
-from stoker.domain.endpoint import Access, EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds, ScalingPolicy
+from stoker.domain.endpoint import Access, EndpointSpec, PoolSpec, ScaleBounds, ScalingPolicy
 from stoker.domain.errors import Invalid, Problem
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.logging import RETENTION_S_MAX, Logging
 from stoker.domain.probe import Probes
 from stoker.domain.scaling import AnyTrigger, Concurrency, Cpu, GpuMemory, GpuUtilization, HttpRate, Memory
@@ -42,8 +43,6 @@ _SHARES: Mapping[str, type[Cpu | Memory | GpuUtilization | GpuMemory]] = {
 IDLE_S_MIN = 60
 DAY_S = 86_400.0
 
-M = TypeVar("M", bound=BaseModel)
-
 
 def image_of(model: str) -> str:
     """What the image is called that a model of the catalogue is deployed by."""
@@ -55,21 +54,13 @@ def model_of(image: str) -> str | None:
     return image.removeprefix(CATALOGUE) or None if image.startswith(CATALOGUE) else None
 
 
-def kept_of(spec: EndpointSpec, key: str, model: type[M]) -> M | None:
-    """What an annotation holds; `None` where there is none, or somebody else wrote it."""
-    try:
-        return model.model_validate_json(spec.annotations[key]) if key in spec.annotations else None
-    except ValidationError:
-        return None
-
-
 def _pool_name(region: int) -> str:
     return f"region-{region}"
 
 
 def pace_of(spec: EndpointSpec, region: int) -> Pace:
     """How containers of that region are scaled, as it was said."""
-    return kept_of(spec, f"{SCALE}{region}", Pace) or Pace()
+    return keeping.read(spec, f"{SCALE}{region}", Pace) or Pace()
 
 
 def created(body: DeploymentIn, place: Place) -> EndpointSpec:
@@ -117,7 +108,7 @@ def changed(spec: EndpointSpec, body: DeploymentPatch, place: Place) -> Endpoint
 
 def _probes(spec: EndpointSpec, patch: ProbesPatch) -> ProbesConfig:
     try:
-        return (kept_of(spec, PROBES, ProbesConfig) or ProbesConfig()).patched(patch)
+        return (keeping.read(spec, PROBES, ProbesConfig) or ProbesConfig()).patched(patch)
     except ValidationError as exc:
         where = [(".".join(map(str, error["loc"])), error["msg"]) for error in exc.errors()]
         problems = tuple(Problem(f"/probes.{place}", text) for place, text in where)
@@ -141,7 +132,7 @@ def _launch(launch: LaunchSpec, body: DeploymentPatch) -> LaunchSpec:
 
 
 def _kept(spec: EndpointSpec, body: DeploymentPatch) -> Kept:
-    kept = kept_of(spec, KEPT, Kept) or Kept()
+    kept = keeping.read(spec, KEPT, Kept) or Kept()
     return Kept(
         timeout=kept.timeout if body.timeout is None else body.timeout,
         ingress_opts=kept.ingress_opts if body.ingress_opts is None else body.ingress_opts,
@@ -204,8 +195,8 @@ def region_of(pool: PoolSpec, regions: Mapping[int, str]) -> int:
 
 def settled(spec: EndpointSpec) -> EndpointSpec:
     """With what follows from the rest: idle time, pace, probes and how long output is kept."""
-    kept = kept_of(spec, KEPT, Kept) or Kept()
-    paces = [kept_of(spec, key, Pace) for key in spec.annotations if key.startswith(SCALE)]
+    kept = keeping.read(spec, KEPT, Kept) or Kept()
+    paces = [keeping.read(spec, key, Pace) for key in spec.annotations if key.startswith(SCALE)]
     cooldown = max((pace.cooldown_period for pace in paces if pace is not None), default=60)
     scaling = replace(
         spec.scaling,
@@ -214,7 +205,7 @@ def settled(spec: EndpointSpec) -> EndpointSpec:
         scale_down_delay_s=cooldown,
         idle_timeout_s=max(IDLE_S_MIN, kept.timeout or 0) if kept.timeout is not None else 120,
     )
-    probes = kept_of(spec, PROBES, ProbesConfig)
+    probes = keeping.read(spec, PROBES, ProbesConfig)
     port = spec.launch.port
     asked = Probes() if probes is None or port is None else probes.to_probes(port)
     retention = retention_s(spec)
@@ -262,7 +253,7 @@ def _has(pool: PoolSpec, share: str) -> bool:
 
 def retention_s(spec: EndpointSpec) -> float | None:
     """How long lines of output are kept, where its owner says so."""
-    kept = kept_of(spec, KEPT, Kept)
+    kept = keeping.read(spec, KEPT, Kept)
     if kept is None or kept.logging is None or kept.logging.retention_policy is None:
         return None
     period = kept.logging.retention_policy.period

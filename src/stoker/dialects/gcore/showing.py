@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from stoker.dialects import keeping
 from stoker.dialects.gcore.flavors import name_for
 from stoker.dialects.gcore.mapping import (
     APPLICATION,
@@ -12,7 +13,6 @@ from stoker.dialects.gcore.mapping import (
     KEPT,
     PROBES,
     image_of,
-    kept_of,
     pace_of,
     region_of,
 )
@@ -34,7 +34,7 @@ def deployment(
     """The deployment; `keys` are the names of those attached, `base` is where inference addresses begin."""
     endpoint, spec = view.endpoint, view.endpoint.spec
     address = f"{base}/gcore/deployment/{endpoint.id}"
-    kept = kept_of(spec, KEPT, Kept)
+    kept = keeping.read(spec, KEPT, Kept)
     containers = [_container(view, pool, workers, regions, address) for pool in spec.pools]
     return DeploymentOut(
         address=address,
@@ -56,7 +56,7 @@ def deployment(
         logging=None if kept is None else kept.logging,
         name=spec.name,
         object_references=_references(spec),
-        probes=kept_of(spec, PROBES, ProbesConfig),
+        probes=keeping.read(spec, PROBES, ProbesConfig),
         project_id=endpoint.project,
         status=status_of(endpoint, containers),
         timeout=int(spec.scaling.idle_s) if kept is None else kept.timeout,
@@ -73,7 +73,7 @@ def _image(endpoint: Endpoint) -> str:
 
 
 def _references(spec: EndpointSpec) -> list[ObjectReference]:
-    part = kept_of(spec, APPLICATION, Part)
+    part = keeping.read(spec, APPLICATION, Part)
     return [] if part is None else [ObjectReference(kind="AppDeployment", name=part.deployment)]
 
 

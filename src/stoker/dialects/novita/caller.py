@@ -5,22 +5,20 @@ The table says which action of `domain.authorisation` each operation is; one wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends
-from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import Response
 
+from stoker.dialects import keyed
 from stoker.dialects.novita.errors import Refused
 from stoker.domain.access import Principal
-from stoker.domain.authorisation import Action, admit
+from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import NotFound, Unauthenticated
-from stoker.domain.views import EndpointView
-from stoker.web import Services, bearer_or_api_key, check_characters, principal_of, read_body, services_of
+from stoker.web import bearer_or_api_key, principal_of
 
 ACTIONS: Mapping[str, Action] = {
     "create-endpoint": Action.ENDPOINT_CREATE,
@@ -50,40 +48,24 @@ ACTIONS: Mapping[str, Action] = {
     "get-stats": Action.TASK_READ,
     "purge-queue": Action.QUEUE_CHANGE,
 }
-Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class KeyedRoute(APIRoute):
-    """A route whose caller is known, and allowed what it does, before the rest of the request is looked at."""
+class KeyedRoute(keyed.KeyedRoute):
+    """A route of this dialect. Whatever callers say that their bodies are: there is nothing but JSON here."""
 
-    def get_route_handler(self) -> Handle:
-        handle = super().get_route_handler()
-        action = ACTIONS[self.operation_id or ""]
+    actions = ACTIONS
 
-        async def keyed(request: Request) -> Response:
-            # Whatever they say that their bodies are: there is nothing else here.
-            others = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
-            request.scope["headers"] = [*others, (b"content-type", b"application/json")]
-            if not bearer_or_api_key(request):
-                raise Unauthenticated("there is no API key in the request: Authorization: Bearer KEY")
-            request.state.principal = caller = principal_of(request)
-            admit(caller, action)
-            check_characters(await read_body(request))
-            return await handle(request)
-
-        return keyed
+    async def caller(self, request: Request) -> Principal:
+        others = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+        request.scope["headers"] = [*others, (b"content-type", b"application/json")]
+        if not bearer_or_api_key(request):
+            raise Unauthenticated("there is no API key in the request: Authorization: Bearer KEY")
+        return principal_of(request)
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(keyed.Context):
     """One request's caller, and what it may use."""
-
-    principal: Principal
-    services: Services
-
-    async def views(self) -> list[EndpointView]:
-        """Every endpoint of the project that the caller may see."""
-        return await self.services.views.every(self.principal)
 
     async def endpoint(self, id: str) -> Endpoint:
         """The endpoint with that id, or else of that name. Raises `Refused`."""
@@ -95,9 +77,7 @@ class Context:
 
 # Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
 async def _context(request: Request) -> Context:
-    principal = request.state.principal
-    assert isinstance(principal, Principal)
-    return Context(principal, services_of(request))
+    return Context(*keyed.found(request))
 
 
 Caller = Annotated[Context, Depends(_context)]

@@ -31,18 +31,9 @@ from stoker.dialects.novita.wire.endpoints import (
     WorkerConfigIn,
 )
 from stoker.dialects.novita.wire.limits import LIMITS
-from stoker.domain.endpoint import (
-    Access,
-    Endpoint,
-    EndpointSpec,
-    LaunchSpec,
-    PoolSpec,
-    ScaleBounds,
-    ScalingPolicy,
-    SecretRef,
-    Timeouts,
-)
+from stoker.domain.endpoint import Access, Endpoint, EndpointSpec, PoolSpec, ScaleBounds, ScalingPolicy, Timeouts
 from stoker.domain.errors import Invalid
+from stoker.domain.launch import LaunchSpec, SecretRef
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.queueing import Mode, QueueSpec, RetryPolicy
 from stoker.domain.scaling import QueueDelay, QueueLength

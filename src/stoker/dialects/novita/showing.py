@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -31,9 +30,11 @@ from stoker.dialects.novita.wire.endpoints import (
     WorkerConfigOut,
     WorkerOut,
 )
-from stoker.domain.endpoint import Endpoint, EndpointSpec, LaunchSpec, PoolSpec
+from stoker.domain.endpoint import Endpoint, EndpointSpec, PoolSpec
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.queueing import Mode
 from stoker.domain.scaling import QueueDelay, QueueLength
+from stoker.domain.times import iso
 from stoker.domain.views import EndpointState, EndpointView, WorkerView
 from stoker.domain.volumes import Volume
 from stoker.domain.worker import WorkerState
@@ -148,13 +149,9 @@ def _shown(view: EndpointView, workers: Sequence[WorkerView], around: Surroundin
             success_threshold=TIMING.success_threshold,
             failure_threshold=TIMING.failure_threshold,
         ),
-        "created_at": _moment(endpoint.created_at),
-        "updated_at": _moment(endpoint.updated_at),
+        "created_at": iso(endpoint.created_at),
+        "updated_at": iso(endpoint.updated_at),
     }
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _whole(text: str | None) -> int | None:

@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from stoker.domain.pauses import doubled
 from stoker.domain.task import Delivery, Task, TaskState
 from stoker.web import Ending, WebhookForm
 
@@ -55,7 +56,7 @@ def _request(delivery: Delivery, _key: str | None, _at: datetime) -> tuple[dict[
 
 
 def _wait_s(tries: int, _chance: float, retry_after_s: float | None) -> float | None:
-    return max(min(WAIT_S * 2.0 ** min(tries - 1, 16), WAIT_S_MAX), min(retry_after_s or 0.0, WAIT_S_MAX))
+    return max(doubled(WAIT_S, tries, max_s=WAIT_S_MAX), min(retry_after_s or 0.0, WAIT_S_MAX))
 
 
 FORM = WebhookForm(body=_body, request=_request, wait_s=_wait_s)

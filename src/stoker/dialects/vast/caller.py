@@ -7,22 +7,21 @@ row is an error when it is made.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path
-from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import Response
 
+from stoker.dialects import keyed
 from stoker.dialects.vast.wire.base import INT_MAX
 from stoker.domain.access import Principal
-from stoker.domain.authorisation import Action, admit
+from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint, Phase
 from stoker.domain.errors import NotFound, Unauthenticated
 from stoker.domain.views import EndpointView
-from stoker.web import Services, bearer_or_api_key, check_characters, read_body, services_of
+from stoker.web import Services, bearer_or_api_key, read_body, services_of
 
 ACTIONS: Mapping[str, Action | None] = {
     "create-endpoint": Action.ENDPOINT_CREATE,
@@ -50,34 +49,20 @@ ACTIONS: Mapping[str, Action | None] = {
     "worker-status": None,
     "delete-requests": None,
 }
-Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class KeyedRoute(APIRoute):
-    """A route whose caller is known, and allowed what it does, before the rest of the request is looked at."""
+class KeyedRoute(keyed.KeyedRoute):
+    """A route of this dialect."""
 
-    def get_route_handler(self) -> Handle:
-        handle = super().get_route_handler()
-        action = ACTIONS[self.operation_id or ""]
+    actions = ACTIONS
 
-        async def keyed(request: Request) -> Response:
-            body = await read_body(request)
-            if action is not None:
-                secret = _secret(request, body)
-                caller = services_of(request).keys.principal(secret)
-                admit(caller, action)
-                request.state.principal, request.state.secret = caller, secret
-            check_characters(body)
-            return await handle(request)
-
-        return keyed
-
-
-def _secret(request: Request, body: bytes) -> str:
-    secret = bearer_or_api_key(request) or _in_body(body) or request.query_params.get("api_key")
-    if not secret:
-        raise Unauthenticated("Invalid user key")
-    return secret
+    async def caller(self, request: Request) -> Principal:
+        body = await read_body(request)
+        secret = bearer_or_api_key(request) or _in_body(body) or request.query_params.get("api_key")
+        if not secret:
+            raise Unauthenticated("Invalid user key")
+        request.state.secret = secret
+        return services_of(request).keys.principal(secret)
 
 
 def _in_body(body: bytes) -> str | None:
@@ -125,9 +110,8 @@ class Context:
 
 # Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
 async def _context(request: Request) -> Context:
-    principal, secret = request.state.principal, request.state.secret
-    assert isinstance(principal, Principal)
-    return Context(principal, secret, services_of(request))
+    principal, services = keyed.found(request)
+    return Context(principal, request.state.secret, services)
 
 
 Caller = Annotated[Context, Depends(_context)]

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from stoker.domain.endpoint import LaunchSpec, SecretRef
 from stoker.domain.errors import Invalid
+from stoker.domain.launch import LaunchSpec, SecretRef
 
 CHARS_MAX = 1_500
 HERE = "/launch_args"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-
+from stoker.dialects import keeping
 from stoker.dialects.vast import GROUP, KEPT
 from stoker.dialects.vast.launching import Asked
 from stoker.dialects.vast.wire.endpoints import Kept, ParamsIn
 from stoker.dialects.vast.wire.groups import GroupIn, GroupKept
-from stoker.domain.endpoint import Endpoint, EndpointSpec, LaunchSpec, PoolSpec, ScaleBounds, ScalingPolicy
+from stoker.domain.endpoint import Endpoint, EndpointSpec, PoolSpec, ScaleBounds, ScalingPolicy
 from stoker.domain.errors import Conflict, Invalid
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.load import USUAL
 from stoker.domain.scaling import Concurrency, Load, LoadUnit
 
@@ -24,8 +23,6 @@ _ELSEWHERE = 900
 # Runs nothing, until there is a workergroup that says what to run: it has no workers.
 NOTHING = LaunchSpec(command=("false",))
 UPDATE = "STOKER_UPDATE"
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +34,9 @@ class Group:
     kept: GroupKept | None
 
 
-def _read(spec: EndpointSpec, key: str, model: type[M]) -> M | None:
-    try:
-        return model.model_validate_json(spec.annotations[key]) if key in spec.annotations else None
-    except ValidationError:
-        # Somebody else wrote it.
-        return None
-
-
 def kept_of(spec: EndpointSpec) -> Kept:
     """What an endpoint was asked for; of one that was made elsewhere, what comes to the same."""
-    kept = _read(spec, KEPT, Kept)
+    kept = keeping.read(spec, KEPT, Kept)
     bounds = spec.bounds
     if kept is None:
         low = USUAL * bounds.min
@@ -69,7 +58,7 @@ def groups_of(endpoint: Endpoint) -> tuple[Group, ...]:
         return ()
     found: list[Group] = []
     for index, pool in enumerate(spec.pools):
-        kept = _read(spec, f"{GROUP}{pool.name}", GroupKept)
+        kept = keeping.read(spec, f"{GROUP}{pool.name}", GroupKept)
         number = _ELSEWHERE + index if kept is None else int(pool.name.removeprefix("group-"))
         found.append(Group(endpoint.number * GROUPS + number, pool, kept))
     return tuple(found)
@@ -110,7 +99,7 @@ def _own(spec: EndpointSpec) -> list[GroupKept]:
     """What each of its workergroups says itself."""
     if spec.launch == NOTHING:
         return []
-    return [_read(spec, f"{GROUP}{pool.name}", GroupKept) or GroupKept() for pool in spec.pools]
+    return [keeping.read(spec, f"{GROUP}{pool.name}", GroupKept) or GroupKept() for pool in spec.pools]
 
 
 def _together_of(spec: EndpointSpec, kept: Kept) -> Kept:

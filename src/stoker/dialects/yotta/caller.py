@@ -5,22 +5,18 @@ The table says which action of `domain.authorisation` each operation is; one wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends
-from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import Response
 
+from stoker.dialects import keyed
 from stoker.dialects.yotta.errors import NO_ENDPOINT, SUBMIT, Refused
-from stoker.domain.access import Principal
-from stoker.domain.authorisation import Action, admit
+from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import NotFound
-from stoker.domain.views import EndpointView
-from stoker.web import Services, check_characters, principal_of, read_body, services_of
 
 # What numbers of this store have at most.
 DIGITS_MAX = 18
@@ -49,23 +45,12 @@ ACTIONS: Mapping[str, Action] = {
     "update-credential": Action.CREDENTIAL_UPDATE,
     "delete-credential": Action.CREDENTIAL_DELETE,
 }
-Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class KeyedRoute(APIRoute):
-    """A route whose caller is known, and allowed what it does, before the rest of the request is looked at."""
+class KeyedRoute(keyed.KeyedRoute):
+    """A route of this dialect."""
 
-    def get_route_handler(self) -> Handle:
-        handle = super().get_route_handler()
-        action = ACTIONS[self.operation_id or ""]
-
-        async def keyed(request: Request) -> Response:
-            request.state.principal = caller = principal_of(request)
-            admit(caller, action)
-            check_characters(await read_body(request))
-            return await handle(request)
-
-        return keyed
+    actions = ACTIONS
 
 
 def number_of(id: str) -> int | None:
@@ -75,15 +60,8 @@ def number_of(id: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(keyed.Context):
     """One request's caller and what it may use."""
-
-    principal: Principal
-    services: Services
-
-    async def views(self) -> list[EndpointView]:
-        """Every endpoint of the project that the caller may see."""
-        return await self.services.views.every(self.principal)
 
     async def endpoint(self, id: str, action: Action = Action.ENDPOINT_READ) -> Endpoint:
         """The endpoint of that number, which is all the id it has here. Raises `Refused`."""
@@ -98,9 +76,7 @@ class Context:
 
 # Not a plain function: the framework would run it in a thread, beside the loop that changes the keys.
 async def _context(request: Request) -> Context:
-    principal = request.state.principal
-    assert isinstance(principal, Principal)
-    return Context(principal, services_of(request))
+    return Context(*keyed.found(request))
 
 
 Caller = Annotated[Context, Depends(_context)]

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from stoker.dialects import frame
 from stoker.dialects.yotta.wire.base import ErrorOut
 from stoker.domain.errors import (
     Conflict,
@@ -172,9 +172,10 @@ async def _server_error(_request: Request, _exc: Exception) -> Response:
     return answer(SYSTEM, "something went wrong inside Stoker; its log says what")
 
 
-def install(app: FastAPI) -> None:
-    """Have all errors of this application answered so."""
-    app.add_exception_handler(StokerError, _stoker_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _server_error)
+ERRORS = frame.Errors(
+    stoker=_stoker_error,
+    validation=_validation_error,
+    http=_http_error,
+    server=_server_error,
+    described=RESPONSES,
+)

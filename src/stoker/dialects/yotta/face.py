@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoker.dialects.yotta import errors
+from stoker.dialects import frame
+from stoker.dialects.yotta.errors import ERRORS
 from stoker.dialects.yotta.routes import catalogue, credentials, endpoints, tasks, workers
 from stoker.web import Services
 
@@ -31,30 +29,12 @@ class Collapsed:
 
 def make(services: Services) -> ASGIApp:
     """The application."""
-    app = FastAPI(
-        title="Yotta Elastic Deployment, as Stoker speaks it",
-        version="2.0.0",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=f"{PREFIX}/openapi.json",
-        # Its own errors are what is documented, not the framework's.
-        responses=errors.RESPONSES,
+    app = frame.application(
+        services, title="Yotta Elastic Deployment, as Stoker speaks it", version="2.0.0", errors=ERRORS, prefix=PREFIX
     )
-    app.state.services = services
     # An address is there or it is not, with its slash or without.
     app.router.redirect_slashes = False
-    errors.install(app)
     for module in (endpoints, workers, tasks, catalogue, credentials):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(catalogue.search)
-    # What does not fit is 400 here, as it is there.
-    app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     return Collapsed(app)
-
-
-def _description(app: FastAPI) -> dict[str, Any]:
-    description = FastAPI.openapi(app)
-    for methods in description["paths"].values():
-        for operation in methods.values():
-            operation["responses"].pop("422", None)
-    return description

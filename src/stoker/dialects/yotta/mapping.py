@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 from stoker.dialects.yotta.placing import PLACEMENT, Placement, placement_in, placement_of, resized, sized
 from stoker.dialects.yotta.wire.base import PORT, PROCESS_URI
 from stoker.dialects.yotta.wire.endpoints import EndpointIn, EndpointPatch, Expose, Mode, Variable
-from stoker.domain.endpoint import EndpointSpec, LaunchSpec, SecretRef, Timeouts
+from stoker.domain.endpoint import EndpointSpec, Timeouts
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
 from stoker.domain.images import HUB, registry_named
+from stoker.domain.launch import LaunchSpec, SecretRef
 from stoker.domain.queueing import Mode as CalledBy
 from stoker.domain.queueing import QueueSpec
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from signal import Signals
 from typing import Any
 
 from stoker.domain.errors import Invalid
 from stoker.domain.fetching import MODELS_AT, ModelFetch
+from stoker.domain.times import seconds_of
 from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers.docker.options import DockerOptions
 from stoker.providers.environ import environ, listens_at
@@ -172,22 +172,22 @@ def observed(container: Mapping[str, Any], address: Address | None) -> Observed:
 def _exit(state: Mapping[str, Any], container: Mapping[str, Any]) -> Exit | None:
     if state["FinishedAt"] == _NEVER:
         why = state.get("Error") or "its start was broken off"
-        return Exit(code=None, at=seconds(container["Created"]), reason=f"never ran: {why}")
+        return Exit(code=None, at=seconds_of(container["Created"]), reason=f"never ran: {why}")
     code = int(state["ExitCode"])
     if state.get("OOMKilled") and code:
         limit = container["HostConfig"].get("Memory")
         of = f" of {limit / _GIB:g} GiB" if limit else ""
-        return Exit(code=-9, at=seconds(state["FinishedAt"]), reason=f"out of memory: killed at its limit{of}")
+        return Exit(code=-9, at=seconds_of(state["FinishedAt"]), reason=f"out of memory: killed at its limit{of}")
     if state.get("Error"):
-        return Exit(code=code, at=seconds(state["FinishedAt"]), reason=f"exited with code {code}: {state['Error']}")
+        return Exit(code=code, at=seconds_of(state["FinishedAt"]), reason=f"exited with code {code}: {state['Error']}")
     try:
         signal = Signals(code - _SIGNALLED) if code > _SIGNALLED else None
     except ValueError:
         signal = None
     if signal is None:
-        return Exit(code=code, at=seconds(state["FinishedAt"]), reason=f"exited with code {code}")
+        return Exit(code=code, at=seconds_of(state["FinishedAt"]), reason=f"exited with code {code}")
     reason = f"killed by signal {signal.value} ({signal.name})"
-    return Exit(code=-signal.value, at=seconds(state["FinishedAt"]), reason=reason)
+    return Exit(code=-signal.value, at=seconds_of(state["FinishedAt"]), reason=reason)
 
 
 def address_of(container: Mapping[str, Any], options: DockerOptions) -> Address | None:
@@ -197,14 +197,3 @@ def address_of(container: Mapping[str, Any], options: DockerOptions) -> Address 
         return Address(host=options.publish, port=int(labels[PORT])) if PORT in labels else None
     own = next((each["IPAddress"] for each in networks.values() if each.get("IPAddress")), None)
     return Address(host=own, port=int(labels[LISTEN])) if own and LISTEN in labels else None
-
-
-def seconds(stamp: str) -> float:
-    """Seconds since the epoch of a time as the daemon writes it, with up to nine digits behind the second.
-
-    >>> seconds("2026-01-01T00:00:00.5Z")
-    1767225600.5
-    """
-    plain, _, rest = stamp.removesuffix("Z").partition(".")
-    digits = rest.partition("+")[0]
-    return datetime.fromisoformat(plain[:19] + "+00:00").timestamp() + (float(f"0.{digits}") if digits else 0.0)

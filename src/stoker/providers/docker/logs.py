@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiodocker import Docker
 
+from stoker.domain.times import seconds_of
 from stoker.providers.base import LogLine
-from stoker.providers.docker.containers import seconds
 
 STREAMS = {1: "stdout", 2: "stderr"}
 _HEADER_BYTES = 8
@@ -33,7 +33,7 @@ async def stream(docker: Docker, container: str, *, tail: int, follow: bool) -> 
         response.raise_for_status()
         async for name, text in _lines(response.content):
             stamp, _, rest = text.partition(" ")
-            last = max(seconds(stamp), last + _LEAST_S)
+            last = max(seconds_of(stamp), last + _LEAST_S)
             yield LogLine(last, name, rest)
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.fetching import COMMAND, TOKEN_VARIABLE, VARIABLE, failure_of, order
+from stoker.domain.times import seconds_of
 from stoker.domain.worker import Address, Exit, Observed, WorkerId, WorkerSpec
 from stoker.providers import preparing
 from stoker.providers.docker import containers
@@ -87,7 +88,7 @@ class Steps:
         """When the program of a container began that runs."""
         known = self._began.get(listed["Id"])
         if known is None and (found := await self._calls.show(listed["Id"])) is not None:
-            known = self._began[listed["Id"]] = containers.seconds(found["State"]["StartedAt"])
+            known = self._began[listed["Id"]] = seconds_of(found["State"]["StartedAt"])
         return known
 
     async def give_up(self, worker: WorkerId) -> None:
@@ -160,4 +161,4 @@ def ending(step: Mapping[str, Any], lines: list[str], model: str) -> Exit | None
         otherwise = f"the step before the worker ended with code {code}" + (
             f": {state['Error']}" if state.get("Error") else ""
         )
-    return Exit(code=code, at=containers.seconds(state["FinishedAt"]), reason=failure_of(lines, model, otherwise))
+    return Exit(code=code, at=seconds_of(state["FinishedAt"]), reason=failure_of(lines, model, otherwise))

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import structlog
 
+from stoker.domain.times import seconds_of
 from stoker.providers.base import LogLine
 from stoker.providers.kubernetes.cluster import Cluster, Refused
-from stoker.providers.kubernetes.states import seconds
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class _Told:
 
     def since_s(self, now: float) -> int | None:
         """How many seconds back the next stream has to begin; whole ones are all that the cluster takes."""
-        return max(1, math.ceil(now - seconds(self._at)) + 1) if self._at else None
+        return max(1, math.ceil(now - seconds_of(self._at)) + 1) if self._at else None
 
     def new(self, stamp: str) -> bool:
         """Has this line not been told yet?"""
@@ -71,7 +71,7 @@ async def stream(
         try:
             async for stamp, text in _lines(cluster, pod, follow=going, **how):
                 if told.new(stamp):
-                    last = max(seconds(stamp), last + _LEAST_S)
+                    last = max(seconds_of(stamp), last + _LEAST_S)
                     yield LogLine(last, STREAM, text)
         except Refused as exc:
             if exc.status == 404:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from signal import Signals
 from typing import Any
 
+from stoker.domain.times import seconds_of
 from stoker.domain.worker import Address, Exit, Observed, WorkerId
 from stoker.providers.kubernetes import steps
 from stoker.providers.kubernetes.nodes import quantity
@@ -48,17 +48,6 @@ class Obstacle:
 def worker_of(pod: Mapping[str, Any]) -> WorkerId:
     """Whose pod it is."""
     return WorkerId(pod["metadata"]["labels"][WORKER])
-
-
-def seconds(stamp: str) -> float:
-    """Seconds since the epoch of a time as Kubernetes writes it.
-
-    >>> seconds("2026-01-01T00:00:00.5Z"), seconds("2026-01-01T00:00:00Z")
-    (1767225600.5, 1767225600.0)
-    """
-    plain, _, rest = stamp.removesuffix("Z").partition(".")
-    digits = rest.partition("+")[0]
-    return datetime.fromisoformat(plain[:19] + "+00:00").timestamp() + (float(f"0.{digits}") if digits else 0.0)
 
 
 def observed(
@@ -110,9 +99,11 @@ def exit_of(pod: Mapping[str, Any]) -> Exit | None:
     if not why and "deletionTimestamp" in pod["metadata"] and _disrupted(pod) is not None:
         why = disruption(pod)
     if state is None:
-        at = seconds(status.get("startTime") or pod["metadata"]["creationTimestamp"])
+        at = seconds_of(status.get("startTime") or pod["metadata"]["creationTimestamp"])
         return Exit(code=None, at=at, reason=why or "ended")
-    at = seconds(state["finishedAt"]) if state.get("finishedAt") else seconds(pod["metadata"]["creationTimestamp"])
+    at = (
+        seconds_of(state["finishedAt"]) if state.get("finishedAt") else seconds_of(pod["metadata"]["creationTimestamp"])
+    )
     code = -int(state["signal"]) if state.get("signal") else int(state["exitCode"])
     if state.get("reason") == "OOMKilled":
         return Exit(code=-9, at=at, reason=f"out of memory: killed at its limit{_memory_of(pod)} (OOMKilled)")
@@ -176,7 +167,7 @@ def _given_up(pod: Mapping[str, Any], now: float) -> Exit | None:
         return None
     by_taint = (_disrupted(pod) or {}).get("reason") == "DeletionByTaintManager"
     if overdue(pod, now) or (by_taint and _silent(pod)):
-        return Exit(code=None, at=seconds(deadline), reason=NODE_LOST)
+        return Exit(code=None, at=seconds_of(deadline), reason=NODE_LOST)
     return None
 
 
@@ -194,7 +185,7 @@ def _silent(pod: Mapping[str, Any]) -> bool:
 def overdue(pod: Mapping[str, Any], now: float) -> bool:
     """Should it have ended long ago?"""
     deadline = pod["metadata"].get("deletionTimestamp")
-    return deadline is not None and now > seconds(deadline) + LOST_AFTER_S
+    return deadline is not None and now > seconds_of(deadline) + LOST_AFTER_S
 
 
 def obstacle(pod: Mapping[str, Any]) -> str:

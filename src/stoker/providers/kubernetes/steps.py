@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from stoker.domain.errors import Invalid
 from stoker.domain.fetching import COMMAND, MODELS_AT, TOKEN_VARIABLE, VARIABLE, ModelFetch, failure_of, order
+from stoker.domain.times import seconds_of
 from stoker.domain.worker import Exit, WorkerSpec
 from stoker.providers.kubernetes.options import KubernetesOptions
 
@@ -116,7 +116,7 @@ def failed(pod: Mapping[str, Any]) -> Exit | None:
         otherwise = f"{otherwise} ({reason})"
     said = str(ended.get("message") or "").splitlines()
     stamp = ended.get("finishedAt") or pod["metadata"]["creationTimestamp"]
-    return Exit(code=code, at=_seconds(stamp), reason=failure_of(said, model, otherwise))
+    return Exit(code=code, at=seconds_of(stamp), reason=failure_of(said, model, otherwise))
 
 
 def began_at(pod: Mapping[str, Any]) -> float | None:
@@ -125,9 +125,5 @@ def began_at(pod: Mapping[str, Any]) -> float | None:
         return None
     for each in pod.get("status", {}).get("containerStatuses") or ():
         if stamp := (each.get("state") or {}).get("running", {}).get("startedAt"):
-            return _seconds(stamp)
+            return seconds_of(stamp)
     return None
-
-
-def _seconds(stamp: str) -> float:
-    return datetime.fromisoformat(stamp).timestamp()

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from stoker.dialects.exoscale.caller import Caller, Context, SignedRoute, checked_id
 from stoker.dialects.exoscale.routes.operations import done
-from stoker.dialects.exoscale.wire.base import Text, Wire, moment
+from stoker.dialects.exoscale.wire.base import Text, Wire
 from stoker.dialects.exoscale.wire.operations import OperationOut
 from stoker.domain.access import ApiKey, KeyDraft, Scope
 from stoker.domain.errors import NotFound
+from stoker.domain.times import iso
 
 router = APIRouter(route_class=SignedRoute, tags=["keys"])
 
@@ -51,7 +52,7 @@ class QuotaOut(Wire):
 
 
 def _values(key: ApiKey) -> dict[str, str]:
-    created = moment(key.created_at)
+    created = iso(key.created_at)
     return {
         "id": key.id,
         "org_uuid": str(uuid5(NAMESPACE_OID, f"stoker project {key.project}")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Strict, StringConstraints
@@ -20,11 +19,6 @@ class Wire(BaseModel):
     """A request or an answer. Fields that are not known are ignored: newer clients have more of them."""
 
     model_config = ConfigDict(alias_generator=dashed, populate_by_name=True, serialize_by_alias=True)
-
-
-def moment(at: float) -> str:
-    """A time in RFC 3339, which must have a zone: without one `exo` fails."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class ProblemOut(Wire):

@@ -8,11 +8,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stoker.dialects.exoscale.wire.base import Text, Whole, Wire, moment
-from stoker.domain.endpoint import WORKERS_MAX, Endpoint, EndpointSpec, LaunchSpec, Phase, PoolSpec, ScaleBounds
+from stoker.dialects.exoscale.wire.base import Text, Whole, Wire
+from stoker.domain.endpoint import WORKERS_MAX, Endpoint, EndpointSpec, Phase, PoolSpec, ScaleBounds
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import recognise, spelled
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
+from stoker.domain.times import iso
 from stoker.domain.views import EndpointState, EndpointView, LogEntry
 from stoker.domain.worker import WorkerState
 
@@ -160,8 +162,8 @@ class DeploymentOut(Wire):
             gpu_type=spec.annotations.get(GPU_TYPE) or next(iter(families), "any" if hardware.gpu_count else CPU),
             gpu_count=int(count) if count.isdecimal() else max(1, hardware.gpu_count),
             replicas=replicas_of(endpoint, now=now),
-            created_at=moment(endpoint.created_at),
-            updated_at=moment(endpoint.updated_at),
+            created_at=iso(endpoint.created_at),
+            updated_at=iso(endpoint.updated_at),
         )
 
 
@@ -217,7 +219,7 @@ class LogOut(Wire):
 
     @classmethod
     def of(cls, entry: LogEntry) -> Self:
-        return cls(time=moment(entry.at), message=entry.text, node=entry.worker)
+        return cls(time=iso(entry.at), message=entry.text, node=entry.worker)
 
 
 class LogsOut(Wire):

@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from stoker.dialects.exoscale.wire.base import Wire, moment
+from stoker.dialects.exoscale.wire.base import Wire
 from stoker.domain.models import Model, ModelView, SourceKind, Weights, WeightsState
+from stoker.domain.times import iso
 
 State = Literal["created", "creating", "downloading", "error", "ready"]
 TOKEN_CHARS_MAX = 4_096
@@ -35,8 +36,8 @@ class ModelOut(Wire):
             name=shown_name(model),
             state=state_of(weights),
             model_size=None if weights is None else weights.total_bytes,
-            created_at=moment(model.created_at),
-            updated_at=moment(model.updated_at),
+            created_at=iso(model.created_at),
+            updated_at=iso(model.updated_at),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from stoker.domain.errors import Invalid
+from stoker.domain.times import iso
 
 Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
@@ -48,7 +49,7 @@ class ErrorOut(Wire):
 
 def moment(at: float) -> str:
     """A time in RFC 3339."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return iso(at, timespec="microseconds")
 
 
 def seconds(at: datetime | None, where: str) -> float | None:

@@ -18,12 +18,12 @@ from stoker.dialects.yotta.wire.workers import (
     LogsOut,
     Status,
     WorkerOut,
-    moment,
     offset_of,
     seconds_of,
 )
 from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import Invalid
+from stoker.domain.times import iso
 from stoker.domain.views import LogEntry
 from stoker.domain.worker import Worker
 
@@ -87,7 +87,7 @@ def _page(found: Sequence[LogEntry], size: int) -> LogsOut:
     return LogsOut(
         logs=[LogOut.of(each) for each in page],
         has_more=more,
-        next_search_after_time=None if last is None else moment(last.at),
+        next_search_after_time=None if last is None else iso(last.at),
         next_search_after_offset=None if last is None else str(offset_of(last)),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from pydantic import Field
 from stoker.dialects.yotta.wire.base import Wire
 from stoker.domain.images import HUB
 from stoker.domain.secrets import ANY_REGISTRY, Credential
+from stoker.domain.times import iso
 
 Type = Literal["DOCKER_HUB", "GCR", "ECR", "ACR", "PRIVATE"]
 # The registry of each type, or what the hosts of all its registries lie below.
@@ -48,12 +48,11 @@ class CredentialOut(Wire):
 
     @classmethod
     def of(cls, credential: Credential) -> Self:
-        created = datetime.fromtimestamp(credential.created_at, UTC).isoformat(timespec="milliseconds")
         return cls(
             id=credential.number,
             name=credential.name,
             type=type_of(credential.registry),
-            created_at=created.replace("+00:00", "Z"),
+            created_at=iso(credential.created_at),
         )
 
 

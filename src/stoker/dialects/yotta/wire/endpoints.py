@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from stoker.dialects.yotta.wire.base import Url, Whole, Wire, none_is_absent
-from stoker.domain.endpoint import ENV_ENTRIES_MAX, ENV_VALUE_CHARS_MAX, WORKERS_MAX
+from stoker.domain.endpoint import WORKERS_MAX
 from stoker.domain.hardware import GPUS_MAX
+from stoker.domain.launch import ENV_ENTRIES_MAX, ENV_VALUE_CHARS_MAX
 
 DEFAULT_IMAGE = "vllm/vllm-openai:latest"
 VOLUME_GB_MIN = 20

@@ -10,8 +10,9 @@ import msgspec
 from pydantic import BeforeValidator, Field, field_validator
 
 from stoker.dialects.yotta.wire.base import PORT, PROCESS_URI, SUCCESS, Url, Whole, Wire, millis, none_is_absent
-from stoker.domain.endpoint import Endpoint, LaunchSpec
+from stoker.domain.endpoint import Endpoint
 from stoker.domain.errors import Invalid
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import Delivery, DeliveryState, OnDuplicate, Task, TaskDraft, TaskState
 from stoker.domain.worker import Worker

@@ -9,6 +9,7 @@ from stoker.dialects.yotta.wire.base import Wire, millis, type_of
 from stoker.domain.endpoint import PoolSpec
 from stoker.domain.gpus import find
 from stoker.domain.hardware import DEFAULT_REGION
+from stoker.domain.times import iso
 from stoker.domain.views import LogEntry, WorkerView
 from stoker.domain.worker import WorkerState
 
@@ -82,7 +83,7 @@ class LogOut(Wire):
 
     @classmethod
     def of(cls, entry: LogEntry) -> Self:
-        return cls(timestamp=moment(entry.at), log=entry.text, offset=offset_of(entry))
+        return cls(timestamp=iso(entry.at), log=entry.text, offset=offset_of(entry))
 
 
 class LogsOut(Wire):
@@ -97,11 +98,6 @@ class LogsOut(Wire):
 def offset_of(entry: LogEntry) -> int:
     """Microseconds: no two lines of a worker have the same."""
     return round(entry.at * 1_000_000)
-
-
-def moment(at: float) -> str:
-    """A time in ISO 8601, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def seconds_of(text: str) -> float | None:
