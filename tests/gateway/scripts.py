@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 from gateway.loopback import Site, until
 from gateway.wire import Asked

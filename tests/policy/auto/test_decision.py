@@ -51,8 +51,8 @@ def test_there_are_never_too_many_and_somebody_for_whoever_is_there(
     for sample, wanted in course(fresh(slots=slots, workers_max=workers_max), moves, slots=slots):
         assert 0 <= wanted.workers <= workers_max
         assert wanted.workers >= 1 or not (sample.in_flight or sample.waiting)
-        assert wanted.workers == wanted.needs + wanted.ahead + wanted.backlog + wanted.kept
-        assert min(wanted.needs, wanted.ahead, wanted.backlog, wanted.kept) >= 0
+        assert wanted.workers == wanted.needs + wanted.ahead + wanted.backlog + wanted.kept + wanted.expected
+        assert min(wanted.needs, wanted.ahead, wanted.backlog, wanted.kept, wanted.expected) >= 0
         assert wanted.reason.startswith(f"{wanted.needs} for a demand of ")
 
 
@@ -71,3 +71,51 @@ def test_dearer_lateness_keeps_workers_for_longer() -> None:
     moves = [(1.0, 4, 0.5), (300.0, 0, 1.0), (300.0, 0, 1.0)] * 20
     idle = [sum(w.workers for _, w in course(fresh(late_cost_s=cost), moves, slots=4)) for cost in (1.0, 1_000.0)]
     assert idle[0] < idle[1]
+
+
+def by_the_clock(auto: Auto, hours: int, *, since: float = 0.0) -> Sample:
+    """Sixteen requests at every full hour, which take ten seconds; what is seen afterwards."""
+    sample = seen(since, 16 * round(since / 3_600.0))
+    for hour in range(round(since / 3_600.0) + 1, round(since / 3_600.0) + hours + 1):
+        for second, present in ((0.0, 16), (10.0, 0), (60.0, 0), (600.0, 0)):
+            sample = seen(3_600.0 * hour + second, 16 * hour, present=present)
+            auto.look(sample)
+    return sample
+
+
+def seen(now: float, arrived: int, *, present: int = 0) -> Sample:
+    return Sample(
+        now=now,
+        arrived=arrived,
+        ended=arrived - present,
+        in_flight=present,
+        waiting=0,
+        ready=0,
+        active=0,
+        loading_since=None,
+        start_s=30.0,
+    )
+
+
+def test_what_comes_by_the_clock_has_workers_before_it_and_not_long_after() -> None:
+    auto = fresh()
+    last = by_the_clock(auto, 8)
+    assert auto.decide(last).workers == 0
+    assert auto.holds_s(last.now) > 2_000.0
+    due = last.now + auto.holds_s(last.now)
+    wanted = auto.decide(seen(due, last.arrived))
+    assert wanted.workers == wanted.expected >= 2
+    assert "by when it came before" in wanted.reason
+    assert 3_600.0 - 75.0 < (due % 3_600.0) < 3_600.0 - 30.0
+    # Nobody has come.
+    assert auto.decide(seen(9 * 3_600.0 + 120.0, last.arrived)).workers == 0
+
+
+def test_a_restart_does_not_forget_the_clock() -> None:
+    auto = fresh()
+    last = by_the_clock(auto, 8)
+    again = Auto(auto.setting, now=last.now, known=auto.known(last.now))
+    assert again.decide(last).workers == 0
+    assert again.holds_s(last.now) == auto.holds_s(last.now) or again.holds_s(last.now) > 2_000.0
+    due = last.now + again.holds_s(last.now)
+    assert again.decide(seen(due, last.arrived)).expected >= 2

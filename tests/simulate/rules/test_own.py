@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from stoker.domain.endpoint import ScalingPolicy
+from stoker.domain.scaling import Auto
+from stoker.policy.auto.estimates import Estimates, Setting
 from stoker.simulate.bounds import zero_wait_bound
 from stoker.simulate.draws import StartTimes
 from stoker.simulate.rules.idle import KeepAlive
-from stoker.simulate.rules.own import auto
-from stoker.simulate.run import Outcome, Rule, Run
+from stoker.simulate.rules.own import Own, auto
+from stoker.simulate.run import Outcome, Rule, Run, View
 from stoker.simulate.trace import PROFILES
 
 PROFILE = PROFILES["A"]
@@ -71,3 +74,31 @@ def test_a_cold_worker_costs_its_share_and_what_is_never_needed_again_goes() -> 
     always_ready = 600_000.0
     assert found.gpu_s < 0.06 * always_ready
     assert found.waits[1] <= profile.resume_s + 1e-9
+
+
+class EachTime(Own):
+    """Looks whenever it is asked."""
+
+    def _look(self, view: View) -> tuple[Estimates, Setting] | None:
+        self._seen = None
+        return super()._look(view)
+
+
+def test_looking_when_something_may_have_changed_is_about_as_good_as_looking_every_second() -> None:
+    arrivals = poisson(0.3, 7_200.0, seed=4)
+    services = [20.0] * len(arrivals)
+    policy = ScalingPolicy(triggers=(Auto(wait_target_s=PROFILE.wait_target_s),))
+    seldom, over = run(arrivals, services, Own(PROFILE, policy))
+    often, over_often = run(arrivals, services, EachTime(PROFILE, policy))
+    assert abs(in_time(seldom) - in_time(often)) < 0.02
+    assert abs(over / over_often - 1) < 0.05
+
+
+def test_what_comes_by_the_clock_is_met_by_workers_that_start_before_it() -> None:
+    arrivals = sorted(1_800.0 * hour + 0.5 * index for hour in range(1, 49) for index in range(12))
+    services = [4.0] * len(arrivals)
+    found, over = run(arrivals, services, auto(PROFILE))
+    later = [wait for arrival, wait in zip(arrivals, found.waits, strict=True) if arrival > 1_800.0 * 12]
+    assert sum(wait <= 5.0 for wait in later) / len(later) > 0.95
+    # Half an hour of each would be more than fifteen times as much.
+    assert over < 3.0

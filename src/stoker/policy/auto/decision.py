@@ -96,6 +96,8 @@ class Auto:
             it.rise = self._rise(it, needs)
         it.kept, kept_s = self._kept(sample, it, needs)
         it.kept_s = rounded(kept_s)
+        it.expected, expected_s = self._levels.expected(sample.now, aimed(it, self.setting, needs))
+        it.expected_s = rounded(expected_s)
         self._note_backlog(sample.now, it)
         self._holds_until = sample.now + self._holds_s(sample.now, it)
         return it
@@ -111,12 +113,12 @@ class Auto:
         # What changes all the time changes little within a part of a start.
         part_s = max(_LOOK_S, it.start_s / _LOOKS)
         times = [
+            self._levels.due_s(now),
             self._arrivals.falls_s(now, window_s=window_s),
             self._persistence.due_s(now, start_s=it.start_s),
             part_s if it.waiting else max(part_s, self._service.steady_s),
         ]
-        if it.kept_s:
-            times.append(it.kept_s)
+        times += [left_s for left_s in (it.kept_s, it.expected_s) if left_s]
         return min(times)
 
     def decide(self, sample: Sample) -> Wanted:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from stoker.policy.auto.backlog import Waiting, worth_finishing, worth_starting
@@ -41,7 +41,8 @@ class Estimates:
 
     Learned: how many requests `arrived` in the time in which they must be served, what each takes (`service_s`, a guess
     unless `service_known`), the `rise` that is likely while a worker starts, the `persistence` of arrivals, up to which
-    level workers are worth being `kept`, and for how long the highest still is (`kept_s`). `going`: extra workers for a
+    level workers are worth being `kept`, and for how long the highest still is (`kept_s`); up to which level they are
+    `expected` to be needed at about this time, and for how long that holds (`expected_s`). `going`: extra workers for a
     backlog, wanted before and still loading.
     """
 
@@ -61,6 +62,8 @@ class Estimates:
     persistence: float = 1.0
     kept: int = 0
     kept_s: float = 0.0
+    expected: int = 0
+    expected_s: float = 0.0
     going: int = 0
 
     @property
@@ -71,7 +74,8 @@ class Estimates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Workers: those that demand `needs`, those prepared `ahead`, extra for a `backlog`, `kept` though not needed.
+    """Workers: those that demand `needs`, those prepared `ahead`, extra for a `backlog`, `kept` though not needed,
+    and those of a need that is `expected` by the clock.
 
     `workers` is what all of this comes to. `demand` is in slots. `held` are to be ready or cold, where there are cold
     workers: then `workers` are those that requests are there for, and all the others are kept cold.
@@ -84,6 +88,7 @@ class Wanted:
     kept: int
     demand: float
     service_s: float
+    expected: int = 0
     kept_s: float = 0.0
     held: int = 0
 
@@ -100,6 +105,8 @@ class Wanted:
         if self.kept:
             until = f" for another {self.kept_s:.0f} s" if self.kept_s else ""
             parts.append(f"{self.kept} kept{until}, as they may be needed again before a start would pay")
+        if self.expected:
+            parts.append(f"{self.expected} for what comes about now, by when it came before")
         return ", ".join(parts)
 
 
@@ -172,13 +179,15 @@ def choose(it: Estimates, setting: Setting) -> Wanted:
     aim, backlog = aimed(it, setting, needs), extra(it, setting)
     if setting.cold_cost:
         return _with_cold(it, setting, needs, aim, backlog)
-    workers = min(setting.workers_max, max(aim + backlog, it.kept))
+    workers = min(setting.workers_max, max(aim + backlog, it.kept, it.expected))
+    kept = min(setting.workers_max, max(aim + backlog, it.kept))
     return Wanted(
         workers=workers,
         needs=needs,
         ahead=aim - needs,
         backlog=min(backlog, workers - aim),
-        kept=max(0, workers - aim - backlog),
+        kept=max(0, kept - aim - backlog),
+        expected=workers - kept,
         demand=slots_needed(it, setting),
         service_s=it.service_s,
         kept_s=it.kept_s,
@@ -189,7 +198,7 @@ def _with_cold(it: Estimates, setting: Setting, needs: int, aim: int, backlog: i
     """Those that requests are there for, which wait less than the target while a cold one is made warm; the rest may
     rest.
     """
-    held = min(setting.workers_max, max(aim + backlog, it.kept))
+    held = min(setting.workers_max, max(aim + backlog, it.kept, it.expected))
     workers = min(held, max(it.busy, levels(it.present, setting.slots)))
     return Wanted(
         workers=workers,
@@ -216,7 +225,9 @@ def of_recorded(inputs: Mapping[str, float | int | None]) -> tuple[Estimates, Se
 
 
 def _values(kind: type[Estimates | Setting], inputs: Mapping[str, float | int | None]) -> dict[str, Any]:
-    named = {field.name: inputs[PREFIX + field.name] for field in fields(kind)}
+    # Decisions that were made before there was a number have it not.
+    names = [field.name for field in fields(kind) if field.default is MISSING or PREFIX + field.name in inputs]
+    named = {name: inputs[PREFIX + name] for name in names}
     # Of JSON, where whole numbers and truths are numbers like all others.
     return {name: _KINDS[kind.__annotations__[name]](value) for name, value in named.items()}
 

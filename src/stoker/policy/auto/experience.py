@@ -18,11 +18,15 @@ Histogram = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelKnown:
-    """Of one level: since when it is not needed, how many requests are late without it, gaps by length."""
+    """Of one level: since when it is not needed, how many requests are late without it, gaps by length; when it last
+    `returned` after a long one, and how far apart such times were.
+    """
 
     below_since: float = 0.0
     late: float | None = None
     gaps: Histogram = ()
+    returned: float | None = None
+    intervals: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

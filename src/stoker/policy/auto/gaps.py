@@ -62,18 +62,24 @@ def chances(own: Gaps, others: Gaps) -> list[float]:
     return found
 
 
-def keep_s(own: Gaps, others: Gaps, *, miss_cost_s: float) -> float:
+def keep_s(
+    own: Gaps, others: Gaps, *, miss_cost_s: float, long_s: float = math.inf, long_cost_s: float | None = None
+) -> float:
     """The τ with the least E[min(gap, τ)] + P(gap > τ) · `miss_cost_s`, in seconds.
 
-    `miss_cost_s` is what it costs, in seconds of a worker, that it is needed and gone: a start, and what is late.
+    `miss_cost_s` is what it costs, in seconds of a worker, that it is needed and gone: a start, and what is late. Gaps
+    of more than `long_s` cost `long_cost_s` instead: their end is foreseen.
     """
     found = chances(own, others)
+    costs = [miss_cost_s if long_cost_s is None or middle <= long_s else long_cost_s for middle in _MIDDLES_S]
+    missed = sum(chance * cost for chance, cost in zip(found, costs, strict=True))
     left = sum(found)
-    best_s, least, spent = 0.0, left * miss_cost_s, 0.0
+    best_s, least, spent = 0.0, missed, 0.0
     for index, chance in enumerate(found):
         spent += chance * _MIDDLES_S[index]
         left -= chance
-        cost = spent + left * (_EDGES_S[index + 1] + miss_cost_s)
+        missed -= chance * costs[index]
+        cost = spent + left * _EDGES_S[index + 1] + missed
         if cost < least:
             best_s, least = _EDGES_S[index + 1], cost
     return best_s

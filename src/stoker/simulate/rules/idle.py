@@ -37,7 +37,7 @@ class RunPodCount:
     """Request count: a worker for every `slots` requests queued or in progress."""
 
     tick_s = 1.0
-    eager = True
+    eager = False
 
     def __init__(self, *, utilisation: float = 1.0, memory_s: float = 5.0) -> None:
         self._utilisation, self._idle_s = utilisation, memory_s

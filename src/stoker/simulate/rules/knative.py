@@ -16,18 +16,28 @@ class Kpa:
     grace of 30 s is over by then, since the activator is in the path of so few workers all the time."""
 
     tick_s = 2.0
-    eager = False
+    # A request that finds nobody is seen at once, all others at the ticks.
+    eager = True
 
     def __init__(self, *, utilisation: float = 0.7, memory_s: float = _STABLE_S) -> None:
         self._utilisation, self._stable_s = utilisation, memory_s
         self._panic_s = max(1.0, memory_s / 10)
         self._averages = Averages(memory_s, fresh=True)
         self._begun = False
+        self._wanted: int | None = None
         self._panic_at: float | None = None
         self._panic_most = 0
 
     def decide(self, view: View) -> int:
         """The number of pods wanted."""
+        if view.now % self.tick_s:
+            wanted = view.machines.active if self._wanted is None else self._wanted
+            self._wanted = wanted or 1
+        else:
+            self._wanted = self._at_tick(view)
+        return self._wanted
+
+    def _at_tick(self, view: View) -> int:
         self._averages.note(view)
         ready = len(view.machines.serving)
         if not self._begun:

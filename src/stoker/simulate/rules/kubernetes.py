@@ -13,17 +13,21 @@ _PERIOD_S, _TOLERANCE, _COOLDOWN_S, _STABILISATION_S = 15.0, 0.1, 300.0, 300.0
 
 
 class HpaKeda:
-    """The target is `utilisation` of the slots; the highest recommendation of `memory_s` holds on the way down."""
+    """The target is `utilisation` of the slots; the highest recommendation of `memory_s` holds on the way down. Its
+    first period ends at `phase_s`.
+    """
 
     tick_s = 1.0
     eager = True
 
-    def __init__(self, *, utilisation: float = 0.7, memory_s: float = _STABILISATION_S) -> None:
-        self._utilisation = utilisation
+    def __init__(
+        self, *, utilisation: float = 0.7, memory_s: float = _STABILISATION_S, phase_s: float = _PHASE_S
+    ) -> None:
+        self._utilisation, self._phase_s = utilisation, phase_s
         self._memory_s, self._cooldown_s = memory_s, memory_s
         self._recommended: deque[tuple[float, int]] = deque()
         self._busy_at = 0.0
-        self._next = _PHASE_S
+        self._next = phase_s
         self._wanted: int | None = None
 
     def decide(self, view: View) -> int:
@@ -34,7 +38,7 @@ class HpaKeda:
             self._busy_at = now
             wanted = max(wanted, 1)
         if now >= self._next:
-            self._next = (math.floor((now - _PHASE_S) / _PERIOD_S) + 1) * _PERIOD_S + _PHASE_S
+            self._next = (math.floor((now - self._phase_s) / _PERIOD_S) + 1) * _PERIOD_S + self._phase_s
             if wanted:
                 wanted = self._period(view, wanted)
         if wanted and not view.present and now - self._busy_at >= self._cooldown_s:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import deque
+from dataclasses import replace
 from statistics import median
 
 from stoker.domain.endpoint import ScaleBounds, ScalingPolicy
@@ -11,7 +13,7 @@ from stoker.domain.errors import Invalid
 from stoker.domain.scaling import Auto as Trigger
 from stoker.domain.scaling import Cpu, Custom, GpuMemory, GpuUtilization, Load, LoadUnit, Memory, SqsQueue
 from stoker.policy.auto.decision import START_S, Auto, Sample
-from stoker.policy.auto.estimates import Setting
+from stoker.policy.auto.estimates import Estimates, Setting
 from stoker.policy.memory import Memory as Remembered
 from stoker.policy.memory import remembered
 from stoker.policy.scaling import decide
@@ -59,6 +61,8 @@ class Own:
             )
             self._auto = Auto(setting, now=0.0)
         self._starts_seen, self._start_s, self._held = 0, START_S, 0
+        self._seen: Sample | None = None
+        self._learned: Estimates | None = None
 
     def decide(self, view: View) -> int:
         """The number wanted."""
@@ -82,9 +86,15 @@ class Own:
         """The number wanted ready or cold."""
         return self._held
 
+    def due(self) -> float:
+        """When something may be wanted though nobody comes."""
+        if self._auto is None or self._seen is None:
+            return math.inf
+        return self._seen.now + self._auto.holds_s(self._seen.now)
+
     def _signals(self, view: View) -> Signals:
         if len(self._policy.triggers) <= 1 and self._auto is not None:
-            learned = (self._auto.look(self._sample(view)), self._auto.setting)
+            learned = self._look(view)
             return Signals(in_flight=view.in_flight, waiting=len(view.queue), busy_at=self._busy_at, auto=learned)
         if not self._policy.triggers:
             return Signals(in_flight=view.in_flight, waiting=len(view.queue), busy_at=self._busy_at)
@@ -102,11 +112,22 @@ class Own:
             oldest_wait_s=view.oldest_wait_s,
             arrivals={window: both[0] for window, both in known.items()},
             presence={window: both[1] for window, both in known.items()},
-            auto=None if self._auto is None else (self._auto.look(self._sample(view)), self._auto.setting),
+            auto=self._look(view),
             service_s=None if service is None else Reading(service, 0.0),
             # A worker that is full does as many at once as it has slots.
             requests_per_s=None if not service else Reading(view.profile.slots / service, 0.0),
         )
+
+    def _look(self, view: View) -> tuple[Estimates, Setting] | None:
+        """What was learned; it is looked at again once anything has changed, or time alone may have changed it."""
+        auto = self._auto
+        if auto is None:
+            return None
+        sample = self._sample(view)
+        same = self._seen is not None and replace(sample, now=self._seen.now) == self._seen
+        if self._learned is None or not same or auto.holds_s(view.now) <= 0:
+            self._learned, self._seen = auto.look(sample), sample
+        return self._learned, auto.setting
 
     def _sample(self, view: View) -> Sample:
         machines = view.machines
