@@ -11,6 +11,7 @@ from stoker.domain.access import ApiKey, Principal
 from stoker.domain.authorisation import Action
 from stoker.domain.endpoint import Endpoint, EndpointSpec, ProjectId
 from stoker.domain.models import Model
+from stoker.domain.operation import Operation
 from stoker.domain.project import MASK, AuditDraft, Outcome
 from stoker.domain.secrets import Credential, Secret
 
@@ -98,3 +99,19 @@ def model_facts(model: Model) -> dict[str, Any]:
 def credential_facts(credential: Credential) -> dict[str, Any]:
     """A registry credential without its password."""
     return {"registry": credential.registry, "username": credential.username, "password": MASK}
+
+
+def endpoint_draft(
+    by: Principal, action: Action, before: Endpoint | None, after: Endpoint, operation: Operation, *, at: float
+) -> AuditDraft:
+    """What is written of a change of an endpoint, whose outcome is that of its operation."""
+    return draft(
+        by,
+        action,
+        at=at,
+        target=after.id,
+        name=after.spec.name,
+        before=None if before is None else endpoint_facts(before),
+        after=endpoint_facts(after),
+        operation=operation.id,
+    )

@@ -30,7 +30,6 @@ from stoker.domain.errors import Conflict, Invalid, NotFound
 from stoker.domain.images import ImageRule
 from stoker.domain.launch import Launch
 from stoker.domain.operation import Decision, Operation, OperationId, OperationKind, OperationState
-from stoker.domain.project import AuditDraft
 from stoker.domain.views import Preview
 from stoker.link.server import LinkServer
 from stoker.policy.cards import card_gib
@@ -152,7 +151,7 @@ class Endpoints:
             )
             operation = self._operation(OperationKind.CREATE, endpoint, spec.initial)
             created = EventDraft(at=now, kind="endpoint_created", message=f"created as {endpoint.slug}")
-            audited = self._audited(by, Action.ENDPOINT_CREATE, None, endpoint, operation)
+            audited = audit.endpoint_draft(by, Action.ENDPOINT_CREATE, None, endpoint, operation, at=now)
             return Change(endpoint=endpoint, new_operations=[operation], events=[created], audit=audited)
 
         return insert
@@ -312,7 +311,7 @@ class Endpoints:
             events=[EventDraft(at=now, kind=f"endpoint_{kind}", message=message)],
             decisions=_decided(before, endpoint, at=now),
             check=check,
-            audit=self._audited(by, Action(f"endpoint.{kind}"), before, endpoint, operation),
+            audit=audit.endpoint_draft(by, Action(f"endpoint.{kind}"), before, endpoint, operation, at=now),
         )
         _, operations = await self._fleet.commit(change)
         if revised or kind is OperationKind.START:
@@ -322,20 +321,6 @@ class Endpoints:
         self._gateway.publish(endpoint)
         self._reconciler.wake(endpoint.id)
         return endpoint, operations[0]
-
-    def _audited(
-        self, by: Principal, action: Action, before: Endpoint | None, after: Endpoint, operation: Operation
-    ) -> AuditDraft:
-        return audit.draft(
-            by,
-            action,
-            at=self._clock(),
-            target=after.id,
-            name=after.spec.name,
-            before=None if before is None else audit.endpoint_facts(before),
-            after=audit.endpoint_facts(after),
-            operation=operation.id,
-        )
 
     def _operation(self, kind: OperationKind, endpoint: Endpoint, workers: int | None) -> Operation:
         now = self._clock()
