@@ -90,7 +90,8 @@ class Stoker:
         self.fleet = Fleet(store)
         # What is asked for.
         self.gateway = self._wire_gateway()
-        self.link = self._wire_link(term)
+        hosts = faces.hosts_of(self._dialects)
+        self.link = LinkServer(incarnation=new_id(), term=term, listener=self.gateway, management_hosts=hosts)
         self.publisher = self._wire_publisher()
         # Who may ask, and what is secret.
         self.vault = Vault(store, keyring)
@@ -139,14 +140,6 @@ class Stoker:
                 endpoint, setting, sample, learn=learn
             ),
             holds=lambda endpoint, now: self.books.experiences.holds_s(endpoint, now),
-        )
-
-    def _wire_link(self, term: int) -> LinkServer:
-        return LinkServer(
-            incarnation=self._new_id(),
-            term=term,
-            listener=self.gateway,
-            management_hosts=faces.hosts_of(self._dialects),
         )
 
     def _wire_publisher(self) -> Publisher:
