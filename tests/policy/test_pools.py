@@ -36,6 +36,17 @@ def test_the_last_pool_loses_workers_first_and_none_falls_below_its_minimum() ->
     assert [w.id for w in victims(workers, made, wanted=5, loads=busy)] == ["w1"]
 
 
+def test_those_that_come_back_from_cold_go_after_those_that_start() -> None:
+    workers = [
+        worker(1, S.READY),
+        worker(2, S.STARTING, from_cold=True),
+        worker(3, S.STARTING),
+        worker(4, S.STARTING, from_cold=True),
+    ]
+    made = (PoolSpec(bounds=ScaleBounds(max=9)),)
+    assert [w.id for w in victims(workers, made, wanted=1, loads={})] == ["w3", "w4", "w2"]
+
+
 def test_a_pending_worker_stays_where_it_is_needed_and_else_goes_where_there_is_room() -> None:
     made = pools((1, 3), (0, 2), (0, 1))
 

@@ -154,6 +154,25 @@ def test_a_cold_worker_is_made_warm_before_another_is_started() -> None:
     assert plan(target, workers, loads={}, drained=(), now=NOW) == (Warm(workers[0].id), Start("a", 1))
 
 
+def test_a_cold_worker_is_made_warm_though_another_starts_which_is_given_up_unless_it_is_to_be_kept() -> None:
+    workers = [worker(1, S.COLD, pool="a"), worker(2, S.STARTING, pool="a")]
+    target = endpoint(desired=1, pools=pools((0, 3, 0)))
+    held = plan(target, workers, loads={}, drained=(), now=NOW, held=2)
+    assert held == (Warm(workers[0].id),), "what starts is kept cold when it is ready"
+    assert plan(target, workers, loads={}, drained=(), now=NOW, held=1) == (
+        Stop(workers[1].id, "fewer workers wanted"),
+        Warm(workers[0].id),
+    )
+    back = [replace(workers[0], state=S.STARTING, from_cold=True), workers[1]]
+    assert plan(target, back, loads={}, drained=(), now=NOW, held=2) == ()
+
+
+def test_nobody_counts_on_a_cold_worker_that_had_no_room_the_last_time() -> None:
+    workers = [worker(1, S.COLD, pool="a", reason="its card is taken")]
+    target = endpoint(desired=1, pools=pools((0, 3, 0)))
+    assert plan(target, workers, loads={}, drained=(), now=NOW, held=1) == (Warm(workers[0].id), Start("a", 1))
+
+
 def test_a_cold_worker_beyond_the_floor_or_of_an_old_revision_ends() -> None:
     workers = [worker(1, S.COLD, pool="a"), worker(2, S.COLD, pool="a")]
     beyond = plan(endpoint(pools=pools((0, 3, 1))), workers, loads={}, drained=(), now=NOW)
@@ -172,7 +191,7 @@ def step(workers: list[Worker], actions: tuple[Action, ...], revision: int, numb
             case Stop(worker=stopped):
                 del by_id[stopped]
             case Warm(worker=cold):
-                by_id[cold] = replace(by_id[cold], state=S.STARTING)
+                by_id[cold] = replace(by_id[cold], state=S.STARTING, from_cold=True)
             case Chill(worker=idle):
                 by_id[idle] = replace(by_id[idle], state=S.COLD, chilling=False)
             case Start(pool, count):

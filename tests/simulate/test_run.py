@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.simulate.draws import StartTimes
+from stoker.simulate.pool import Machines
 from stoker.simulate.rules.idle import KeepAlive
 from stoker.simulate.run import Outcome, Rule, Run, View, initial
 from stoker.simulate.trace import Profile
@@ -135,3 +136,17 @@ def test_whatever_a_policy_wants_nobody_is_lost_or_served_out_of_order(
     assert min(outcome.waits) >= 0
     assert outcome.gpu_s >= sum(services) / slots - 1e-6
     assert outcome.steps[-1][1] == 0
+
+
+def test_a_cold_worker_serves_though_others_load() -> None:
+    profile = Profile(slots=1, start_s=50.0, sigma=0.0, cold=True, resume_s=1.0)
+    machines = Machines(profile, StartTimes(50.0, 0.0, 0))
+    machines.begin(1)
+    machines.scale(0, 0.0, held=1)
+    assert len(machines.cold) == 1
+    begun = machines.scale(0, 10.0, held=3)
+    assert [round(ready_at) for ready_at, _ in begun] == [60, 60]
+    assert [ready_at for ready_at, _ in machines.scale(1, 11.0, held=3)] == [12.0]
+    assert (len(machines.loading), len(machines.cold)) == (3, 0)
+    machines.scale(1, 11.5, held=1)
+    assert [machine.resuming for machine in machines.loading] == [True], "those that load go first"

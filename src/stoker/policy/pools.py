@@ -43,23 +43,22 @@ def victims(
 ) -> list[Worker]:
     """Which of these workers go so that `wanted` are left and no pool has more than its maximum.
 
-    Pending ones first, then starting, then idle ones, then the least loaded; among equals those of the last pool, then
-    the newest. No pool falls below its minimum while another one is above its own, and while starting workers of such a
-    pool are waited for no ready one goes that is needed until then.
+    Pending ones first, then starting, then those that come back from cold, then idle ones, then the least loaded; among
+    equals those of the last pool, then the newest. No pool falls below its minimum while another one is above its own,
+    and while starting workers of such a pool are waited for no ready one goes that is needed until then.
     """
-    rank = {WorkerState.PENDING: 0, WorkerState.STARTING: 1}
     place = {pool.name: index for index, pool in enumerate(pools)}
     bounds = {pool.name: pool.bounds for pool in pools}
-    order = sorted(workers, key=lambda w: (rank.get(w.state, 2), loads.get(w.id, 0), -place[w.pool], -w.number))
+    order = sorted(workers, key=lambda w: (_rank(w), loads.get(w.id, 0), -place[w.pool], -w.number))
     have = Counter(w.pool for w in workers)
-    ready = sum(1 for w in workers if w.state is WorkerState.READY)
+    ready = sum(1 for w in workers if serves_soon(w))
     leaving: list[Worker] = []
 
     def take(worker: Worker) -> None:
         nonlocal ready
         leaving.append(worker)
         have[worker.pool] -= 1
-        ready -= worker.state is WorkerState.READY
+        ready -= serves_soon(worker)
 
     total = sum(b.max for b in bounds.values())
     for worker in order:
@@ -70,10 +69,21 @@ def victims(
         if len(workers) - len(leaving) <= wanted:
             break
         protected = minima_fit and have[worker.pool] <= bounds[worker.pool].min
-        needed = worker.state is WorkerState.READY and ready <= wanted
+        needed = serves_soon(worker) and ready <= wanted
         if worker not in leaving and not protected and not needed:
             take(worker)
     return leaving
+
+
+def serves_soon(worker: Worker) -> bool:
+    """Is it ready, or on its way back from cold, which takes a moment and not a start?"""
+    return worker.state is WorkerState.READY or (worker.state is WorkerState.STARTING and worker.from_cold)
+
+
+def _rank(worker: Worker) -> int:
+    if worker.state is WorkerState.PENDING:
+        return 0
+    return 1 if not serves_soon(worker) else 2 if worker.state is WorkerState.STARTING else 3
 
 
 def pools_for(

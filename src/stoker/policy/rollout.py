@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from stoker.domain.endpoint import Endpoint, Phase, PoolSpec, Strategy
 from stoker.domain.worker import ACTIVE, WANTED, Worker, WorkerId, WorkerState
 from stoker.policy.backoff import caps, trying
-from stoker.policy.pools import distribute, victims
+from stoker.policy.pools import distribute, serves_soon, victims
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +87,26 @@ def plan(
     old = [w for w in workers if w.state in WANTED and not endpoint.runs(w.pool, w.revision)]
     # Ready or cold, now or soon: what the pools' floors are about.
     kept = Counter(w.pool for w in running if w.state in WANTED or (w.state is WorkerState.DRAINING and w.chilling))
-    leaving = victims(active, endpoint.spec.pools, wanted=wanted, loads=loads)
+    cold = [w for w in running if w.state is WorkerState.COLD]
+    # A cold one is back before one that starts, even if that has begun before.
+    warm = _warm(endpoint, cold, max(0, wanted - sum(1 for w in active if serves_soon(w))))
+    # Those that had no room the last time are tried again, and nobody counts on them.
+    back = sum(1 for w in warm if not w.reason)
+    leaving = victims(active, endpoint.spec.pools, wanted=wanted - back, loads=loads)
     actions = _shrink(leaving, kept, floors)
     ready = sum(1 for w in active if w.state is WorkerState.READY and w not in leaving)
     recreate = endpoint.spec.rollout.strategy is Strategy.RECREATE
     keep = 0 if recreate else max(0, wanted - ready)
     actions += _replace(old, loads, keep=keep, yield_hardware=yield_hardware)
     actions += _drained(workers, drained=drained, now=now)
-    cold = [w for w in running if w.state is WorkerState.COLD]
     missing = max(0, wanted - len(active) + len(leaving))
-    warm = _warm(endpoint, cold, missing)
     actions += [Warm(w.id) for w in warm]
     actions += _surplus([w for w in cold if w not in warm], kept, floors)
-    room = wanted + endpoint.spec.rollout.surge - len(active) - len(warm) - len(old) if old else missing
+    room = wanted + endpoint.spec.rollout.surge - len(active) - back - len(old) if old else missing
     have = Counter(w.pool for w in (*active, *warm) if w not in leaving)
     tried = trying(active)
     most = {pool: 0 if pool in tried else n for pool, n in caps(endpoint.failures, now=now).items()}
-    starts = distribute(max(0, min(missing - len(warm), room)), endpoint.spec.pools, have, most)
+    starts = distribute(max(0, min(missing - back, room)), endpoint.spec.pools, have, most)
     if not old:
         # What single pools lack though there are enough workers in all; during an update the surge is the limit.
         minima = {p.name: p.bounds.min if endpoint.spec.bounds.min <= wanted else 0 for p in endpoint.spec.pools}

@@ -112,7 +112,9 @@ class Machines:
         """Bring the active ones to `wanted`, and those that are active or cold to `held`, if that is more. Those that
         will be ready, with the time of each.
         """
-        begun = [self._resume(machine, now) for machine in self.cold[: max(0, wanted - self.active)]]
+        # A cold one is back before one that loads, even if that has begun before.
+        soon = len(self.serving) + sum(machine.resuming for machine in self.loading)
+        begun = [self._resume(machine, now) for machine in self.cold[: max(0, wanted - soon)]]
         if wanted < self.active:
             self._shrink(wanted, now, held)
         room = self.profile.workers_max - len(self.leaving) - len(self.cold)
@@ -216,4 +218,5 @@ def _as_worker(machine: Machine, slots: int) -> Worker:
         state=WorkerState.READY if machine.ready else WorkerState.STARTING,
         slots=slots,
         created_at=machine.since,
+        from_cold=machine.resuming,
     )
