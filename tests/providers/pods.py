@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.running import IMAGE, Cluster
-from providers.workers import clear, ended, until
+from providers.workers import clear, ended, observed, until
+from stoker.domain.worker import Exit
 from stoker.providers.base import Provider, ProviderOptions, Tells, load
 
 LASTING = "echo up; exec sleep 600"
@@ -43,6 +44,16 @@ async def pods(cluster: Cluster, folder: Path, **more: object) -> AsyncIterator[
             return (cluster.all("Pod"), cluster.all("Secret")) == ([], [])
 
         await until(nothing, what="end of all that was made")
+
+
+async def known_end(provider: Provider, name: str) -> Exit:
+    """Its end, once that is listed: of a pod that somebody else has removed nothing is until the watch tells of it."""
+
+    async def ask() -> Exit | None:
+        found = await observed(provider, name)
+        return None if found is None else found.exit
+
+    return await until(ask, what=f"end of {name}")
 
 
 class Told:

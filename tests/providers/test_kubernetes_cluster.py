@@ -13,8 +13,8 @@ from cluster.objects import Fault
 from cluster.rbac import Call, allowed, manifests
 from cluster.running import NAMESPACE, Cluster, cluster
 from conftest import DEPLOYED
-from providers.pods import LASTING, Installation, Told, pods
-from providers.workers import clear, ended, run, said, shell
+from providers.pods import LASTING, Installation, Told, known_end, pods
+from providers.workers import clear, run, said, shell
 from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.secrets import RegistryLogin
 from stoker.domain.worker import WorkerId
@@ -58,11 +58,9 @@ def test_a_watch_that_is_too_old_begins_anew_with_a_list(tmp_path: Path, kuberne
             await found.provider.start(shell("b", LASTING))
             await said(found.provider, "a")
             await told.hears("b", "placed")
-            before = told.changes
             kubernetes.do(lambda: _forget(kubernetes))
-            await told.more(before)
             # What happened while it did not look is not lost.
-            end = await ended(found.provider, "a")
+            end = await known_end(found.provider, "a")
             assert "deleted by somebody else" in end.reason
             await found.provider.start(shell("c", LASTING))
             await told.hears("c", "placed")

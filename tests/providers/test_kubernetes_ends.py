@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.running import Cluster
-from providers.pods import LASTING, STUBBORN, Told, pods, reason
-from providers.workers import ended, observed, run, said, shell, texts, until
+from providers.pods import LASTING, STUBBORN, Told, known_end, pods, reason
+from providers.workers import observed, run, said, shell, texts, until
 from stoker.domain.errors import Unavailable
 from stoker.domain.worker import WorkerId
 
@@ -28,7 +28,7 @@ def test_a_pod_that_others_end_is_leaving_and_then_gone_with_its_reason(
 ) -> None:
     async def main() -> None:
         async with pods(kubernetes, tmp_path) as found:
-            told = Told(found.provider)
+            Told(found.provider)
             await found.provider.start(
                 shell("a", "trap 'sleep 0.3; exit 0' TERM; echo up; while :; do sleep 0.02; done")
             )
@@ -37,7 +37,7 @@ def test_a_pod_that_others_end_is_leaving_and_then_gone_with_its_reason(
             seen = await observed(found.provider, "a")
             assert seen is not None
             assert (seen.running, seen.leaving) == (True, words)
-            end = await ended(found.provider, "a")
+            end = await known_end(found.provider, "a")
             assert words in end.reason
 
             # It is listed with the same end until it is stopped, though its pod is gone.
@@ -45,10 +45,7 @@ def test_a_pod_that_others_end_is_leaving_and_then_gone_with_its_reason(
                 return kubernetes.all("Pod") == []
 
             await until(gone, what="end of the pod")
-            await told.more(0)
-            seen = await observed(found.provider, "a")
-            assert seen is not None
-            assert seen.exit is not None
+            assert await known_end(found.provider, "a") == end
             await found.provider.start(shell("a", LASTING))
             assert kubernetes.all("Pod") == [], "an ended one is not run again"
             await found.provider.stop(WorkerId("a"), grace_s=1.0)
