@@ -53,7 +53,9 @@ def test_there_are_never_too_many_and_somebody_for_whoever_is_there(
         assert wanted.workers >= 1 or not (sample.in_flight or sample.waiting)
         assert wanted.workers == wanted.needs + wanted.ahead + wanted.backlog + wanted.kept + wanted.expected
         assert min(wanted.needs, wanted.ahead, wanted.backlog, wanted.kept, wanted.expected) >= 0
-        assert wanted.reason.startswith(f"{wanted.needs} for a demand of ")
+        said = "a request that is there" if wanted.needs and wanted.demand < 0.05 else "a demand of "
+        assert wanted.reason.startswith(f"{wanted.needs} for {said}")
+        assert not wanted.needs or "demand of 0.0" not in wanted.reason
 
 
 @given(moves=steps)

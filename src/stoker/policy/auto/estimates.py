@@ -15,6 +15,8 @@ from stoker.policy.auto.service import demand, levels
 # How they are named among the inputs of a decision.
 PREFIX: Final = "auto."
 _DIGITS: Final = 4
+# Less would be told as no slots at all.
+_DEMAND_TOLD: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,9 @@ class Wanted:
         if self.held:
             return f"{self.workers} for those who are there, {self.held} ready or cold for what may come"
         parts = [f"{self.needs} for a demand of {self.demand:.1f} slots ({self.service_s:.2g} s each)"]
+        if self.needs and self.demand < _DEMAND_TOLD:
+            # It came too long ago, or is counted as about nothing, and is there.
+            parts = [f"{self.needs} for a request that is there"]
         if self.ahead:
             parts.append(f"{self.ahead} for the rise that is likely while one starts")
         if self.backlog:
