@@ -302,7 +302,7 @@ class Scaling:
         if signals is None:
             # Nothing is known until the gateway speaks, and then it tells of all.
             return math.inf if not others and isinstance(trigger, Auto | Concurrency) else 0.0
-        if signals.tasks_queued is not None:
+        if signals.running or (signals.tasks_queued is not None and signals.tasks_queued.value):
             return 0.0
         if others or decision.advisory or not all(limit.startswith(_LASTING) for limit in decision.limits):
             return 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +60,16 @@ def test_arrivals_are_forgotten_when_they_leave_the_window() -> None:
     assert arrivals.count == 5
     arrivals.note(11.0, arrived=5, present=3, window_s=10.0)
     assert arrivals.count == 2
+
+
+def test_it_is_known_when_the_number_will_be_lower_though_nobody_comes() -> None:
+    arrivals = Arrivals()
+    arrivals.note(0.0, arrived=0, present=0, window_s=10.0)
+    assert arrivals.falls_s(5.0, window_s=10.0) == math.inf
+    arrivals.note(20.0, arrived=2, present=2, window_s=10.0)
+    assert arrivals.falls_s(24.0, window_s=10.0) == 6.0
+    arrivals.note(25.0, arrived=1, present=1, window_s=10.0)
+    assert arrivals.falls_s(25.0, window_s=30.0) == 5.0, "then it is believed that there are fewer"
 
 
 def test_of_what_came_before_the_first_look_only_those_count_that_are_still_there() -> None:

@@ -95,8 +95,10 @@ class Arrivals:
             self.count -= window.popleft()[1]
 
     def falls_s(self, now: float, *, window_s: float) -> float:
-        """In how many seconds the number will be lower if nobody comes."""
-        return self._window[0][0] + min(window_s, _WINDOW_S_MAX) - now if self._window else math.inf
+        """In how many seconds the number will be lower if nobody comes, or a fall of the count is to be believed."""
+        falls_at = self._window[0][0] + min(window_s, _WINDOW_S_MAX) if self._window else math.inf
+        believed_at = math.inf if self._fell_at is None else self._fell_at + _FALLS_S_MAX
+        return max(0.0, min(falls_at, believed_at) - now)
 
     def _fell_for(self, now: float) -> bool:
         """Is the number lower for long? For a moment it is when a task has begun of which no report tells so far."""
