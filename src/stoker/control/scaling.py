@@ -148,8 +148,9 @@ class Scaling:
         """How many workers it should have. The next decision remembers this one."""
         signals = self._learned(endpoint, self.signals(endpoint, now=now), now, learn=True)
         memory = self._memory(endpoint)
-        decision = told(self._decided(endpoint, signals, now), signals)
+        decision = self._decided(endpoint, signals, now)
         if not self.news(endpoint, decision):
+            # Nobody will read what it was made from.
             return decision
         spec = endpoint.spec
         given = Given(
@@ -160,7 +161,7 @@ class Scaling:
             override=endpoint.override,
             memory=memory,
         )
-        return replace(decision, given=recorded(given))
+        return replace(told(decision, signals), given=recorded(given))
 
     def _decided(self, endpoint: Endpoint, signals: Signals | None, now: float) -> Decision:
         decision = self._asked(endpoint, signals, now)
