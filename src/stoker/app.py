@@ -99,7 +99,6 @@ class Stoker:
         self.keys = Keys(store, self.link, self.vault, clock=clock, changed=self.gateway.publish_again)
         # What runs.
         self.supplies = self._wire_supplies(fetcher, providers)
-        self.downloads = self.supplies.downloads
         self.queue = self._wire_queue()
         self.sayings = Sayings(self.fleet, clock=clock)
         self.providers = self._wire_providers(providers)
@@ -246,7 +245,7 @@ class Stoker:
             self.link,
             self.reconciler,
             catalogue=self.supplies.models,
-            downloads=self.downloads,
+            downloads=self.supplies.downloads,
             models=self.settings.models,
             images=self.settings.images,
             regions=self.settings.regions,
@@ -374,7 +373,7 @@ class Stoker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.queue.close()
-        await self.downloads.close()
+        await self.supplies.downloads.close()
         await self.demand.close()
         await self.prober.close()
         await self.reconciler.close()

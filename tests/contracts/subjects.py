@@ -130,9 +130,10 @@ class Processes:
 
 
 @dataclass
-class Containers:
+class _Scripts:
+    """Workers that run a shell's scripts, which count in a folder how often each has begun."""
+
     provider: Provider
-    engine: Engine
     connect: Callable[[], Provider]
     counters: Path
 
@@ -144,6 +145,14 @@ class Containers:
 
     async def end(self, name: str, code: int) -> None:
         await self._start(name, ending(code))
+
+    async def _start(self, name: str, script: str) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Containers(_Scripts):
+    engine: Engine
 
     async def _start(self, name: str, script: str) -> None:
         await self.provider.start(shell(name, f"echo >> /counters/{name}; {script}"))
@@ -171,20 +180,8 @@ class Containers:
 
 
 @dataclass
-class Pods:
-    provider: Provider
+class Pods(_Scripts):
     cluster: Cluster
-    connect: Callable[[], Provider]
-    counters: Path
-
-    def again(self) -> Provider:
-        return self.connect()
-
-    async def last(self, name: str) -> None:
-        await self._start(name, "echo up; exec sleep 600")
-
-    async def end(self, name: str, code: int) -> None:
-        await self._start(name, ending(code))
 
     async def _start(self, name: str, script: str) -> None:
         await self.provider.start(shell(name, f"echo >> {self.counters}/{name}.runs; {script}"))

@@ -50,13 +50,13 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     async def docker() -> AsyncIterator[Subject]:
         engine: Engine = request.getfixturevalue("docker")
         async with containers(engine, tmp_path) as found:
-            yield Containers(found.provider, engine, found.connect, found.counters)
+            yield Containers(found.provider, found.connect, found.counters, engine)
 
     @asynccontextmanager
     async def kubernetes() -> AsyncIterator[Subject]:
         cluster: Cluster = request.getfixturevalue("kubernetes")
         async with pods(cluster, tmp_path) as found:
-            yield Pods(found.provider, cluster, found.connect, tmp_path)
+            yield Pods(found.provider, found.connect, tmp_path, cluster)
 
     opens: dict[str, Opened] = {"fake": fake, "process": process, "docker": docker, "kubernetes": kubernetes}
     return opens[request.param]

@@ -412,6 +412,22 @@ def test_a_number_set_by_hand_holds_over_restarts_of_control_until_its_end() -> 
     virtual.run(main())
 
 
+def test_an_idle_worker_goes_though_the_gateway_was_silent_for_a_while_and_says_nothing_of_it_after_that() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(high=2))
+            await w.gateway.request(endpoint.id, 1.0).ended.wait()
+            await asyncio.sleep(5)
+            assert len(w.workers(endpoint.id, READY)) == 1
+            w.gateway.silent = True
+            await asyncio.sleep(10)
+            w.gateway.silent = False
+            await asyncio.sleep(60)
+            assert w.workers(endpoint.id) == []
+
+    virtual.run(main())
+
+
 def test_advice_is_switched_on_and_off_while_workers_run_and_requests_are_served() -> None:
     async def main() -> None:
         async with world() as w:

@@ -23,7 +23,6 @@ from stoker.domain.endpoint import (
     Endpoint,
     EndpointId,
     EndpointSpec,
-    LaunchSpec,
     PoolSpec,
     ProjectId,
     Rollout,
@@ -32,6 +31,7 @@ from stoker.domain.endpoint import (
 )
 from stoker.domain.errors import Unavailable
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import LaunchSpec
 from stoker.domain.operation import Operation
 from stoker.domain.probe import Probe, Probes
 from stoker.domain.scaling import SqsQueue
@@ -143,7 +143,7 @@ class World:
             task.cancel()
         await asyncio.gather(*stoker._tasks, return_exceptions=True)
         await stoker.queue.close()
-        await stoker.downloads.close()
+        await stoker.supplies.downloads.close()
         await stoker.prober.close()
         await stoker.reconciler.close()
         for managed in stoker.providers.all():

@@ -11,7 +11,8 @@ from stoker.control.managed import Providers, models_at
 from stoker.control.prober import Prober, Target
 from stoker.control.provisions import Provisions
 from stoker.control.worker_specs import worker_spec
-from stoker.domain.endpoint import Endpoint, Launch
+from stoker.domain.endpoint import Endpoint
+from stoker.domain.launch import Launch
 from stoker.domain.probe import Probes
 from stoker.domain.worker import Worker, WorkerState
 

@@ -10,6 +10,7 @@ from copy import deepcopy
 
 import msgspec
 import structlog
+from sqlalchemy import Connection
 
 from stoker.control.fleet import Fleet
 from stoker.domain.endpoint import EndpointId
@@ -88,7 +89,7 @@ class Experiences:
         now = self._clock()
         texts = {each: msgspec.json.encode(self._autos[each].known(now)).decode() for each in news}
 
-        def write(tx: rows.Connection) -> None:
+        def write(tx: Connection) -> None:
             rows.save(tx, texts, now=now)
             rows.remove(tx, gone)
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from stoker.control.fleet import Fleet
-from stoker.domain.endpoint import Endpoint, EndpointId, Launch
+from stoker.domain.endpoint import Endpoint, EndpointId
+from stoker.domain.launch import Launch
 from stoker.domain.learned import Kind, Learned, Place, Samples
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy.learning import WINDOW_S, Look, expected_start_s, kind_of_start, readings_of, sustained

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from stoker.control.agenda import Agenda
 from stoker.control.fleet import Fleet
-from stoker.domain.endpoint import Endpoint, EndpointId, EndpointSpec, Launch, ScaleBounds
+from stoker.domain.endpoint import Endpoint, EndpointId, EndpointSpec, ScaleBounds
 from stoker.domain.hardware import HardwareRequest
+from stoker.domain.launch import Launch
 from stoker.domain.measurements import Measured
 from stoker.domain.operation import Decision
 from stoker.domain.scaling import (
@@ -299,10 +300,10 @@ class Scaling:
         if endpoint.override is not None:
             # Its end is on the reconciler's agenda.
             return math.inf
-        [trigger, *others] = endpoint.spec.scaling.effective
         if signals is None:
-            # Nothing is known until the gateway speaks, and then it tells of all.
-            return math.inf if not others and isinstance(trigger, Auto | Concurrency) else 0.0
+            # When a gateway speaks again that was silent it tells of those alone that something has happened to.
+            return 0.0
+        [trigger, *others] = endpoint.spec.scaling.effective
         if signals.running or (signals.tasks_queued is not None and signals.tasks_queued.value):
             return 0.0
         if others or decision.advisory or not all(limit.startswith(_LASTING) for limit in decision.limits):

@@ -13,8 +13,7 @@ from typing import NewType
 
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import HardwareRequest
-from stoker.domain.launch import Launch as Launch
-from stoker.domain.launch import LaunchSpec as LaunchSpec
+from stoker.domain.launch import Launch, LaunchSpec
 from stoker.domain.limits import within
 from stoker.domain.logging import Logging
 from stoker.domain.probe import Probes

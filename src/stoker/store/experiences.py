@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection as Connection
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from stoker.domain.endpoint import EndpointId
 from stoker.store.tables import experiences
