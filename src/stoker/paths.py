@@ -115,6 +115,11 @@ class Paths:
         return Path(tempfile.gettempdir()) / f"stoker-{os.getuid()}-{digest}"
 
     @property
+    def handover_socket(self) -> Path:
+        """Where the newest gateway takes connections over from the one before it."""
+        return self.run / "handover.sock"
+
+    @property
     def upgrade(self) -> Path:
         """What became of the last upgrade of the gateway."""
         return self.run / "upgrade"

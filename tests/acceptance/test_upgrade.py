@@ -1,4 +1,6 @@
-"""A new gateway takes over under load: no request lost, no stream cut, no worker given more than its slots."""
+"""A new gateway takes over under load: no request lost, no connection or stream cut, no worker given more than its
+slots.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,22 @@ def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installa
             except (OSError, HTTPException) as exc:
                 broken.append(repr(exc))
 
+    def ask_on_one_connection() -> None:
+        connection = HTTPConnection("127.0.0.1", installation.port, timeout=30)
+        # Nothing is tried again on another one.
+        connection.connect()
+        connection.auto_open = 0
+        while not stop.is_set():
+            try:
+                connection.request("GET", "/e/e/slow?s=0.01", headers={"Authorization": f"Bearer {installation.key}"})
+                with connection.getresponse() as response:
+                    response.read()
+                    answered.append(response.status)
+            except (OSError, HTTPException) as exc:
+                broken.append(repr(exc))
+                break
+        connection.close()
+
     def stream() -> bytes:
         with installation.request("GET", f"/e/e/stream?n=50&pause=0&by={go}") as response:
             assert response.status == 200
@@ -48,7 +66,7 @@ def test_a_new_gateway_takes_over_under_load_without_loss(installation: Installa
         at_last.callback(go.touch)
         long = pool.submit(stream)
         assert streaming.wait(60)
-        asking = [pool.submit(ask) for _ in range(6)]
+        asking = [pool.submit(ask) for _ in range(5)] + [pool.submit(ask_on_one_connection) for _ in range(3)]
         until(lambda: len(answered) > 20, what="some load")
         done = installation.run("upgrade", "--json")
         assert done.returncode == 0, done.stderr

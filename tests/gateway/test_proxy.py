@@ -409,7 +409,7 @@ def test_a_gateway_on_its_way_out_finishes_what_waits_and_takes_no_workers_that_
             waiting = asyncio.create_task(s.ask("GET", "/e/chat/x"))
             admission = s.gateway.admissions["id-chat"]
             await until(lambda: admission.waiting)
-            s.gateway.leave()
+            s.gateway.leave(None)
             await until(lambda: s.control.all(Leaving))
             s.control.seq += 1
             s.control.say(Snapshot(s.control.seq, (endpoint(w.entry("theirs")),), (key(),)))

@@ -243,8 +243,10 @@ class Admission:
         self._workers.take((), leaving=False)
         self._refuse(self._room.turns(), Refusal("endpoint_gone", "the endpoint has been deleted"), now)
 
-    def report(self, now: float) -> EndpointReport:
-        """The numbers up to `now`; from here on nothing has been touched."""
+    def report(self, now: float, begun: int = 0) -> EndpointReport:
+        """The numbers up to `now`; from here on nothing has been touched. A gateway that leaves keeps slots for those
+        who wait and for `begun` more.
+        """
         self._accrue(now, touch=False)
         self.touched = self.woken = False
         oldest = self._room.first()
@@ -260,7 +262,7 @@ class Admission:
             busy_s=self._busy_s,
             wait_s=self._wait_s,
             workers={worker.id: worker.in_flight for worker in self._workers.known.values()},
-            kept=self._workers.keep_only(self.waiting) if self._leaving else {},
+            kept=self._workers.keep_only(self.waiting + begun) if self._leaving else {},
         )
 
     def waiting_turns(self) -> list[Turn]:

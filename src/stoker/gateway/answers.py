@@ -71,6 +71,22 @@ def failure(
     return Answer(status, msgspec.json.encode(problem), tuple(lines), reason=reason)
 
 
+def starting(*, openai: bool) -> Answer:
+    """No table yet."""
+    return failure(503, "starting", "Stoker is starting; try again in a moment", openai=openai)
+
+
+def no_key(*, openai: bool) -> Answer:
+    """Nobody is let in without one."""
+    reason = "invalid_api_key" if openai else "unauthenticated"
+    return failure(401, reason, "a key is needed: Authorization: Bearer sk-...", openai=openai)
+
+
+def forbidden(*, openai: bool) -> Answer:
+    """Its key is for other things."""
+    return failure(403, "forbidden", "this key may not call this endpoint", openai=openai)
+
+
 def refused(refusal: Refusal, *, openai: bool, starting_s: float | None = None) -> Answer:
     """The answer to a request that admission refused. `starting_s`: no worker is there yet, and one takes about so long
     to come.

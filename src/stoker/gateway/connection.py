@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from stoker.gateway import answers
 from stoker.gateway.answers import Answer
-from stoker.gateway.forwarded import Network, Peer
-from stoker.gateway.head import BadHead, Headers, Request
+from stoker.gateway.forwarded import Peer
+from stoker.gateway.head import BadHead, Headers
+from stoker.gateway.parties import Conversation, Router
 from stoker.gateway.reading import RequestReader
 from stoker.gateway.response import CONTINUE, ResponseHead, interim_head
 
@@ -28,47 +29,13 @@ CLOSE_S_MAX: Final = 30.0
 # Reasons for not reading.
 _BODY: Final = 1
 _PIPELINE: Final = 2
+_MOVING: Final = 4
 
 # The states of struct tcp_info in which the other end still has the connection open: ESTABLISHED, SYN_RECV.
 _TCP_OPEN: Final = (1, 3)
 
 # Until a connection is made, or for one without an address.
 _NOBODY: Final = Peer("unknown", secure=False, networks=())
-
-
-class Conversation(Protocol):
-    """Whoever answers the present request."""
-
-    def body_arrived(self) -> None: ...
-
-    def gone(self) -> None: ...
-
-    def downstream_blocked(self) -> None: ...
-
-    def downstream_writable(self) -> None: ...
-
-
-class Router(Protocol):
-    """Decides what becomes of a request. `now` is the event loop's time at the last sweep."""
-
-    draining: bool
-
-    @property
-    def now(self) -> float: ...
-
-    @property
-    def view(self) -> memoryview: ...
-
-    @property
-    def trusted(self) -> tuple[Network, ...]: ...
-
-    def handle(self, client: ClientConnection, request: Request) -> None:
-        """Answer the request, now or later: `client.converse` or `client.answer`."""
-
-    def opened(self, client: ClientConnection) -> bool:
-        """A client has connected. False: there are too many."""
-
-    def closed(self, client: ClientConnection) -> None: ...
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -88,14 +55,19 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_router",
         "_running",
         "_since",
+        "_stays",
         "_trailers",
         "_transport",
         "_view",
         "peer",
     )
 
-    def __init__(self, router: Router) -> None:
-        self.peer = _NOBODY
+    def __init__(self, router: Router[ClientConnection], *, relayed: str | None = None) -> None:
+        """`relayed`: a gateway on its way out passes on what the client at this address says over TLS, until the next
+        answer ends it.
+        """
+        self.peer = _NOBODY if relayed is None else Peer(relayed, secure=True, networks=router.trusted)
+        self._stays = relayed is None
         self._router = router
         self._view = router.view
         self._transport: asyncio.Transport | None = None
@@ -224,7 +196,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._began = True
         unknown = head.length is None and not head.bodyless
         self._chunked = unknown and request.persistent
-        keep = request.keep_alive and not self._router.draining and not (unknown and not request.persistent)
+        keep = request.keep_alive and self._stays and not (unknown and not request.persistent)
+        if keep and self._router.draining:
+            # What moves to the successor goes on there.
+            keep = self._router.successor is not None and self._movable()
         self._close_after = not keep
         connection = None
         if not keep:
@@ -271,13 +246,19 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._since = self._router.now
         if request.upgrade:
             self._reader.release()
-        if not request.complete or self._close_after or (self._router.draining and not self._requests):
+        leaving = self._router.successor is not None
+        ends = self._close_after or (self._router.draining and not leaving and not self._requests)
+        if ends or not request.complete:
             self._linger(unread=not request.complete or request.error is not None)
         else:
             if self._pauses:
                 self._unpause(_BODY if len(self._requests) > 1 else _BODY | _PIPELINE)
             if self._requests:
                 self._run()
+            elif leaving and not self._reader.partial:
+                # What comes from now on is for the successor to read. The answer has yet to leave.
+                self._pause(_MOVING)
+                asyncio.get_running_loop().call_soon(self.shut_idle)
 
     def answer(self, answer: Answer) -> None:
         """The gateway's own answer to the present request, which ends it."""
@@ -306,7 +287,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         if transport is None or transport.is_closing():
             return None
         held, self._reader.held = self._reader.held or b"", None
-        transport.write(head)
+        if head:
+            transport.write(head)
         if self._pauses:
             self._pauses = 0
             transport.resume_reading()
@@ -351,10 +333,38 @@ class ClientConnection(asyncio.BufferedProtocol):
         state: bytes = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
         return state[0] in _TCP_OPEN
 
+    @property
+    def begins(self) -> bool:
+        """Has a request begun of which nothing is known yet?"""
+        return not self._requests and self._reader.partial
+
+    @property
+    def address(self) -> str:
+        """The client's."""
+        return self.peer.address.decode()
+
+    def _movable(self) -> bool:
+        # TLS knows no half-closes, and what it knows of a connection cannot be moved.
+        return self._transport is not None and self._transport.can_write_eof()
+
     def shut_idle(self) -> None:
-        """Close it if nothing is under way; else it closes after the answer."""
-        if not self._requests and not self._reader.partial:
+        """If nothing is under way, pass it on to the successor, or close it where there is none; else that happens
+        after the answer.
+        """
+        transport = self._transport
+        if self._requests or self._reader.partial or self._closing_at is not None or self._conversation is not None:
+            return
+        successor = self._router.successor
+        if transport is None or successor is None or successor.gone:
             self.close()
+        elif not self._movable():
+            successor.relay(self)
+        else:
+            self._pause(_MOVING)
+            # One with something still to be sent is looked at again with the next sweep.
+            if not transport.get_write_buffer_size():
+                successor.move(transport.get_extra_info("socket").fileno())
+                self.abort()
 
     def sweep(self, now: float) -> None:
         """Called every few seconds: bounds on a head's arrival, on idleness and on closing."""
@@ -368,6 +378,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._run()
             elif now - self._since > IDLE_S_MAX:
                 self.close()
+            elif self._pauses & _MOVING:
+                self.shut_idle()
             elif now - self._since > FORGET_S:
                 self._reader.forget()
 

@@ -35,6 +35,7 @@ from stoker.gateway.connection import ClientConnection
 from stoker.gateway.ended import Ended
 from stoker.gateway.exchange import Exchange
 from stoker.gateway.following import Following
+from stoker.gateway.handover import Successor
 from stoker.gateway.head import Request, upstream_head
 from stoker.gateway.parties import Hub
 from stoker.gateway.response import ResponseHead
@@ -58,6 +59,8 @@ class Internal:
 
     def __init__(self, hub: Hub, admissions: dict[str, Admission], attempts: Attempts) -> None:
         self.draining = False
+        # Control finds the next gateway by itself.
+        self.successor: Successor | None = None
         self.attempts = attempts
         self._hub = hub
         self._admissions = admissions

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 import structlog
@@ -25,11 +26,15 @@ from stoker.paths import Paths
 
 log = structlog.get_logger(__name__)
 
+# After a gateway began to leave: how long it keeps slots for requests of which it has seen a part.
+BEGUN_S_MAX: Final = 2.0
+
 
 class Keeper:
     """The link's `TableHolder`. `time` is the event loop's.
 
-    `leaving`: another gateway takes over; this one takes no more than what its present requests need.
+    `leaving`: another gateway takes over; this one takes no more than what its present requests need. `left`: and no
+    request any more.
     """
 
     def __init__(
@@ -50,6 +55,9 @@ class Keeper:
         self.link = LinkClient(paths.link_socket, self, incarnation=incarnation, successor=successor, attempts=attempts)
         self.reporter = Reporter(self.link, ledger, time(), self.table.keys_used, self.reservations.used)
         self.leaving = False
+        self.left = False
+        self._begun: Callable[[], int] = int
+        self._begun_until = 0.0
         self.heard = asyncio.Event()
         self._upstreams = upstreams
         self._ledger = ledger
@@ -145,9 +153,14 @@ class Keeper:
             self._upstreams.drop(worker)
             self.reporter.worker_down(admission, worker.id, detail)
 
-    def leave(self) -> None:
-        """Another gateway takes over: say so to control, with what is still needed here."""
+    def leave(self, begun: Callable[[], int]) -> None:
+        """Another gateway takes over: say so to control, with what is still needed here. `begun` counts requests of
+        which a part is here, but not yet where they go: for `BEGUN_S_MAX`, any endpoint may be theirs.
+        """
         self.leaving = True
+        self._begun = begun
+        self._begun_until = self._time() + BEGUN_S_MAX
+        self.reporter.begun = begun()
         for admission in self.admissions.values():
             admission.leave_to_successor()
         self.link.leave()
@@ -157,7 +170,17 @@ class Keeper:
         """A quarter of a second has passed: deadlines of those who wait, and reports."""
         for admission in tuple(self.admissions.values()):
             admission.expire(now)
+        if self.leaving and not self.left:
+            self._give_up(now)
         self.reporter.report(self.admissions, self._time(), self.table.seq)
+
+    def _give_up(self, now: float) -> None:
+        """Slots for requests that had begun: they have come, or take too long."""
+        self.left = now >= self._begun_until
+        begun = 0 if self.left else self._begun()
+        if begun < self.reporter.begun:
+            self.reporter.begun = begun
+            self.reporter.report_all(self.admissions.values(), self._time(), self.table.seq)
 
     def sweep(self, now: float) -> None:
         """A second has passed: forget what is over."""

@@ -26,6 +26,7 @@ import uvloop
 from stoker import settings as settings_module
 from stoker import tls
 from stoker.gateway.connection import ClientConnection
+from stoker.gateway.handover import Successor, Takeover
 from stoker.gateway.proxy import TICK_S, Gateway
 from stoker.paths import Paths
 from stoker.roles import Lifeline, Order
@@ -82,7 +83,10 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int, *, 
     internal = await listen_inside(gateway, settings.paths.attempts_socket(incarnation))
     link = loop.create_task(gateway.link.run())
     ticking = loop.create_task(_tick(gateway))
+    takeover = None
     if ready is not None:
+        # The one before may leave as soon as it is told; what it passes on waits until this one serves.
+        takeover = Takeover(settings.paths.handover_socket, lambda peer: ClientConnection(gateway, relayed=peer))
         os.write(ready, b"ready\n")
         os.close(ready)
         # Without control the last table has to do.
@@ -98,15 +102,21 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int, *, 
         # Nobody answers for what a client sends after it was told of the end.
         ssl_shutdown_timeout=None if secure is None else SHUTDOWN_S_MAX,
     )
+    if takeover is not None:
+        takeover.start()
     _settle_memory()
     log.info("gateway_serving", address=str(listening.getsockname()))
     try:
         # Whatever the order: the gateway has no workers to end, and always finishes what it has begun.
         if await line.next() is Order.LEAVE:
             server.close()
-            await _leave(gateway, line, settings.upgrade_drain_s)
+            # What was accepted just now becomes a client first.
+            await asyncio.sleep(0)
+            await _leave(gateway, line, settings)
     finally:
         server.close()
+        if takeover is not None:
+            takeover.close()
         gateway.drain()
         await _finish(gateway)
         for task in (link, ticking):
@@ -161,12 +171,17 @@ def _is_listening(path: Path) -> bool:
         return True
 
 
-async def _leave(gateway: Gateway, line: Lifeline, bound_s: float) -> None:
-    """A successor takes new requests: finish those that are here, for up to `bound_s` or until told to hurry."""
-    gateway.leave()
+async def _leave(gateway: Gateway, line: Lifeline, settings: Settings) -> None:
+    """A successor takes new requests: finish those here, for up to `upgrade_drain_s` or until told to hurry."""
+    try:
+        successor = Successor(settings.paths.handover_socket, gateway, gateway.upstreams.view)
+    except OSError as exc:
+        log.warning("connections_not_passed_on", error=str(exc))
+        successor = None
+    gateway.leave(successor)
     ended = asyncio.ensure_future(gateway.finished())
     hurried = asyncio.ensure_future(line.next())
-    await asyncio.wait([ended, hurried], timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([ended, hurried], timeout=settings.upgrade_drain_s, return_when=asyncio.FIRST_COMPLETED)
     for task in (ended, hurried):
         task.cancel()
 

@@ -1,4 +1,5 @@
-"""The parties to an exchange as it sees them: its client, its limits, and what all exchanges share.
+"""The parties to an exchange as it sees them: its client, its limits, and what all exchanges share; and those to a
+client's connection: who decides what becomes of a request, and who answers it.
 
 Only protocols and constants: a memory sink can stand in for a client's connection, a test for the gateway.
 """
@@ -7,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from stoker.gateway.access_log import AccessLog
 from stoker.gateway.admission import Admission, Worker
 from stoker.gateway.answers import Answer
 from stoker.gateway.budget import Budget
-from stoker.gateway.head import Headers
+from stoker.gateway.forwarded import Network
+from stoker.gateway.handover import Successor
+from stoker.gateway.head import Headers, Request
 from stoker.gateway.ledger import Ledger
 from stoker.gateway.pools import Pool, Upstreams
 from stoker.gateway.response import ResponseHead
+
+# What a router knows as its clients: their connections.
+Client = TypeVar("Client", contravariant=True)
 
 
 class Downstream(Protocol):
@@ -107,3 +113,40 @@ class Hub(Protocol):
     def time(self) -> float: ...
 
     def worker_down(self, admission: Admission, worker: Worker, detail: str) -> None: ...
+
+
+class Conversation(Protocol):
+    """Whoever answers the present request."""
+
+    def body_arrived(self) -> None: ...
+
+    def gone(self) -> None: ...
+
+    def downstream_blocked(self) -> None: ...
+
+    def downstream_writable(self) -> None: ...
+
+
+class Router(Protocol[Client]):
+    """Decides what becomes of a request. `now` is the event loop's time at the last sweep."""
+
+    draining: bool
+    # Of one that drains because another takes over: who takes its connections.
+    successor: Successor | None
+
+    @property
+    def now(self) -> float: ...
+
+    @property
+    def view(self) -> memoryview: ...
+
+    @property
+    def trusted(self) -> tuple[Network, ...]: ...
+
+    def handle(self, client: Client, request: Request) -> None:
+        """Answer the request, now or later: `client.converse` or `client.answer`."""
+
+    def opened(self, client: Client) -> bool:
+        """A client has connected. False: there are too many."""
+
+    def closed(self, client: Client) -> None: ...

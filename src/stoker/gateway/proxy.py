@@ -22,6 +22,7 @@ from stoker.gateway.bodies import BodyReader
 from stoker.gateway.budget import Budget
 from stoker.gateway.connection import ClientConnection
 from stoker.gateway.exchange import Exchange
+from stoker.gateway.handover import Successor
 from stoker.gateway.head import Request, upstream_head
 from stoker.gateway.internal import Internal
 from stoker.gateway.keeper import Keeper
@@ -66,6 +67,7 @@ class Gateway:
         self.time = time
         self.now = time()
         self.draining = False
+        self.successor: Successor | None = None
         self.emptied = asyncio.Event()
         self.live: set[Swept] = set()
         self.clients: set[ClientConnection] = set()
@@ -112,6 +114,9 @@ class Gateway:
         if len(self.clients) >= self._clients_max:
             return False
         self.clients.add(client)
+        if self.successor is not None:
+            # Accepted a moment before this gateway began to leave.
+            client.shut_idle()
         return True
 
     def closed(self, client: ClientConnection) -> None:
@@ -122,21 +127,28 @@ class Gateway:
 
     def drain(self) -> None:
         """No keep-alive any more: connections close after their present answer, idle ones now."""
-        self.draining = self.internal.draining = True
         self.link.stop_reconnecting()
+        self._shut_idle()
+
+    def leave(self, successor: Successor | None) -> None:
+        """Another gateway takes over: say what is needed here still, finish it, take nothing new. With a `successor`,
+        connections are passed on to it as soon as nothing is under way on them; else they are closed then.
+        """
+        self.successor = successor
+        self.keeper.leave(self._begun)
+        self._shut_idle()
+
+    def _shut_idle(self) -> None:
+        self.draining = self.internal.draining = True
         for client in tuple(self.clients):
             client.shut_idle()
         if not self.clients:
             self.emptied.set()
 
-    def leave(self) -> None:
-        """A successor takes over: say what is needed here still, finish it, take nothing new."""
-        self.draining = self.internal.draining = True
-        self.keeper.leave()
-        for client in tuple(self.clients):
-            client.shut_idle()
-        if not self.clients:
-            self.emptied.set()
+    def _begun(self) -> int:
+        """How many requests have begun of which nobody knows yet where they go."""
+        reading = sum(isinstance(each, BodyReader) for each in self.live)
+        return reading + sum(client.begins for client in self.clients)
 
     async def finished(self) -> None:
         """Wait until the last client has gone and no attempt runs; its results may be fetched for a moment more."""
@@ -152,6 +164,8 @@ class Gateway:
         for client in tuple(self.clients):
             client.abort()
         self.internal.close()
+        if self.successor is not None:
+            self.successor.close()
         if self.access_log is not None:
             self.access_log.flush()
             self.access_log.close()
@@ -221,7 +235,7 @@ class Gateway:
     def _health(self, path: bytes) -> Answer:
         if path == b"/healthz" or self.table.present:
             return answers.json_answer({"status": "ok"})
-        return _starting(openai=False)
+        return answers.starting(openai=False)
 
     def _is_inference_host(self, host: bytes) -> bool:
         return bool(self._domains) and host != self._own_host and host.endswith(self._domains)
@@ -229,9 +243,9 @@ class Gateway:
     def _unknown_endpoint(self, request: Request) -> Answer:
         # A table out of a file may be older than the endpoint: only control's own word says that there is none.
         if not self.table.present or not self.keeper.heard.is_set():
-            return _starting(openai=False)
+            return answers.starting(openai=False)
         if Caller(request, self.table, self.wall).key is None:
-            return _no_key(openai=False)
+            return answers.no_key(openai=False)
         return answers.failure(404, "endpoint_not_found", "no endpoint has this address", openai=False)
 
     def _infer(self, client: ClientConnection, request: Request, address: Address) -> None:
@@ -239,7 +253,9 @@ class Gateway:
         caller = Caller(request, self.table, self.wall, address.keys)
         verdict = caller.may_call(admission.entry)
         if verdict is not Verdict.ALLOWED and not address.is_open(request.target.partition(b"?")[0]):
-            client.answer(_no_key(openai=False) if verdict is Verdict.UNKNOWN else _forbidden(openai=False))
+            client.answer(
+                answers.no_key(openai=False) if verdict is Verdict.UNKNOWN else answers.forbidden(openai=False)
+            )
             return
         way = self._way(client, request, caller, admission, address.below(caller.target))
         way.pin = address.pin
@@ -297,6 +313,10 @@ class Gateway:
             if quota is not None and (over := quota.enter(self.time())) is not None:
                 client.answer(answers.refused(over, openai=way.in_v1))
                 return
+        if self.keeper.left:
+            detail = "this gateway was replaced while the request arrived; try again"
+            client.answer(answers.failure(503, "stopping", detail, openai=way.in_v1))
+            return
         exchange = Exchange(
             self,
             request,
@@ -334,7 +354,7 @@ class Gateway:
     def _handle_v1(self, client: ClientConnection, request: Request, path: bytes) -> None:
         table = self.table
         if not table.present:
-            client.answer(_starting(openai=True))
+            client.answer(answers.starting(openai=True))
             return
         way = self._known_way(request)
         caller = Caller(request, table, self.wall) if way is None else way.caller
@@ -345,7 +365,7 @@ class Gateway:
         elif request.endpoint is not None:
             self._invoke(client, request, caller, openai.by_header(table, caller, request.endpoint))
         elif caller.key is None and not table.has_open:
-            client.answer(_no_key(openai=True))
+            client.answer(answers.no_key(openai=True))
         else:
             boundary = boundary_of(request)
             field = None if boundary is None else Field(boundary, b"model")
@@ -385,16 +405,3 @@ class Gateway:
             way = self._way(client, request, caller, admission, request.target)
             way.in_v1 = True
         self._go(client, request, way)
-
-
-def _starting(*, openai: bool) -> Answer:
-    return answers.failure(503, "starting", "Stoker is starting; try again in a moment", openai=openai)
-
-
-def _no_key(*, openai: bool) -> Answer:
-    reason = "invalid_api_key" if openai else "unauthenticated"
-    return answers.failure(401, reason, "a key is needed: Authorization: Bearer sk-...", openai=openai)
-
-
-def _forbidden(*, openai: bool) -> Answer:
-    return answers.failure(403, "forbidden", "this key may not call this endpoint", openai=openai)

@@ -33,6 +33,8 @@ class Reporter:
         self._touched: list[Admission] = []
         self._reported_at = started_at
         self._freed: dict[str, Admission] = {}
+        # Of a gateway that leaves: requests that have begun and may be for any endpoint.
+        self.begun = 0
 
     def touched(self, admission: Admission) -> None:
         """Something happened to it; called once per report."""
@@ -66,11 +68,11 @@ class Reporter:
         if not (self._touched or due or self._ledger.news):
             return
         touched, self._touched = self._touched, []
-        reports = [admission.report(now) for admission in touched]
+        reports = [admission.report(now, self.begun) for admission in touched]
         if due:
             known = {report.id for report in reports}
             busy = (a for a in admissions.values() if (a.in_flight or a.waiting) and a.entry.id not in known)
-            reports += [admission.report(now) for admission in busy]
+            reports += [admission.report(now, self.begun) for admission in busy]
         self._send(reports, now, seq)
 
     def report_all(self, admissions: Iterable[Admission], now: float, seq: int) -> None:
@@ -79,7 +81,7 @@ class Reporter:
         self._ledger.say_again()
         admissions = list(admissions)
         waiting = [admission for admission in admissions if admission.waiting]
-        self._send([admission.report(now) for admission in admissions], now, seq)
+        self._send([admission.report(now, self.begun) for admission in admissions], now, seq)
         for admission in waiting:
             admission.woken = True
             self.waits(admission)
