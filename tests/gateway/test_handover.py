@@ -145,6 +145,8 @@ def test_more_connections_than_the_way_holds_at_once_all_arrive(tmp_path: Path) 
             clients = [await p.old.connect() for _ in range(600)]
             await until(lambda: len(p.old.gateway.clients) == 600)
             p.leave()
+            # A sweep may come before the old gateway's own ends are closed.
+            p.old.gateway.tick()
             await until(lambda: not p.old.gateway.clients)
             for client in clients:
                 await client.send("GET", "/healthz")
@@ -227,6 +229,23 @@ def test_clients_of_tls_are_served_by_the_successor_through_the_gateway_that_lea
             assert (reply.body, reply.header("Connection")) == (b"old", "close")
             await asyncio.wait_for(p.old.gateway.finished(), 10)
             await until(lambda: not p.new.gateway.clients)
+
+    run(main)
+
+
+def test_a_client_that_is_relayed_is_passed_on_once_more(tmp_path: Path, contexts: Contexts) -> None:
+    async def main() -> None:
+        async with pair(tmp_path, contexts[0]) as p, pair(tmp_path / "next") as later:
+            client = await p.old.connect(contexts[1])
+            await until(lambda: p.old.gateway.clients)
+            p.leave()
+            await until(lambda: p.new.gateway.clients)
+            p.new.gateway.leave(Successor(later.path, p.new.gateway, p.new.gateway.upstreams.view))
+            await asyncio.wait_for(p.new.gateway.finished(), 10)
+            await client.send("GET", "/e/chat/x")
+            reply = await client.reply()
+            assert (reply.body, reply.header("Connection")) == (b"new", "close")
+            assert later.new_worker.asked[0].header("Forwarded") == "for=127.0.0.1;proto=https"
 
     run(main)
 

@@ -363,7 +363,9 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._pause(_MOVING)
             # One with something still to be sent is looked at again with the next sweep.
             if not transport.get_write_buffer_size():
-                successor.move(transport.get_extra_info("socket").fileno())
+                successor.move(transport.get_extra_info("socket").fileno(), "" if self._stays else self.address)
+                # Its transport ends a little later: nobody may look at it as one at rest until then.
+                self._closing_at = self._router.now
                 self.abort()
 
     def sweep(self, now: float) -> None:

@@ -67,10 +67,12 @@ class Successor:
             self._socket.close()
             raise
 
-    def move(self, descriptor: int) -> None:
-        """Pass on a client's socket; the caller closes its own."""
+    def move(self, descriptor: int, address: str = "") -> None:
+        """Pass on a client's socket, or one through which yet another gateway relays the client at this address. The
+        caller closes its own.
+        """
         try:
-            self._take(os.dup(descriptor), "")
+            self._take(os.dup(descriptor), address)
         except OSError as exc:
             log.warning("connection_not_passed_on", error=str(exc))
 
