@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from stoker.link import server as module
 from stoker.link.messages import (
@@ -268,6 +269,38 @@ def test_the_newest_gateway_is_the_one_that_counts(tmp_path: Path) -> None:
         assert link.listener.heard.count("lost") == 1, "the end of the old one is no loss of the new one"
 
     linked(tmp_path, body)
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_gateways_that_gave_up_before_anybody_listened_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, successor: bool
+) -> None:
+    monkeypatch.setattr(module, "LEAVE_WAIT_S", 0.05)
+
+    async def main() -> None:
+        link = Link(tmp_path / "link.sock")
+        link.server.open()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(link.path))
+            listening.listen()
+            for _ in range(5):
+                with socket.socket(socket.AF_UNIX) as gone:
+                    gone.connect(str(link.path))
+                    gone.sendall(encode(Hello(PROTOCOL_VERSION, "g", 0, successor=successor)))
+            await link.server.serve(listening)
+            try:
+                peer = await link.greet()
+                assert isinstance(await peer.hear(), Snapshot)
+                await asyncio.sleep(0.1 if successor else 0)
+                peer.say(Wake("e", 1))
+                await link.until(lambda: Wake("e", 1) in link.listener.heard)
+                assert link.listener.heard == ["connected", Wake("e", 1)]
+            finally:
+                await link.server.close()
+                peer.writer.transport.abort()
+
+    # The loop that control runs on: it reads before it finds that it cannot write.
+    uvloop.run(main())
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,8 @@ class LinkServer:
         writer.write(encode(self._hello))
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             line = await reader.readline()
-        if not line:
+        if not line or _has_gone(reader, writer):
+            # One that gave up while control was not there yet; it has come again since.
             return
         hello = decode_to_control(line)
         if not isinstance(hello, Hello):
@@ -313,6 +314,8 @@ class LinkServer:
             return
         if hello.successor:
             await self._wait_for_room()
+            if _has_gone(reader, writer):
+                return
         previous, self._writer = self._writer, writer
         self.gateway = hello.incarnation
         if previous is not None:
@@ -381,3 +384,7 @@ class LinkServer:
                 self._listener.freed(message)
             case _:
                 pass
+
+
+def _has_gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    return reader.at_eof() or writer.transport.is_closing()
