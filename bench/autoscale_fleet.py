@@ -52,7 +52,11 @@ def main() -> None:
     settle_garbage()
     profile = cProfile.Profile()
     began, cpu = time.perf_counter(), time.process_time()
-    found = profile.runcall(virtual.run, whole()) if options.profile else virtual.run(whole())
+    forever = float("inf")
+    if options.profile:
+        found = profile.runcall(virtual.run, whole(), real_s_max=forever)
+    else:
+        found = virtual.run(whole(), real_s_max=forever)
     took = {"wall_s": round(time.perf_counter() - began, 1), "cpu_s": round(time.process_time() - cpu, 1)}
     memory = {"resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
     document = asdict(found) | took | memory
