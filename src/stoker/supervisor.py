@@ -141,6 +141,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, sockets: Sockets, *, say: Say) -> None:
         self._settings = settings
+        self._sockets = sockets
         self._say = say
         data_dir = str(settings.data_dir)
         environ = role_environ(settings, os.environ)
@@ -218,6 +219,9 @@ class Supervisor:
             drained = True
         else:
             drained = await self._drain()
+        # Nobody accepts there any more: what still comes for control is refused, and the gateway waits for none of it.
+        self._sockets.control.close()
+        self._sockets.link.close()
         # Kept until here: without a gateway nothing confirms that a worker has finished its requests.
         await _cancel(keeping["gateway"], *([] if self._upgrading is None else [self._upgrading]), *self._leaving)
         self.gateway.let_go()

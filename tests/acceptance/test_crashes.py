@@ -172,6 +172,28 @@ def test_terminating_leaves_the_workers_for_the_next_start(installation: Install
     assert installation.worker_pids() == workers
 
 
+def test_callers_that_come_when_control_has_ended_do_not_hold_up_the_end(installation: Installation) -> None:
+    installation.up()
+    over = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(2):
+            pool.submit(knock, installation, over)
+        try:
+            # Requests that are at the gateway have 30 seconds to end.
+            assert installation.interrupt(signal.SIGTERM, wait_s=20) == 0
+        finally:
+            over.set()
+
+
+def knock(installation: Installation, over: threading.Event) -> None:
+    """Ask control for something again and again, whether or not anybody answers."""
+    while not over.is_set():
+        try:
+            installation.get("/api/v1/endpoints")
+        except (OSError, HTTPException):
+            over.wait(0.05)
+
+
 def test_down_ends_what_a_killed_supervisor_left(installation: Installation) -> None:
     installation.up()
     installation.create(low=1)
