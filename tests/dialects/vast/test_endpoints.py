@@ -177,6 +177,16 @@ def test_an_unknown_name_makes_the_endpoint_with_what_the_workergroup_says() -> 
     play(main)
 
 
+def test_a_workergroup_that_is_refused_leaves_no_endpoint_that_was_to_be_made_with_it() -> None:
+    async def main(cloud: Cloud) -> None:
+        elsewhere = "--image worker:1 --login '-u me -p secret registry.test'"
+        body = {"endpoint_name": "new", "launch_args": elsewhere}
+        assert "registry.test" in told(await cloud.call("POST", GROUPS, body), 400, "invalid_args")
+        assert (await cloud.ok("GET", ENDPOINTS))["results"] == []
+
+    play(main)
+
+
 @pytest.mark.parametrize(
     ("body", "about"),
     [

@@ -55,11 +55,9 @@ async def shown(context: Context, endpoint: Endpoint) -> EndpointOut:
     return showing.endpoint_out(endpoint, key=await key_of(context, endpoint))
 
 
-async def make(context: Context, name: str, kept: Kept) -> Endpoint:
+def bare(context: Context, name: str, kept: Kept) -> EndpointSpec:
     """An endpoint without workergroups."""
-    spec = mapping.empty(name, kept, providers_for(context, HardwareRequest())[0])
-    endpoint, _ = await context.services.endpoints.create(context.principal, spec)
-    return await _into(context, endpoint, kept.state)
+    return mapping.empty(name, kept, providers_for(context, HardwareRequest())[0])
 
 
 async def _into(context: Context, endpoint: Endpoint, state: State) -> Endpoint:
@@ -75,17 +73,21 @@ async def _into(context: Context, endpoint: Endpoint, state: State) -> Endpoint:
     return endpoint if endpoint.override is None else (await doors.scale(by, endpoint.id, None))[0]
 
 
-async def apply(context: Context, endpoint: Endpoint, spec: EndpointSpec, kept: Kept) -> Endpoint:
-    """Change its spec to this one with these parameters."""
+async def apply(context: Context, endpoint: Endpoint | None, spec: EndpointSpec, kept: Kept) -> Endpoint:
+    """Change its spec to this one with these parameters; without an endpoint, make one of it."""
+
+    async def written(spec: EndpointSpec) -> Endpoint:
+        doors, by = context.services.endpoints, context.principal
+        return (await (doors.create(by, spec) if endpoint is None else doors.update(by, endpoint.id, spec)))[0]
+
     spec = mapping.settled(spec, kept, cold_max=_room(context, spec))
-    doors = context.services.endpoints
     try:
-        return (await doors.update(context.principal, endpoint.id, spec))[0]
+        return await written(spec)
     except Invalid as exc:
         # Of cold workers there are none where nothing can keep them, which is no reason for having none at all.
         if not any(problem.pointer.endswith("/bounds/cold") for problem in exc.problems):
             raise
-        return (await doors.update(context.principal, endpoint.id, mapping.without_cold(spec)))[0]
+        return await written(mapping.without_cold(spec))
 
 
 def _room(context: Context, spec: EndpointSpec) -> int:
@@ -99,7 +101,9 @@ def _room(context: Context, spec: EndpointSpec) -> int:
 async def create_endpoint(body: EndpointIn, context: Caller) -> EndpointMade:
     """A new endpoint, which runs nothing until it has a workergroup."""
     kept = mapping.given(Kept(), body)
-    return EndpointMade(result=(await make(context, body.endpoint_name or DEFAULT_NAME, kept)).number)
+    spec = bare(context, body.endpoint_name or DEFAULT_NAME, kept)
+    endpoint, _ = await context.services.endpoints.create(context.principal, spec)
+    return EndpointMade(result=(await _into(context, endpoint, kept.state)).number)
 
 
 @router.get(PREFIX, operation_id="list-endpoints")

@@ -17,7 +17,7 @@ from stoker.dialects.vast.wire.base import Deleted, Done, Identified, Made
 from stoker.dialects.vast.wire.endpoints import Kept, ParamsIn
 from stoker.dialects.vast.wire.groups import GroupIn, GroupKept, GroupsOut, Spend, SpendOut
 from stoker.domain.authorisation import Action
-from stoker.domain.endpoint import Endpoint
+from stoker.domain.endpoint import Endpoint, EndpointSpec
 from stoker.domain.errors import Invalid, NotFound
 from stoker.domain.hardware import HardwareRequest
 
@@ -96,20 +96,22 @@ def _hardware(context: Context, text: str | None, asked: Asked | None, gpu_ram: 
     return wanted
 
 
-async def _endpoint(context: Context, body: GroupIn) -> Endpoint:
-    """The one it is to belong to: an unknown name is one that is made. Raises `Invalid`."""
+async def _endpoint(context: Context, body: GroupIn) -> tuple[Endpoint | None, EndpointSpec]:
+    """The one it is to belong to, and its spec: of an unknown name, that of one to be made. Raises `Invalid`."""
     if body.endpoint_id is None and body.endpoint_name is None:
         raise Invalid.at("/endpoint_id", NO_ENDPOINT)
     try:
         if body.endpoint_id is not None:
-            return await context.numbered(body.endpoint_id, Action.ENDPOINT_UPDATE)
-        return await context.named(body.endpoint_name or "", Action.ENDPOINT_UPDATE)
+            found = await context.numbered(body.endpoint_id, Action.ENDPOINT_UPDATE)
+        else:
+            found = await context.named(body.endpoint_name or "", Action.ENDPOINT_UPDATE)
     except NotFound:
         if body.endpoint_id is not None:
             raise Invalid.at("/endpoint_id", NO_ENDPOINT) from None
-    said = body.model_dump(exclude_none=True, include=set(ParamsIn.model_fields) - set(Identified.model_fields))
-    kept = mapping.given(Kept(), ParamsIn(**said))
-    return await endpoints.make(context, body.endpoint_name or "", kept)
+        said = body.model_dump(exclude_none=True, include=set(ParamsIn.model_fields) - set(Identified.model_fields))
+        kept = mapping.given(Kept(), ParamsIn(**said))
+        return None, endpoints.bare(context, body.endpoint_name or "", kept)
+    return found, found.spec
 
 
 async def _create(body: GroupIn, context: Caller) -> Made:
@@ -121,27 +123,30 @@ async def _create(body: GroupIn, context: Caller) -> Made:
     hardware = _hardware(context, text, asked, body.gpu_ram)
     providers = endpoints.providers_for(context, hardware)
     asked = await templates.with_login(context, asked, _login(body, asked))
-    endpoint = await _endpoint(context, body)
+    present, spec = await _endpoint(context, body)
     group = mapping.changed_group(GroupKept(), body, **about, search_params=text, created_at=context.services.clock())
-    endpoint, name = await _joined(context, endpoint, asked, group, hardware, providers)
+    endpoint, name = await _joined(context, present, spec, asked, group, hardware, providers)
     id = next(each.id for each in mapping.groups_of(endpoint) if each.pool.name == name)
     return Made(id=id, result=id)
 
 
 async def _joined(
     context: Context,
-    endpoint: Endpoint,
+    present: Endpoint | None,
+    before: EndpointSpec,
     asked: Asked,
     group: GroupKept,
     hardware: HardwareRequest,
     providers: Sequence[str],
 ) -> tuple[Endpoint, str]:
-    """The endpoint with one more workergroup, at the first provider that can run what it asks for, and its pool."""
-    kept = mapping.kept_of(endpoint.spec)
+    """The endpoint with one more workergroup, at the first provider that can run what it asks for, and its pool. Where
+    none is present it is made together with it.
+    """
+    kept = mapping.kept_of(before)
     for provider in providers:
-        spec, changed, name = mapping.joined(endpoint.spec, kept, asked, group, hardware, provider)
+        spec, changed, name = mapping.joined(before, kept, asked, group, hardware, provider)
         try:
-            return await endpoints.apply(context, endpoint, spec, changed), name
+            return await endpoints.apply(context, present, spec, changed), name
         except Invalid as exc:
             runs = not any(problem.pointer.endswith("/launch/image") for problem in exc.problems)
             if runs or provider == providers[-1]:
