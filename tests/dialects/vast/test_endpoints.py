@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -197,6 +198,9 @@ def test_a_workergroup_that_is_refused_leaves_no_endpoint_that_was_to_be_made_wi
         ({"endpoint_id": 1, "launch_args": "--image x --onstart file.sh"}, "--onstart-cmd"),
         ({"endpoint_id": 1, "launch_args": "--image 'x"}, "launch_args"),
         ({"endpoint_id": 1, "launch_args": "--image x --nonsense"}, "nonsense"),
+        ({"endpoint_id": 1, "launch_args": '--image x --login "-u me -p it\'s here"'}, "--login"),
+        ({"endpoint_id": 1, "launch_args": ARGS, "search_params": "num_gpus>=1e999"}, "too large"),
+        ({"endpoint_id": 1, "launch_args": ARGS, "search_params": "inet_down>=1e999"}, "too large"),
         ({"endpoint_id": 1, "launch_args": ARGS, "search_params": "gpu_ram >"}, "cannot be read"),
         ({"endpoint_id": 1, "launch_args": ARGS, "search_params": "num_gpus=512"}, ""),
         ({"endpoint_id": 1, "template_hash": "0" * 32}, "template_hash"),
@@ -251,13 +255,39 @@ def test_a_template_says_what_runs_and_where_and_an_update_changes_only_what_it_
     play(main)
 
 
-def test_a_password_in_the_arguments_is_never_shown_again() -> None:
+@pytest.mark.parametrize("spelled", ["hunter2", r"hun\ter2", '"hunter2"', "hunt''er2"])
+def test_a_password_in_the_arguments_is_never_shown_again(spelled: str) -> None:
     async def main(cloud: Cloud) -> None:
         id = await cloud.endpoint()
-        args = "--image registry.test/worker:1 --login '-u me -p hunter2 registry.test'"
-        group = await cloud.group(id, launch_args=args)
-        assert (await cloud.shown_group(group))["launch_args"] == args.replace("hunter2", "***")
-        assert "hunter2" not in str(await cloud.api.dump())
+        inside = f"-u me -p {spelled} registry.test"
+        group = await cloud.group(id, launch_args=f"--image registry.test/worker:1 --login {shlex.quote(inside)}")
+        args = "--image registry.test/worker:1 --login '-u me -p *** registry.test'"
+        assert (await cloud.shown_group(group))["launch_args"] == args
+        dump = str(await cloud.api.dump())
+        assert (spelled in dump, "hunter2" in dump) == (False, False)
+
+    play(main)
+
+
+def test_a_template_that_was_made_elsewhere_is_no_matter_whatever_it_is_annotated_with() -> None:
+    async def main(cloud: Cloud) -> None:
+        spec = {"launch": {"image": "worker:1"}, "annotations": {"vast/template": "somebody's own"}}
+        assert (await cloud.api.call("POST", "/templates", {"name": "other", "spec": spec})).status == 201
+        [shown] = (await cloud.ok("GET", TEMPLATES))["templates"]
+        assert (shown["name"], shown["image"]) == ("other", "worker:1")
+        await cloud.ok("POST", GROUPS, {"endpoint_name": "demo", "template_hash": "other"})
+        assert list((await cloud.images()).values()) == ["worker:1"]
+
+    play(main)
+
+
+def test_a_filter_of_a_template_may_be_a_value_alone() -> None:
+    async def main(cloud: Cloud) -> None:
+        template = {"name": "t", "image": "worker:1", "extra_filters": {"cpu_cores": 2}}
+        await cloud.ok("POST", TEMPLATES, template)
+        await cloud.ok("POST", GROUPS, {"endpoint_name": "demo", "template_hash": "t", "search_params": ""})
+        spec = (await cloud.api.call("GET", "/endpoints/demo")).json["spec"]
+        assert spec["pools"][0]["hardware"]["vcpu"] == 2
 
     play(main)
 

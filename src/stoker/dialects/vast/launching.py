@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from stoker.dialects.vast.wire.templates import about_of
 from stoker.domain.errors import Invalid
 from stoker.domain.launch import LaunchSpec, SecretRef
 
@@ -75,6 +75,28 @@ def of_arguments(text: str) -> Asked:
     )
 
 
+def masked(text: str) -> str:
+    """Arguments that can be read, without the passwords in them, however they are spelled there."""
+    words, shown = shlex.split(text), list[str]()
+    while words:
+        word = words.pop(0)
+        if word == "--args":
+            # All that follows is the program's own.
+            return shlex.join([*shown, word, *words])
+        if word == "--login" and words:
+            shown += [word, _without_password(words.pop(0))]
+        elif word.startswith("--login="):
+            shown.append(f"--login={_without_password(word.removeprefix('--login='))}")
+        else:
+            shown.append(word)
+    return shlex.join(shown)
+
+
+def _without_password(text: str) -> str:
+    found = login(text)
+    return f"-u {shlex.quote(found.username)} -p *** {shlex.quote(found.registry)}"
+
+
 def _command(
     onstart_cmd: str | None, onstart: str | None, entrypoint: str | None, args: list[str] | None
 ) -> tuple[str, ...]:
@@ -91,7 +113,10 @@ def login(text: str) -> Login:
     parser.add_argument("-u", "--username", required=True)
     parser.add_argument("-p", "--password", required=True)
     parser.add_argument("registry", nargs="?", default="docker.io")
-    said = parser.parse_args(shlex.split(text))
+    try:
+        said = parser.parse_args(shlex.split(text))
+    except ValueError as exc:
+        raise Invalid.at(HERE, f"--login: {exc}") from exc
     return Login(said.registry, said.username, said.password)
 
 
@@ -133,9 +158,7 @@ def of_template(spec: Mapping[str, Any]) -> Asked:
     }
     plain = ("model", "engine", "engine_version", "image", "credential", "port")
     given = {name: said[name] for name in plain if said.get(name) is not None}
-    annotations = spec.get("annotations") or {}
-    about: dict[str, Any] = json.loads(annotations["vast/template"]) if "vast/template" in annotations else {}
-    disk = about.get("recommended_disk_space")
+    about = about_of(spec, "")
     return Asked(
         launch=LaunchSpec(
             **given,
@@ -144,7 +167,7 @@ def of_template(spec: Mapping[str, Any]) -> Asked:
             ports=tuple(said.get("ports") or ()),
             env=env,
         ),
-        disk_gib=disk,
-        query=about.get("extra_filters") or {},
+        disk_gib=about.recommended_disk_space,
+        query=about.extra_filters or {},
         slots=spec.get("slots"),
     )

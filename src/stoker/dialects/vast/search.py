@@ -5,6 +5,7 @@ Terms are `field op value`, parted by spaces. What says nothing of hardware here
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -76,13 +77,13 @@ def parsed(text: str, pointer: str = "/search_params") -> Query:
 def _value(field: str, op: str, text: str, pointer: str) -> Any:
     if op in ("in", "notin"):
         inside = text[1:-1] if text.startswith("[") else text
-        return [_scalar(field, each.strip()) for each in inside.split(",") if each.strip()]
+        return [_scalar(field, each.strip(), pointer) for each in inside.split(",") if each.strip()]
     if text.startswith("["):
         raise Invalid.at(pointer, f"search_params has a list after {field} where one value belongs")
-    return _scalar(field, text)
+    return _scalar(field, text, pointer)
 
 
-def _scalar(field: str, text: str) -> Any:
+def _scalar(field: str, text: str, pointer: str) -> Any:
     if text[:1] in ("'", '"'):
         return text[1:-1].replace("_", " ")
     if text in ("None", "null"):
@@ -91,6 +92,8 @@ def _scalar(field: str, text: str) -> Any:
         return text.lower() == "true"
     if _NUMBER.match(text):
         number = float(text) * _UNITS.get(field, 1.0)
+        if not math.isfinite(number):
+            raise Invalid.at(pointer, f"search_params has a number after {field} that is too large")
         return int(number) if number.is_integer() and field not in _UNITS and "." not in text else number
     return text.replace("_", " ")
 
@@ -102,6 +105,8 @@ def said(text: str | None) -> bool:
 
 def hardware(query: Mapping[str, Any], *, gpu_ram_gb: float | None = None, regions: Iterable[str]) -> HardwareRequest:
     """What a worker needs to fit. `gpu_ram_gb` counts where it was said. Raises `Invalid`."""
+    # Filters of templates may have a value where its operator belongs.
+    query = {field: ops if isinstance(ops, Mapping) else {"eq": ops} for field, ops in query.items()}
     names = query.get("gpu_name", {})
     wanted = [names["eq"]] if "eq" in names else names.get("in", [])
     families = tuple(dict.fromkeys(family_of(str(name)) for name in wanted))

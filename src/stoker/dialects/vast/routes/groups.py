@@ -70,10 +70,8 @@ async def _asked(context: Context, body: GroupIn) -> tuple[Asked | None, dict[st
     if body.launch_args is None:
         return None, {}
     asked = launching.of_arguments(body.launch_args)
-    text = body.launch_args
-    if asked.login is not None:
-        # What is kept is shown again: of a log-in, everything but the password.
-        text = text.replace(asked.login.password, "***")
+    # What is kept is shown again: of a log-in, everything but the password.
+    text = body.launch_args if asked.login is None else launching.masked(body.launch_args)
     return asked, {"launch_args": text, "template_hash": None, "template_id": None}
 
 

@@ -14,7 +14,15 @@ from fastapi import APIRouter, Query
 from stoker.dialects.vast import launching
 from stoker.dialects.vast.caller import Caller, Context, KeyedRoute
 from stoker.dialects.vast.launching import Asked, Login
-from stoker.dialects.vast.wire.templates import About, TemplateIn, TemplateMade, TemplateOut, TemplatesOut
+from stoker.dialects.vast.wire.templates import (
+    ABOUT,
+    About,
+    TemplateIn,
+    TemplateMade,
+    TemplateOut,
+    TemplatesOut,
+    about_of,
+)
 from stoker.domain.endpoint import slug_of
 from stoker.domain.errors import Conflict, Invalid, NotFound
 from stoker.domain.templates import Template
@@ -22,7 +30,6 @@ from stoker.domain.templates import Template
 router = APIRouter(route_class=KeyedRoute, tags=["templates"])
 
 PREFIX = "/api/v0/template"
-ABOUT = "vast/template"
 HASH_CHARS = 32
 _PAGE = 500
 
@@ -71,8 +78,7 @@ async def with_login(context: Context, asked: Asked, login: Login | None) -> Ask
 def _shown(template: Template) -> TemplateOut:
     spec = template.spec
     said = spec.get("launch") or {}
-    annotations = spec.get("annotations") or {}
-    about = About.model_validate_json(annotations[ABOUT]) if ABOUT in annotations else About(name=template.name)
+    about = about_of(spec, template.name)
     return TemplateOut(
         id=template.number,
         hash_id=hash_of(template),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, ValidationError
 
 from stoker.dialects.vast.wire.base import Flag, Identified, Text, Wire
 
+# Where a template of Stoker's keeps what its launch does not say.
+ABOUT = "vast/template"
 Script = Annotated[str, Strict(), Field(max_length=32_768)]
 
 
@@ -50,6 +53,14 @@ class About(Wire):
     desc: str | None = None
     env: str | None = None
     onstart: str | None = None
+
+
+def about_of(spec: Mapping[str, Any], name: str) -> About:
+    """What a template says beside its launch; its `name` alone where it says nothing, or somebody else wrote it."""
+    try:
+        return About.model_validate_json((spec.get("annotations") or {}).get(ABOUT, ""))
+    except ValidationError:
+        return About(name=name)
 
 
 class TemplateOut(Wire):
