@@ -334,6 +334,18 @@ def test_an_endpoint_made_elsewhere_is_shown_and_changed_here() -> None:
     play(main)
 
 
+def test_what_somebody_else_annotates_an_endpoint_with_keeps_no_workergroup_from_being_listed() -> None:
+    async def main(cloud: Cloud) -> None:
+        id = await cloud.endpoint()
+        group = await cloud.group(id)
+        notes = {"vast/endpoint": "mine", "vast/group/default": "{}", "vast/group/group-1": "mine"}
+        await cloud.api.create("e", annotations=notes)
+        listed = (await cloud.ok("GET", GROUPS))["results"]
+        assert [each["id"] for each in listed] == [group, 2_900]
+
+    play(main)
+
+
 def test_an_image_runs_where_images_do_even_if_others_have_more_room() -> None:
     machines = tuple(Offer(host=name, vcpu=1_000, ram_gib=1_000, ports=PortRange(20_000, 29_999)) for name in "abc")
     process = FakeProvider(clock=virtual.wall, offers=machines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ _ELSEWHERE = 900
 # Runs nothing, until there is a workergroup that says what to run: it has no workers.
 NOTHING = LaunchSpec(command=("false",))
 UPDATE = "STOKER_UPDATE"
+_NAME = re.compile(r"group-([1-9][0-9]?|[1-8][0-9]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,10 @@ def groups_of(endpoint: Endpoint) -> tuple[Group, ...]:
         return ()
     found: list[Group] = []
     for index, pool in enumerate(spec.pools):
-        kept = keeping.read(spec, f"{GROUP}{pool.name}", GroupKept)
-        number = _ELSEWHERE + index if kept is None else int(pool.name.removeprefix("group-"))
+        named = _NAME.fullmatch(pool.name)
+        # By another name somebody else wrote it.
+        kept = None if named is None else keeping.read(spec, f"{GROUP}{pool.name}", GroupKept)
+        number = _ELSEWHERE + index if kept is None or named is None else int(named[1])
         found.append(Group(endpoint.number * GROUPS + number, pool, kept))
     return tuple(found)
 
