@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -88,5 +89,23 @@ def test_a_caller_that_gives_up_puts_nobody_elses_answer_out_of_place(tmp_path: 
         await asyncio.sleep(0)
         leaving.cancel()
         assert (await other).body == b"/b"
+
+    run(tmp_path, echo, body)
+
+
+def test_the_end_of_what_its_caller_has_given_up_is_no_error_of_anybodys(tmp_path: Path) -> None:
+    reported: list[str] = []
+
+    async def body(pipe: Pipe) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(str(context["message"])))
+        asking = asyncio.create_task(pipe.ask("GET", "/never", timeout_s=60))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        pipe.close()
+        del asking
+        await asyncio.sleep(0)
+        gc.collect()
+        assert reported == []
 
     run(tmp_path, echo, body)

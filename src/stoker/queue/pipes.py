@@ -60,6 +60,8 @@ class Pipe(asyncio.Protocol):
         for future in waiting:
             if not future.done():
                 future.set_exception(PipeBroken(why))
+                # Of one whose caller has given up, nobody else hears it.
+                future.exception()
 
     def close(self) -> None:
         """Whoever still waits hears that it is broken."""
