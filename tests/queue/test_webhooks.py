@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import pytest
 from aiohttp import web
+from sqlalchemy import Connection
 from standardwebhooks.webhooks import Webhook
 
 from stoker.domain.addresses import UrlRules
@@ -22,6 +24,7 @@ from stoker.store import deliveries
 from stoker.store.sqlite import InlineSqliteStore
 
 SECRET = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0"
+T = TypeVar("T")
 
 
 def _plain(delivery: Delivery, key: str | None, at: datetime) -> tuple[dict[str, str], bytes]:
@@ -53,12 +56,24 @@ class Receiver:
         return self.answer()
 
 
+class LateStore(InlineSqliteStore):
+    """What it has read arrives when `late` is set, if there is such an event."""
+
+    late: asyncio.Event | None = None
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        found = await super().read(query)
+        if self.late is not None:
+            await self.late.wait()
+        return found
+
+
 class Hall:
     """An outbox on a clock of the test's own."""
 
     def __init__(self, rules: str) -> None:
         self.now = 1_000.0
-        self.store = InlineSqliteStore()
+        self.store = LateStore()
         self.session = GuardedSession(UrlRules.parse(rules))
         self.secrets = {"signing": SECRET}
         forms = {"": STANDARD, "plain": PLAIN}
@@ -129,6 +144,30 @@ def test_what_arrives_is_signed_and_told_once() -> None:
         assert document["data"]["id"] == "tä"
         delivery = await hall.get()
         assert (delivery.state, delivery.tries, delivery.status) == (DeliveryState.DELIVERED, 1, 204)
+
+    run(body)
+
+
+@pytest.mark.parametrize("status", [204, 404])
+def test_a_try_that_ends_while_the_next_ones_are_looked_for_is_not_made_again_at_once(status: int) -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=status)
+        receiver.held = asyncio.Event()
+        await hall.add(receiver.url)
+        await hall.outbox.step()
+        hall.store.late = asyncio.Event()
+        looking = asyncio.create_task(hall.outbox.step())
+        # It has read the row as it was before the answer.
+        await asyncio.sleep(0)
+        receiver.held.set()
+        await asyncio.gather(*hall.outbox._sending.values())
+        hall.store.late.set()
+        await looking
+        await asyncio.gather(*hall.outbox._sending.values())
+        assert (len(receiver.got), (await hall.get()).tries) == (1, 1)
+        hall.now += 100
+        await hall.sent()
+        assert len(receiver.got) == (1 if status == 204 else 2)
 
     run(body)
 

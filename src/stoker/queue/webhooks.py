@@ -95,6 +95,8 @@ class Outbox:
         self._chance = chance
         self._wall = wall
         self._sending: dict[str, asyncio.Task[None]] = {}
+        # Those whose tries ended while a step was reading, which may have read them as they were before.
+        self._ended: set[str] = set()
         self._to: Counter[str] = Counter()
         self._circuits: dict[str, _Circuit] = {}
         # Before then nothing is due, unless somebody says so.
@@ -122,6 +124,7 @@ class Outbox:
             return
         # Whoever comes while it looks must be looked for again.
         self._quiet_until = now
+        self._ended.clear()
         closed = [origin for origin in {*self._circuits, *self._to} if self._room(origin, now) <= 0]
         limit = room + len(self._sending)
         due, next_at = await self._store.read(
@@ -131,7 +134,9 @@ class Outbox:
             self._quiet_until = min(now + QUIET_S_MAX, math.inf if next_at is None else next_at)
         for delivery in due:
             origin = _origin(delivery.url)
-            if delivery.id in self._sending or self._room(origin, now) <= 0 or len(self._sending) >= SENDING_MAX:
+            if delivery.id in self._sending or delivery.id in self._ended:
+                continue
+            if self._room(origin, now) <= 0 or len(self._sending) >= SENDING_MAX:
                 continue
             self._to[origin] += 1
             self._sending[delivery.id] = asyncio.create_task(self._send(delivery, origin))
@@ -154,6 +159,7 @@ class Outbox:
             log.error("webhook_not_recorded", delivery=delivery.id, error=str(exc), exc_info=True)
         finally:
             del self._sending[delivery.id]
+            self._ended.add(delivery.id)
             self._to[origin] -= 1
             if self._to[origin] <= 0:
                 del self._to[origin]
