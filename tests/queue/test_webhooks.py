@@ -207,6 +207,25 @@ def test_a_receiver_says_when_to_come_again_or_that_it_is_gone() -> None:
     run(body)
 
 
+def test_one_that_is_to_begin_anew_while_it_is_sent_is_sent_again_whatever_comes_of_that() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=410)
+        receiver.held = asyncio.Event()
+        await hall.add(receiver.url)
+        await hall.outbox.step()
+        anew = replace(await hall.get(), created_at=1_001.0, next_at=1_001.0)
+        await hall.store.write(lambda tx: deliveries.renew(tx, anew))
+        hall.now = 1_001.0
+        receiver.held.set()
+        await asyncio.gather(*hall.outbox._sending.values())
+        assert ((await hall.get()).state, (await hall.get()).tries) == (DeliveryState.PENDING, 0)
+        receiver.answer = web.Response
+        await hall.sent()
+        assert ((await hall.get()).state, len(receiver.got)) == (DeliveryState.DELIVERED, 2)
+
+    run(body)
+
+
 def test_redirects_are_not_followed_and_endless_answers_not_read() -> None:
     async def body(hall: Hall, receiver: Receiver) -> None:
         receiver.answer = lambda: web.Response(status=302, headers={"Location": f"{receiver.url}/other"})

@@ -80,7 +80,7 @@ def next_at(tx: Connection) -> float | None:
 
 
 def save(tx: Connection, delivery: Delivery) -> None:
-    """Write what a try came to, unless somebody has ended it meanwhile."""
+    """Write what a try came to, unless somebody has had it begin anew meanwhile."""
     values = {
         "state": delivery.state.value,
         "next_at": delivery.next_at,
@@ -89,7 +89,8 @@ def save(tx: Connection, delivery: Delivery) -> None:
         "error": delivery.error,
         "ended_at": delivery.ended_at,
     }
-    tx.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(**values))
+    same = (deliveries.c.id == delivery.id, deliveries.c.created_at == delivery.created_at)
+    tx.execute(update(deliveries).where(*same).values(**values))
 
 
 def find(tx: Connection, endpoint: EndpointId, id: str) -> Delivery | None:
