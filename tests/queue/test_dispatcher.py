@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from queue_halls import BY, DONE, Hall, answered, run, the_endpoint
+from simulation.virtual import wall
 from stoker.domain.errors import Conflict
 from stoker.domain.queueing import RetryPolicy
 from stoker.domain.task import Outcome, Task, TaskState
@@ -71,6 +72,35 @@ def test_what_is_refused_takes_no_slot_from_the_next(tmp_path: Path) -> None:
         assert await hall.state("later") is TaskState.QUEUED
 
     run(tmp_path, body)
+
+
+def test_a_task_that_goes_again_before_its_last_attempt_is_acknowledged_is_counted_once(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        endpoint, acknowledge = hall.fleet.endpoints()[0].id, hall.gateways.acknowledge
+
+        async def late(holder: str, lease: str) -> None:
+            # As that of a gateway that dies just then.
+            await asyncio.sleep(20)
+            await acknowledge(holder, lease)
+
+        hall.gateways.acknowledge = late  # type: ignore[method-assign]
+        hall.gateways.slots = 10
+        hall.gateways.script = lambda task: DONE if task.attempts else answered(503)
+        await hall.submit("a")
+        await asyncio.sleep(2)
+        # What waits beside it has the store asked for more, which may find this one.
+        hall.gateways.slots = 20
+        for n in range(15):
+            await hall.submit(f"t{n}")
+            await asyncio.sleep(0.3)
+        for id in ("a", *(f"t{n}" for n in range(15))):
+            assert (await hall.ended(id)).attempts == 2
+        await asyncio.sleep(30)
+        demand = hall.backlog.demand(endpoint, wall())
+        assert (demand.queued, demand.running, hall.dispatcher.running) == (0, 0, 0)
+        assert len(hall.gateways.acknowledged) == 32
+
+    run(tmp_path, body, the_endpoint(RetryPolicy(attempts_max=3, backoff_s=0.1)))
 
 
 def test_a_refusal_is_no_attempt_and_the_task_goes_later(tmp_path: Path) -> None:

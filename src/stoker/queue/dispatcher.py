@@ -297,8 +297,7 @@ class Dispatcher:
 
     async def _run(self, running: _Running, turn: Turn[_Running] | None) -> None:
         """`turn` is what it waits for before it begins; `None`: it has begun."""
-        task = running.task
-        queued_again: Verdict | None = None
+        task, queued_again, kept = running.task, None, False
         try:
             sight = await self._attempted(running, began=True) if turn is None else await self._in_turn(running, turn)
             if sight.seen is Seen.REFUSED:
@@ -308,20 +307,17 @@ class Dispatcher:
             else:
                 self._ahead.ended(task.endpoint, self._clock())
                 queued_again = await self._conclusions.record(
-                    running.task,
-                    sight,
-                    began_at=running.began_at,
-                    cancelling=running.cancelling,
-                    told=running.told,
+                    running.task, sight, began_at=running.began_at, cancelling=running.cancelling, told=running.told
                 )
-            if sight.kept and sight.seen is not Seen.UNKNOWN:
-                await self._acknowledge(task)
+            kept = sight.kept and sight.seen is not Seen.UNKNOWN
         except Exception as exc:
             # Its lease runs out, and it is taken up again.
             log.error("task_failed_here", task=task.number, error=str(exc), exc_info=True)
         finally:
             running.over.set()
-            del self._running[task.number]
+            # Once recorded as queued it may be leased again, and then the entry is that of the next attempt.
+            if self._running.get(task.number) is running:
+                del self._running[task.number]
             self._backlog.stopped(task.endpoint)
             if queued_again is not None:
                 self._backlog.returned(task.endpoint, task.number, not_before=queued_again.not_before)
@@ -330,6 +326,8 @@ class Dispatcher:
             self.loop.wake()
         elif running.cancelling:
             await self._ends.end(task, TaskState.CANCELLED, "cancelled")
+        if kept:
+            await self._acknowledge(task)
 
     async def _in_turn(self, running: _Running, turn: Turn[_Running]) -> Sight:
         """What it came to, once there was a slot."""
