@@ -117,7 +117,7 @@ async def serve(
                 waiting = asyncio.create_task(_hurry(lifeline, hurry))
                 await _unless_failed(asyncio.ensure_future(stoker.drain(hurry=hurry)), stoker.failed)
                 waiting.cancel()
-            stoker.queue.pulls.close()
+            stoker.queue.let_go()
             await front.close()
     finally:
         order.cancel()

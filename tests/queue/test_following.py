@@ -13,7 +13,7 @@ from queue_halls import BY, DONE, FakeGateways, Hall, answered, run, the_endpoin
 from simulation.virtual import wall
 from stoker.domain.errors import Saturated, Unavailable
 from stoker.domain.queueing import RetryPolicy
-from stoker.domain.task import Body, Task
+from stoker.domain.task import Body, Task, TaskState
 from stoker.queue import following
 from stoker.queue.attempts import Output, Seen, Sight
 from stoker.queue.following import Event
@@ -133,5 +133,23 @@ def test_one_that_waits_says_so_now_and_then_and_followers_are_bounded(
             await anext(other)
         await events.aclose()
         assert len(await told(hall, "a", limit=1)) == 1
+
+    run(tmp_path, body)
+
+
+def test_at_the_end_of_control_those_who_follow_and_wait_hear_how_things_stand_and_go_on_later(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        await hall.tasks.pause(BY, "e")
+        await hall.submit("a")
+        following = asyncio.create_task(told(hall, "a"))
+        waiting = asyncio.create_task(hall.tasks.wait(BY, "e", "a", timeout_s=50))
+        await asyncio.sleep(1)
+        began = wall()
+        hall.ends.let_go()
+        assert said(await following) == ["queued"]
+        assert (await waiting).state is TaskState.QUEUED
+        assert (await hall.tasks.wait(BY, "e", "a", timeout_s=50)).state is TaskState.QUEUED
+        assert said(await told(hall, "a")) == ["queued"]
+        assert wall() - began < 1.0
 
     run(tmp_path, body)

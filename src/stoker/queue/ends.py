@@ -19,7 +19,7 @@ from stoker.store.base import Store
 
 class Ends:
     """One for all queues. `told` is called when a webhook is to be sent. `link(task)` is where its result is, `number`
-    that of its endpoint; `forms` are those that webhooks are written in, by name.
+    that of its endpoint; `forms` are those that webhooks are written in, by name. `stopping`: nobody is to wait here.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Ends:
         self._number = number
         self._forms = forms
         self._waiting: dict[int, set[asyncio.Event]] = {}
+        self.stopping = False
 
     def delivery(self, ended: Task) -> Delivery | None:
         """The webhook for a task in a final state, if anybody wants it."""
@@ -107,10 +108,19 @@ class Ends:
         if ended.webhook is not None:
             self.told()
 
+    def let_go(self) -> None:
+        """All that wait are told how things stand: they ask the next control."""
+        self.stopping = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
     @contextmanager
     def watching(self, number: int) -> Iterator[asyncio.Event]:
-        """An event that is set when the task ends. Look at its state after this, not before."""
+        """An event that is set when the task ends, or nobody is to wait. Look at its state after this, not before."""
         event = asyncio.Event()
+        if self.stopping:
+            event.set()
         self._waiting.setdefault(number, set()).add(event)
         try:
             yield event

@@ -73,7 +73,8 @@ class Following:
     async def follow(
         self, get: Callable[[], Awaitable[Task]], *, after: str | None
     ) -> AsyncGenerator[Event | None, None]:
-        """Events after the one with the id `after`, until the task has ended; `None` now and then, as a sign of life.
+        """Events after the one with the id `after`, until the task has ended or control is to stop; `None` now and
+        then, as a sign of life.
 
         `get()` is the task as it stands. Raises `Saturated` at the first step.
         """
@@ -104,6 +105,8 @@ class Following:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(ended.wait(), LOOK_S)
                     task = await get()
+            if self._ends.stopping and not task.state.final:
+                return
         whole = await self._whole(task)
         if whole is not None and whole.result is not None:
             async for piece in self._kept(whole, place.of(task)):

@@ -146,6 +146,11 @@ class Queue:
         """What metrics tell of it now."""
         return self.backlog.totals(endpoint, self._clock())
 
+    def let_go(self) -> None:
+        """Answer all that wait here, for tasks to do or for the ends of tasks: they ask the next control."""
+        self.pulls.close()
+        self._ends.let_go()
+
     async def close(self) -> None:
         """Stop; attempts go on at their gateways."""
         self.pulls.close()
