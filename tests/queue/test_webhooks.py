@@ -19,7 +19,7 @@ from stoker.domain.errors import NotFound
 from stoker.domain.task import Delivery, DeliveryState, TaskNumber
 from stoker.net import GuardedSession
 from stoker.queue.forms import STANDARD, WebhookForm, signed
-from stoker.queue.webhooks import FAILURES_MAX, SENDING_TO_ONE_MAX, Outbox, seconds_of
+from stoker.queue.webhooks import FAILURES_MAX, OPEN_S, SENDING_TO_ONE_MAX, Outbox, seconds_of
 from stoker.store import deliveries
 from stoker.store.sqlite import InlineSqliteStore
 
@@ -310,6 +310,27 @@ def test_a_dead_receiver_is_left_alone_for_a_while_then_tried_by_one() -> None:
         await hall.sent()
         await hall.sent()
         assert len(receiver.got) > first + 3
+
+    run(body)
+
+
+def test_failures_of_tries_made_together_are_one_reason_to_leave_a_receiver_alone() -> None:
+    async def body(hall: Hall, receiver: Receiver) -> None:
+        receiver.answer = lambda: web.Response(status=503)
+        for n in range(SENDING_TO_ONE_MAX):
+            await hall.add(receiver.url, f"msg_{n:03}")
+        await hall.sent()
+        assert len(receiver.got) == SENDING_TO_ONE_MAX > FAILURES_MAX
+        await hall.add(receiver.url, "msg_later")
+        hall.now += OPEN_S - 1
+        await hall.sent()
+        assert len(receiver.got) == SENDING_TO_ONE_MAX
+        receiver.answer = web.Response
+        hall.now += 2
+        await hall.sent()
+        assert len(receiver.got) == SENDING_TO_ONE_MAX + 1
+        await hall.sent()
+        assert (await hall.get("msg_later")).state is DeliveryState.DELIVERED
 
     run(body)
 

@@ -55,6 +55,9 @@ class _Circuit:
         return self.failures >= FAILURES_MAX
 
     def failed(self, now: float) -> None:
+        if now < self.open_until:
+            # Under way when it opened: that the receiver failed is known.
+            return
         self.failures += 1
         if self.broken:
             self.open_until = now + doubled(OPEN_S, self.failures - FAILURES_MAX + 1, max_s=OPEN_S_MAX)
