@@ -6,6 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from queue_halls import BY, Hall, run
 from queue_hands import LEASE_S, pulled, ready
 from simulation.virtual import wall
@@ -137,6 +139,38 @@ def test_a_cancelled_job_is_final_after_a_while_whatever_its_worker_does(tmp_pat
         assert await hall.state("t") is TaskState.CANCELLED
         assert not await hand.done("t")
         assert await hall.state("t") is TaskState.CANCELLED
+
+    run(tmp_path, body, pulled())
+
+
+@pytest.mark.parametrize("how", ["cancelled", "too long", "of another control"])
+def test_a_worker_that_never_gives_up_a_job_that_is_over_is_replaced(tmp_path: Path, how: str) -> None:
+    async def body(hall: Hall) -> None:
+        hand = await ready(hall)
+        if how != "of another control":
+            await hall.submit("t", execution_timeout_s=20, retries=RetryPolicy(attempts_max=1))
+            await hand.take()
+            if how == "cancelled":
+                await hall.tasks.cancel(BY, "e", "t")
+            await hand.ping_for(LEASE_S + 1 if how == "cancelled" else 21, "t")
+            assert (await hall.state("t")).final
+        await hand.ping_for(LEASE_S - 2, "t")
+        assert hall.told == []
+        await hand.ping_for(6, "t")
+        why = "it goes on with jobs that were cancelled or took too long, and asks for no others"
+        assert hall.told == [("w1", why)]
+
+    run(tmp_path, body, pulled())
+
+
+def test_a_worker_with_a_slot_left_is_not_replaced_for_the_other_one(tmp_path: Path) -> None:
+    async def body(hall: Hall) -> None:
+        hand = await ready(hall, slots=2)
+        await hand.ping_for(3 * LEASE_S, "gone")
+        assert hall.told == []
+        await hand.ping_for(3, "gone", "too")
+        await hand.ping_for(LEASE_S, "too")
+        assert hall.told == [], "it has let go of the first one"
 
     run(tmp_path, body, pulled())
 

@@ -7,10 +7,9 @@ Nothing here knows HTTP; the faces do.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -27,6 +26,7 @@ from stoker.queue.attempts import Output, Seen, Sight
 from stoker.queue.backlog import Backlog
 from stoker.queue.conclusions import Conclusions
 from stoker.queue.ends import Ends
+from stoker.queue.hearing import Line
 from stoker.queue.polls import HOLD_S, HOLDER, Polls
 from stoker.queue.spool import Spool
 from stoker.queue.streams import TYPE, Streams, result_of
@@ -38,21 +38,7 @@ log = structlog.get_logger(__name__)
 # With workers, and without any.
 PERIOD_S: Final = 1.0
 IDLE_S: Final = 30.0
-STOPS_MAX: Final = 1_000
 _FORGOTTEN: Final = "on the way to its worker or back"
-
-
-@dataclass(slots=True)
-class _Line:
-    """A worker as it is heard of. `stops` are jobs that it is to give up though their end is recorded. `closed`: it is
-    told nothing here any more.
-    """
-
-    seen_at: float
-    unhealthy: bool = False
-    stops: deque[str] = field(default_factory=lambda: deque(maxlen=STOPS_MAX))
-    told: asyncio.Event = field(default_factory=asyncio.Event)
-    closed: bool = False
 
 
 class Pulls:
@@ -93,7 +79,7 @@ class Pulls:
         self.output_bytes_max = output_bytes_max
         self._began_at = clock()
         self._jobs = Jobs()
-        self._lines: dict[WorkerId, _Line] = {}
+        self._lines: dict[WorkerId, Line] = {}
         self.loop = Loop("workers that pull", self.step, period_s=IDLE_S)
         self._next: asyncio.TimerHandle | None = None
         self._polls = Polls(
@@ -173,10 +159,10 @@ class Pulls:
         self._line(found.id).seen_at = self._clock()
         return found
 
-    def _line(self, worker: WorkerId) -> _Line:
+    def _line(self, worker: WorkerId) -> Line:
         line = self._lines.get(worker)
         if line is None:
-            line = self._lines[worker] = _Line(self._began_at)
+            line = self._lines[worker] = Line(self._began_at)
         return line
 
     async def take(self, worker: Worker, wanted: int) -> tuple[Job, ...]:
@@ -187,9 +173,10 @@ class Pulls:
 
     def pinged(self, worker: Worker, ids: Iterable[str]) -> list[Taken]:
         """It is there, and has these. What it was to give up, and has no longer."""
-        now, named = self._clock(), set(ids)
-        given_up = []
-        for job in self._jobs.of(worker.id):
+        now, named = self._clock(), set(ids) - {""}
+        given_up, jobs = [], self._jobs.of(worker.id)
+        self._line(worker.id).named(named, {job.task.id for job in jobs}, now)
+        for job in jobs:
             if job.task.id in named:
                 job.named_at, job.known = now, True
             elif job.asked_at is not None and job.told and job.known and not job.ending:
@@ -341,7 +328,7 @@ class Pulls:
         await self.conclude(job, Sight(seen=Seen.FAILED, reason=reasons[over]))
 
     def _listen(self, now: float) -> None:
-        """Have workers replaced that are not heard of, and forget those that are gone."""
+        """Have workers replaced that are not heard of or do nothing of use, and forget those that are gone."""
         for worker_id, line in tuple(self._lines.items()):
             worker = self._fleet.worker(worker_id)
             if worker is None or worker.gone:
@@ -352,12 +339,12 @@ class Pulls:
                 # It can go: no gateway has anything to say about it.
                 self._changed(worker.endpoint)
             lease_s = self._lease_s(worker.endpoint, worker)
-            silent_s = now - max(line.seen_at, worker.ready_at or 0.0)
-            if worker.state is not WorkerState.READY or silent_s < lease_s:
+            why = line.ill(slots=worker.slots, ready_at=worker.ready_at or 0.0, lease_s=lease_s, now=now)
+            if worker.state is not WorkerState.READY or why is None:
                 line.unhealthy = False
             elif not line.unhealthy:
                 line.unhealthy = True
-                self._unhealthy(worker_id, f"it has not pinged for {silent_s:.0f} s")
+                self._unhealthy(worker_id, why)
 
     async def conclude(self, job: Taken, sight: Sight) -> None:
         """Record how a job ended, once."""
