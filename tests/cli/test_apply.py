@@ -108,6 +108,29 @@ def test_what_cannot_be_read_is_refused_at_its_place(
     assert fake.asked == []
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(f"name: a\nx: {'[' * 3000}{']' * 3000}\n", "nested too deeply", id="nested without end"),
+        pytest.param("name: a\nx: 2026-13-45\n", "put it in quotes", id="a date that no calendar has"),
+        pytest.param(f"name: a\nx: {'9' * 5000}\n", "put it in quotes", id="a number of thousands of digits"),
+        pytest.param(
+            "name: a\nx: &x0 [1, 2]\n" + "".join(f"y{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 40)),
+            "more than 100000 values",
+            id="aliases of aliases",
+        ),
+    ],
+)
+def test_what_would_never_be_read_is_refused_at_once(
+    stoker: Command, fake: FakeStoker, file: Path, text: str, message: str
+) -> None:
+    file.write_text(text)
+    ran = stoker("apply", "-f", str(file))
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert message in ran.err
+    assert fake.asked == []
+
+
 @pytest.mark.parametrize("text", ["", "---\n---\n", "# nothing\n"])
 def test_a_file_without_endpoints_is_said(stoker: Command, file: Path, text: str) -> None:
     file.write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -60,9 +61,56 @@ def test_a_stoker_that_is_not_there_has_an_exit_code_of_its_own(stoker: Command)
     assert "stoker up" in ran.err
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:7878", "ftp://x", "http://", "http://x:port"])
+@pytest.mark.parametrize("url", ["127.0.0.1:7878", "ftp://x", "http://", "http://x:port", "http://[::1"])
 def test_an_address_that_is_none_is_bad_usage(stoker: Command, url: str) -> None:
     assert stoker("ls", "--url", url).code == 2
+
+
+@pytest.mark.parametrize("key", ["sk-a\nb", "sk-\u00e9", "sk-\ud800"])
+def test_a_key_that_no_header_can_have_is_bad_usage(stoker: Command, fake: FakeStoker, key: str) -> None:
+    ran = stoker("ls", "--key", key)
+    assert (ran.code, ran.err) == (2, "error: the key has characters that no key has; look at --key or STOKER_KEY\n")
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("deploy", "smollm2", "--vcpu", "nan"),
+        ("keys", "create", "bob", "--rate", "inf"),
+        ("volumes", "create", "data", "--size", "-inf"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_bad_usage(
+    stoker: Command, fake: FakeStoker, arguments: tuple[str, ...]
+) -> None:
+    ran = stoker(*arguments)
+    assert (ran.code, ran.err) == (2, "error: a number must be finite: neither NaN nor infinite\n")
+    assert fake.asked == []
+
+
+def test_a_refusal_with_one_problem_is_told_once(stoker: Command, fake: FakeStoker) -> None:
+    fake.on("POST", "/keys", (422, problem(422, "/name: too long", ("/name", "too long"))))
+    assert stoker("keys", "create", "bob").err == "error: /name: too long\n"
+
+
+def test_names_that_the_terminal_has_no_characters_for_are_shown_all_the_same(fake: FakeStoker) -> None:
+    fake.add("\u00fcber")
+    fake.add("other")
+    code = "import sys; from stoker.cli.main import main; sys.exit(main(['ls']) or main(['ls', '--json']))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "STOKER_URL": fake.url, "STOKER_KEY": KEY},
+        capture_output=True,
+        timeout=60,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    table, bracket, document = ended.stdout.partition("[")
+    assert "\\xfcber" in table
+    assert "other" in table
+    assert {each["name"] for each in json.loads(bracket + document)} == {"\u00fcber", "other"}
 
 
 def test_a_key_that_is_not_known_is_refused_with_advice(stoker: Command) -> None:

@@ -42,13 +42,16 @@ class Client:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """`project` is the one to act for (`None`: the key's own). Raises `CliError` with exit code 2."""
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError as exc:
             raise CliError(f"{url!r} is no address: {exc}", Exit.USAGE) from exc
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CliError(f"{url!r} is no address of a Stoker; it looks like http://127.0.0.1:7878", Exit.USAGE)
+        if key is not None and not (key.isascii() and key.isprintable()):
+            # Said without the key, which is nobody's to read on a screen.
+            raise CliError("the key has characters that no key has; look at --key or STOKER_KEY", Exit.USAGE)
         self.url = url.rstrip("/")
         self.key = key
         self.project = project
@@ -212,7 +215,10 @@ def _given(query: Mapping[str, object] | None) -> Iterator[tuple[str, object]]:
 def _encode(body: object) -> bytes | None:
     if body is None or isinstance(body, bytes):
         return body
-    return json.dumps(body, allow_nan=False).encode()
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except ValueError as exc:
+        raise CliError("a number must be finite: neither NaN nor infinite", Exit.USAGE) from exc
 
 
 def _parse(raw: bytes, url: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -43,7 +42,7 @@ def logs(
     path = f"/endpoints/{item['id']}/logs" if only is None else f"/workers/{only}/logs"
     for entry in client.lines(path, query={"tail": tail, "since": since, "follow": follow}, timeout_s=SILENCE_S_MAX):
         if session.as_json:
-            sys.stdout.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            sys.stdout.write(output.as_json(entry) + "\n")
             sys.stdout.flush()
         else:
             output.line(f"{clock(entry['at'])} {name(entry['worker']):>4} {entry['text']}")

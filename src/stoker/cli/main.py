@@ -194,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What stands behind -- is a command to deploy and none of our options.
         split = given.index("--")
         given, command = given[:split], tuple(given[split + 1 :])
+    output.lenient()
     try:
         application()(args=given, prog_name="stoker", obj=command)
     except CliError as exc:

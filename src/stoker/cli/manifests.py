@@ -16,6 +16,8 @@ from typing import Any
 from stoker.cli.errors import CliError, Exit
 
 BYTES_MAX = 4 * 1024 * 1024
+# Many times the largest endpoint there can be; without a bound a few lines of aliases stand for billions of values.
+VALUES_MAX = 100_000
 STDIN = "-"
 
 
@@ -58,6 +60,11 @@ def _nodes(path: str) -> list[Any]:
         raise CliError(f"{place}: {exc.problem or exc.context or 'this is no YAML'}", Exit.USAGE) from exc
     except YAMLError as exc:
         raise CliError(f"{source} is no YAML: {' '.join(str(exc).split())}", Exit.USAGE) from exc
+    except RecursionError as exc:
+        raise _too_deep(source) from exc
+    except ValueError as exc:
+        # A date that no calendar has, a number of thousands of digits.
+        raise CliError(f"{source} has a value that cannot be read: {exc}; put it in quotes", Exit.USAGE) from exc
 
 
 def part(path: str) -> Manifest:
@@ -66,7 +73,7 @@ def part(path: str) -> Manifest:
     if len(nodes) != 1 or not isinstance(nodes[0], Mapping):
         raise CliError(f"{_source(path)} must be one mapping of an endpoint's fields", Exit.USAGE)
     manifest = Manifest(_source(path), {}, nodes[0])
-    manifest.spec.update(_plain(manifest, nodes[0], ""))
+    manifest.spec.update(_whole(manifest))
     return manifest
 
 
@@ -101,12 +108,30 @@ def _manifest(source: str, node: Any) -> Manifest:
     manifest = Manifest(source, {}, node)
     if not isinstance(node, Mapping):
         raise CliError(f"{manifest.place('')}: an endpoint is a mapping with name and launch", Exit.USAGE)
-    manifest.spec.update(_plain(manifest, node, ""))
+    manifest.spec.update(_whole(manifest))
     name = manifest.spec.get("name")
     if not isinstance(name, str) or not name:
         where = manifest.place("/name" if "name" in manifest.spec else "")
         raise CliError(f"{where}: an endpoint needs a name, which is a text", Exit.USAGE)
     return manifest
+
+
+def _whole(manifest: Manifest) -> Any:
+    """The document's values. Raises `CliError` with exit code 2, also where aliases make too much of them."""
+    count, left = 0, [manifest.node]
+    while left:
+        item = left.pop()
+        left += item.values() if isinstance(item, Mapping) else item if isinstance(item, list) else ()
+        if (count := count + 1) > VALUES_MAX:
+            raise CliError(f"{manifest.place('')}: more than {VALUES_MAX} values, aliases included", Exit.USAGE)
+    try:
+        return _plain(manifest, manifest.node, "")
+    except RecursionError as exc:
+        raise _too_deep(manifest.source) from exc
+
+
+def _too_deep(source: str) -> CliError:
+    return CliError(f"{source} is nested too deeply", Exit.USAGE)
 
 
 def _plain(manifest: Manifest, value: Any, pointer: str) -> Any:

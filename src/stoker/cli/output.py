@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from stoker.cli.errors import CliError
@@ -40,6 +41,13 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False)
 
 
+def lenient() -> None:
+    """Show what the terminal's character set lacks as escapes: a name must not keep anybody from seeing the others."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def line(text: str = "") -> None:
     """A line of data."""
     sys.stdout.write(visible(text) + "\n")
@@ -61,7 +69,13 @@ def visible(text: str) -> str:
 
 def document(value: object) -> None:
     """A value as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json(value, indent=2) + "\n")
+
+
+def as_json(value: object, *, indent: int | None = None) -> str:
+    """A value as JSON that standard output can have: what its character set lacks is escaped as JSON does it."""
+    whole = (sys.stdout.encoding or "").lower().startswith("utf")
+    return json.dumps(value, indent=indent, ensure_ascii=not whole)
 
 
 def fail(error: CliError) -> None:
@@ -70,9 +84,8 @@ def fail(error: CliError) -> None:
     if is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
         label = "\x1b[1;31merror:\x1b[0m"
     sys.stderr.write(f"{label} {visible(str(error))}\n")
-    shown = {str(error)}
     for pointer, detail in error.problems:
-        if detail not in shown:
+        if str(error) not in (detail, f"{pointer}: {detail}"):
             sys.stderr.write(f"  {visible(pointer or '/')}: {visible(detail)}\n")
     for detail in error.details:
         sys.stderr.write(f"  {visible(detail)}\n")
