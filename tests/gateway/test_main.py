@@ -14,7 +14,7 @@ import pytest
 
 from gateway.loopback import KEY, PATIENCE_S, Client, FakeControl, endpoint, key, run, until, worker
 from gateway.wire import Asked, answer
-from stoker.link.messages import Snapshot
+from stoker.link.messages import Report, Snapshot
 from stoker.paths import Paths
 
 pytestmark = pytest.mark.process
@@ -97,7 +97,10 @@ def test_it_finishes_what_goes_on_and_accepts_nothing_more(tmp_path: Path, how: 
                 go.set()
                 reply = await busy.reply()
                 assert (reply.status, reply.body, reply.header("Connection")) == (200, b"fine", "close")
+                busy.close()
                 assert await role.ended() == 0
+                # What ended a moment before the gateway did is counted, too.
+                await until(lambda: sum(u.requests for r in control.all(Report) for u in r.usage) == 1)
                 for client in (busy, quiet, late):
                     client.close()
             finally:

@@ -172,7 +172,11 @@ class Keeper:
             admission.expire(now)
         if self.leaving and not self.left:
             self._give_up(now)
-        self.reporter.report(self.admissions, self._time(), self.table.seq)
+        self.report(self._time())
+
+    def report(self, now: float) -> None:
+        """Tell control what has happened since the last report."""
+        self.reporter.report(self.admissions, now, self.table.seq)
 
     def _give_up(self, now: float) -> None:
         """Slots for requests that had begun: they have come, or take too long."""

@@ -119,10 +119,12 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int, *, 
             takeover.close()
         gateway.drain()
         await _finish(gateway)
-        for task in (link, ticking):
-            task.cancel()
-        await asyncio.gather(link, ticking, return_exceptions=True)
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
         gateway.close()
+        await gateway.report_last()
+        link.cancel()
+        await asyncio.gather(link, return_exceptions=True)
         # Last of all: a socket that nobody listens at says that no attempt runs here any more.
         internal.close()
         settings.paths.attempts_socket(incarnation).unlink(missing_ok=True)

@@ -41,6 +41,8 @@ from stoker.settings import Settings
 TICK_S: Final = 0.25
 # After the last request of a gateway that leaves: time for control to fetch what attempts have answered.
 RESULTS_WAIT_S: Final = 10
+# A control that does not read keeps no gateway from ending.
+LAST_REPORT_S_MAX: Final = 2.0
 # In ticks: looking whether silent clients are still there, sweeping connections, writing the table.
 _LOOK_EVERY: Final = 2
 _SWEEP_EVERY: Final = 4
@@ -171,6 +173,13 @@ class Gateway:
             self.access_log.close()
         self.control_pool.close()
         self.upstreams.close()
+
+    async def report_last(self) -> None:
+        """Tell control what has ended since the last report; nothing comes after this."""
+        # Whoever was cut notes the end of its request in the next turn of the event loop.
+        await asyncio.sleep(0)
+        self.keeper.report(self.time())
+        await self.link.flush(LAST_REPORT_S_MAX)
 
     # --- time ---
 

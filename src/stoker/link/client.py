@@ -6,6 +6,7 @@ Losing control is no event for requests: the last table stays in force.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from pathlib import Path
 from typing import Final, Protocol
@@ -78,6 +79,16 @@ class LinkClient:
             return False
         writer.write(encode(message))
         return True
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until what was sent is out of this process, or the connection has ended, for so long at most."""
+        writer = self._writer
+        if writer is None or writer.is_closing():
+            return
+        writer.transport.set_write_buffer_limits(high=0)
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await writer.drain()
 
     def leave(self) -> None:
         """Another gateway takes over: say so now, and again to a control that comes anew."""
