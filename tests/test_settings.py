@@ -137,6 +137,8 @@ def test_text_in_the_environment_is_taken_as_it_is(tmp_path: Path, host: str) ->
     [
         pytest.param("port: [", r"stoker\.yaml is not YAML: .*line 1", id="no YAML"),
         pytest.param("host: x\nport: 1\nport: 2", r"not YAML: .*line 3", id="twice"),
+        pytest.param("port: 2026-13-45", r"stoker\.yaml has a value that cannot be read: .*month", id="no date"),
+        pytest.param(f"port: {'[' * 3000}{']' * 3000}", "nested too deeply", id="nested without end"),
         pytest.param("- port", "expected a mapping", id="a list"),
         pytest.param("just text", "expected a mapping", id="text"),
         pytest.param("prot: 1", "unknown setting 'prot'; there are .*port", id="unknown"),

@@ -187,6 +187,11 @@ def _yaml(text: str, source: str) -> object:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as exc:
         raise Invalid(f"{source} is not YAML: {' '.join(str(exc).split())}") from exc
+    except ValueError as exc:
+        # A date that no calendar has, a number of thousands of digits.
+        raise Invalid(f"{source} has a value that cannot be read: {exc}; put it in quotes") from exc
+    except RecursionError as exc:
+        raise Invalid(f"{source} is nested too deeply") from exc
 
 
 def _value(name: str, value: object) -> Any:

@@ -13,6 +13,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, select, text
 
 from stoker.domain.access import KeyLimits
+from stoker.domain.errors import Invalid
 from stoker.store import installation, keys, projects, sqlite
 from stoker.store.sqlite import InlineSqliteStore, SqliteStore
 from stoker.store.tables import counters
@@ -101,3 +102,20 @@ def test_the_inline_store_runs_the_same_queries() -> None:
 
 def _raise() -> None:
     raise ValueError("no")
+
+
+@pytest.mark.parametrize("kind", ["another kind of file", "a damaged one"])
+def test_a_file_that_is_no_whole_database_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "stoker.db"
+    if kind == "a damaged one":
+        asyncio.run(sqlite.open_file(path).close())
+        # Behind the header: every page.
+        path.write_bytes(path.read_bytes()[:100] + b"\xff" * (path.stat().st_size - 100))
+    else:
+        path.write_text("no database at all\n" * 1000)
+    before = path.read_bytes()
+    with pytest.raises(Invalid, match="stoker restore"):
+        sqlite.open_file(path)
+    with pytest.raises(Invalid, match="stoker restore"):
+        sqlite.snapshot(path, lambda tx: tx.execute(text("SELECT count(*) FROM projects")).scalar_one())
+    assert path.read_bytes() == before

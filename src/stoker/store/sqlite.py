@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from stoker.domain.errors import Invalid, Unavailable
@@ -172,7 +174,7 @@ class InlineSqliteStore:
 def open_file(path: Path) -> SqliteStore:
     """Open the database at `path`, made or migrated first where needed.
 
-    Raises `Unsupported` for a database of a newer version.
+    Raises `Unsupported` for a database of a newer version, `Invalid` for a file that is no database or a damaged one.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
@@ -180,8 +182,9 @@ def open_file(path: Path) -> SqliteStore:
     try:
         with engine.connect() as connection:
             in_transaction(connection, schema.upgrade, begin=BEGIN)
-    except BaseException:
+    except BaseException as exc:
         engine.dispose()
+        _refuse_damaged(exc, path)
         raise
     return SqliteStore(engine)
 
@@ -194,5 +197,17 @@ def snapshot(path: Path, query: Callable[[Connection], T]) -> T:
     try:
         with engine.connect() as connection:
             return in_transaction(connection, query, begin="BEGIN")
+    except DatabaseError as exc:
+        _refuse_damaged(exc, path)
+        raise
     finally:
         engine.dispose()
+
+
+def _refuse_damaged(exc: BaseException, path: Path) -> None:
+    """Raise `Invalid` for what no other try will mend."""
+    code = getattr(getattr(exc, "orig", None), "sqlite_errorcode", None)
+    # The low byte is the kind, what is above tells more of it.
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        text = f"{path} is no database or a damaged one: move it away, and bring back a backup with `stoker restore`"
+        raise Invalid(text) from exc
