@@ -136,6 +136,13 @@ def test_strange_answers_are_told(stoker: Command, fake: FakeStoker, answer: obj
     assert text in ran.err
 
 
+def test_a_folder_that_is_a_file_is_told_in_words(stoker: Command, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    ran = stoker("up", "--detach", "--data-dir", str(path))
+    assert (ran.code, ran.err) == (1, f"error: {path}: File exists\n")
+
+
 def test_the_running_stoker_is_found_in_the_data_folder(
     fake: FakeStoker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

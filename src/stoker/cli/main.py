@@ -202,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(exc.code)
     except OSError as exc:
         # A folder that cannot be made, a file that cannot be written: nothing that a traceback would explain better.
-        output.fail(CliError(str(exc)))
+        where = "" if exc.filename is None else f"{exc.filename}: "
+        output.fail(CliError(f"{where}{exc.strerror or exc}"))
         return int(Exit.FAILED)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
