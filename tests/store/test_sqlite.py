@@ -13,7 +13,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, select, text
 
 from stoker.domain.access import KeyLimits
-from stoker.domain.errors import Invalid
+from stoker.domain.errors import Invalid, Unavailable
 from stoker.store import installation, keys, projects, sqlite
 from stoker.store.sqlite import InlineSqliteStore, SqliteStore
 from stoker.store.tables import counters
@@ -119,3 +119,20 @@ def test_a_file_that_is_no_whole_database_is_refused_and_left_alone(tmp_path: Pa
     with pytest.raises(Invalid, match="stoker restore"):
         sqlite.snapshot(path, lambda tx: tx.execute(text("SELECT count(*) FROM projects")).scalar_one())
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_write_that_finds_no_room_is_told_so_and_the_next_one_goes_on(tmp_path: Path, together: int) -> None:
+    async def body(store: SqliteStore) -> None:
+        pages = await store.write(lambda tx: tx.execute(text("PRAGMA page_count")).scalar_one())
+        await store.write(lambda tx: tx.execute(text(f"PRAGMA max_page_count = {pages}")).scalar_one())
+        big = text("INSERT INTO counters (kind, value) VALUES (hex(zeroblob(100000)), 1)")
+        ended = await asyncio.gather(
+            *[store.write(lambda tx: tx.execute(big)) for _ in range(together)], return_exceptions=True
+        )
+        assert [type(each) for each in ended] == [Unavailable] * together
+        assert "full" in str(ended[0])
+        await store.write(lambda tx: tx.execute(text("PRAGMA max_page_count = 100000")).scalar_one())
+        assert await store.write(lambda tx: installation.next_number(tx, "x")) == 1
+
+    run(tmp_path, body)

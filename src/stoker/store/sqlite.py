@@ -31,6 +31,10 @@ READERS = 2
 # At once with the lock to write, so that no command finds at its first write that somebody else has it.
 BEGIN = "BEGIN IMMEDIATE"
 BUSY_TIMEOUT_S = 10.0
+CAUSES_MAX = 8
+_TROUBLE = frozenset(
+    (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ class SqliteStore:
             # Nothing of this batch is on disk: every caller must know, those whose own command went well included.
             outcomes = [Outcome(None, exc)] * len(wanted)
         for command, outcome in zip(wanted, outcomes, strict=True):
-            _answer(command.future, outcome)
+            failed = outcome.error is not None
+            _answer(command.future, Outcome(None, _in_our_words(outcome.error)) if failed else outcome)
 
     async def lasts(self) -> None:
         await asyncio.Event().wait()
@@ -174,7 +179,8 @@ class InlineSqliteStore:
 def open_file(path: Path) -> SqliteStore:
     """Open the database at `path`, made or migrated first where needed.
 
-    Raises `Unsupported` for a database of a newer version, `Invalid` for a file that is no database or a damaged one.
+    Raises `Unsupported` for a database of a newer version, `Invalid` for a file that is no database or a damaged one,
+    `Unavailable` for one that cannot be written now.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
@@ -185,6 +191,9 @@ def open_file(path: Path) -> SqliteStore:
     except BaseException as exc:
         engine.dispose()
         _refuse_damaged(exc, path)
+        worded = _in_our_words(exc)
+        if isinstance(worded, Unavailable):
+            raise worded from exc
         raise
     return SqliteStore(engine)
 
@@ -204,10 +213,28 @@ def snapshot(path: Path, query: Callable[[Connection], T]) -> T:
         engine.dispose()
 
 
+def _in_our_words(exc: BaseException | None) -> BaseException | None:
+    """The exception for a caller: `Unavailable` for what is the disk's trouble, others as they are."""
+    looked = exc
+    # What SQLite has undone by itself fails once more when it is undone: the first exception says why.
+    for _ in range(CAUSES_MAX):
+        if _code(looked) in _TROUBLE:
+            return Unavailable(f"the database cannot be written: {getattr(looked, 'orig', looked)}")
+        if looked is None:
+            break
+        looked = looked.__context__
+    return exc
+
+
+def _code(exc: BaseException | None) -> int | None:
+    """The kind of an error of SQLite."""
+    code = getattr(getattr(exc, "orig", exc), "sqlite_errorcode", None)
+    # The low byte is the kind, what is above tells more of it.
+    return code & 0xFF if isinstance(code, int) else None
+
+
 def _refuse_damaged(exc: BaseException, path: Path) -> None:
     """Raise `Invalid` for what no other try will mend."""
-    code = getattr(getattr(exc, "orig", None), "sqlite_errorcode", None)
-    # The low byte is the kind, what is above tells more of it.
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+    if _code(exc) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         text = f"{path} is no database or a damaged one: move it away, and bring back a backup with `stoker restore`"
         raise Invalid(text) from exc
