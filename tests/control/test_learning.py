@@ -70,6 +70,7 @@ def test_how_long_cold_workers_take_to_be_back_is_learned_apart_from_starts() ->
             resume_s = explained.present.inputs["resume_s"]
             assert resume_s is not None
             assert resume_s <= 2
+            assert explained.present.inputs["auto.resume_s"] == pytest.approx(resume_s, abs=1e-3)
             # Neither a restart nor what happens then confuses the two.
             await w.crash()
             await w.boot()

@@ -276,23 +276,27 @@ class Scaling:
         begun = [w for w in live if w.state in (WorkerState.PENDING, WorkerState.STARTING)]
         loads = self._traffic.loads(endpoint.id)
         learned = self._sources.learned(endpoint, now)
-        start_s = learned.get("start_s")
+        start_s, resume_s = learned.get("start_s"), learned.get("resume_s")
+        resuming = [w.started_at or w.created_at for w in begun if w.from_cold]
         sample = Sample(
             now=now,
             arrived=signals.arrived,
             ended=signals.ended,
             in_flight=signals.serving,
             waiting=signals.held_up,
-            ready=len(ready) + sum(1 for worker in begun if worker.from_cold),
+            ready=len(ready) + len(resuming),
             active=endpoint.desired,
             busy=sum(1 for worker in ready if loads.get(worker.id)),
             cold=sum(1 for worker in live if worker.state is WorkerState.COLD or worker.chilling),
             loading_since=min((w.started_at or w.created_at for w in begun if not w.from_cold), default=None),
             start_s=fresh(start_s, age_s_max=_START_AGE_S_MAX) or START_S,
+            resuming=len(resuming),
+            resuming_since=min(resuming, default=None),
+            resume_s=fresh(resume_s, age_s_max=_START_AGE_S_MAX),
         )
         signals.start_s, signals.auto = start_s, self._sources.auto(endpoint.id, setting, sample, learn)
         if setting.cold_cost:
-            signals.resume_s = learned.get("resume_s")
+            signals.resume_s = resume_s
         return signals
 
     def _quiet_for(self, endpoint: Endpoint, signals: Signals | None, decision: Decision, now: float) -> float:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.policy.auto.decision import Auto, Sample
 from stoker.policy.auto.estimates import Setting, Wanted
+from stoker.policy.auto.experience import Experience
 
 steps = st.lists(
     st.tuples(st.floats(0.1, 120.0), st.integers(0, 30), st.floats(0.0, 1.0)),
@@ -14,8 +18,9 @@ steps = st.lists(
 )
 
 
-def fresh(*, slots: int = 4, workers_max: int = 64, late_cost_s: float = 300.0) -> Auto:
-    return Auto(Setting(slots=slots, workers_max=workers_max, late_cost_s=late_cost_s), now=0.0)
+def fresh(*, slots: int = 4, workers_max: int = 64, late_cost_s: float = 300.0, cold_cost: float = 0.0) -> Auto:
+    setting = Setting(slots=slots, workers_max=workers_max, late_cost_s=late_cost_s, cold_cost=cold_cost)
+    return Auto(setting, now=0.0)
 
 
 def course(auto: Auto, moves: list[tuple[float, int, float]], *, slots: int) -> list[tuple[Sample, Wanted]]:
@@ -73,6 +78,41 @@ def test_dearer_lateness_keeps_workers_for_longer() -> None:
     moves = [(1.0, 4, 0.5), (300.0, 0, 1.0), (300.0, 0, 1.0)] * 20
     idle = [sum(w.workers for _, w in course(fresh(late_cost_s=cost), moves, slots=4)) for cost in (1.0, 1_000.0)]
     assert idle[0] < idle[1]
+
+
+def now_and_then(auto: Auto, times: int, *, resume_s: float | None, since: int = 0) -> Wanted:
+    """A request every twenty seconds that takes two; what is wanted in between of the one worker."""
+    for index in range(since, since + times):
+        at = 20.0 * index
+        auto.look(replace(seen(at, index + 1, present=1), ready=1, busy=1, active=1, resume_s=resume_s))
+        wanted = auto.decide(replace(seen(at + 2.0, index + 1), ready=1, active=1, resume_s=resume_s))
+        ready = wanted.workers
+        idle = replace(seen(at + 10.0, index + 1), ready=ready, active=ready, cold=1 - ready, resume_s=resume_s)
+        wanted = auto.decide(idle)
+    return wanted
+
+
+def test_what_rests_must_be_back_in_time() -> None:
+    for resume_s in (None, 1.0, 5.0):
+        wanted = now_and_then(fresh(cold_cost=0.05), 30, resume_s=resume_s)
+        assert (wanted.workers, wanted.held > 0) == (0, True), resume_s
+    wanted = now_and_then(fresh(cold_cost=0.05), 30, resume_s=12.0)
+    assert wanted.held >= wanted.workers == wanted.ahead == 1
+    assert "1 for those who would wait too long for a cold one" in wanted.reason
+
+
+def test_what_was_learned_of_late_cold_workers_outlasts_a_restart_and_a_time_in_which_they_were_not() -> None:
+    auto = fresh(cold_cost=0.05)
+    now_and_then(auto, 30, resume_s=12.0)
+    known = auto.known(620.0)
+    assert known.warm is not None
+    assert known.warm.gaps
+    assert msgspec.json.decode(msgspec.json.encode(known), type=Experience) == known
+    again = Auto(auto.setting, now=620.0, known=known)
+    assert again.known(620.0).warm == known.warm
+    assert now_and_then(again, 2, resume_s=1.0, since=31).workers == 0
+    assert again.known(700.0).warm == known.warm
+    assert now_and_then(again, 2, resume_s=12.0, since=33).workers == 1
 
 
 def by_the_clock(auto: Auto, hours: int, *, since: float = 0.0) -> Sample:

@@ -76,6 +76,20 @@ def test_a_cold_worker_costs_its_share_and_what_is_never_needed_again_goes() -> 
     assert found.waits[1] <= profile.resume_s + 1e-9
 
 
+def test_cold_workers_that_are_back_late_are_no_reason_to_let_requests_wait() -> None:
+    arrivals = sorted(120.0 * burst + 0.5 * index for burst in range(60) for index in range(16))
+    services = [4.0] * len(arrivals)
+
+    def of(resume_s: float) -> Outcome:
+        profile = replace(PROFILE, cold=True, resume_s=resume_s)
+        return Run(arrivals, services, profile, auto(profile), StartTimes(profile.start_s, profile.sigma, 3)).whole()
+
+    plain, _ = run(arrivals, services, auto(PROFILE))
+    slow, late = of(PROFILE.wait_target_s), of(20.0)
+    assert in_time(late) > max(0.94, in_time(plain) - 0.01)
+    assert slow.gpu_s < late.gpu_s
+
+
 class EachTime(Own):
     """Looks whenever it is asked."""
 

@@ -5,7 +5,7 @@ It knows no clock and does nothing: each sample brings its time. Called wherever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stoker.policy.auto.backlog import Persistence
 from stoker.policy.auto.estimates import (
@@ -32,6 +32,8 @@ _CHANCE = 0.3
 _CHANCE_COLD = 0.01
 _DEVIATIONS, _DEVIATIONS_COLD = 1.5, 3.0
 _START_LEFT_S_MIN = 1.0
+# A ready worker costs more than a cold one by this share at least.
+_COST_MIN = 0.05
 # What a start takes until one was seen.
 START_S = 60.0
 # While requests wait or take longer than is known, everything is looked at anew so often within one start, or less.
@@ -45,7 +47,8 @@ _START_S_MAX = 3_600.0
 class Sample:
     """What is seen of an endpoint: requests since the beginning that `arrived` and `ended`, those `in_flight` and
     `waiting`; workers that are `ready` and those wanted so far (`active`); since when the first of those that load
-    does. `start_s`: what a start takes. `cold` are kept so; those on their way back count as ready.
+    does. `start_s`: what a start takes. `cold` are kept so; those on their way back (`resuming`, the first of them
+    `resuming_since`) count as ready. `resume_s`: what that way takes, if it is known.
     """
 
     now: float
@@ -59,6 +62,9 @@ class Sample:
     start_s: float
     busy: int = 0
     cold: int = 0
+    resuming: int = 0
+    resuming_since: float | None = None
+    resume_s: float | None = None
 
 
 class Auto:
@@ -75,6 +81,9 @@ class Auto:
         self._persistence = Persistence(known.persistence)
         self._extra = 0
         self._holds_until = now
+        # Of the ready ones apart, as long as cold ones are back late; and what was known of them when that was last so.
+        self._warm: Auto | None = None
+        self._warm_known = known.warm
 
     def known(self, now: float) -> Experience:
         """What should outlast it."""
@@ -85,6 +94,7 @@ class Auto:
             rises=self._rises.known(),
             gaps=gaps,
             levels=known,
+            warm=self._warm_known if self._warm is None else self._warm.known(now),
         )
 
     def look(self, sample: Sample) -> Estimates:
@@ -99,6 +109,7 @@ class Auto:
         it.expected, expected_s = self._levels.expected(sample.now, aimed(it, self.setting, needs))
         it.expected_s = rounded(expected_s)
         self._note_backlog(sample.now, it)
+        it.warm = self._worth_warm(sample, it)
         self._holds_until = sample.now + self._holds_s(sample.now, it)
         return it
 
@@ -119,6 +130,8 @@ class Auto:
             part_s if it.waiting else max(part_s, self._service.steady_s),
         ]
         times += [left_s for left_s in (it.kept_s, it.expected_s) if left_s]
+        if self._warm is not None:
+            times.append(self._warm.holds_s(now))
         return min(times)
 
     def decide(self, sample: Sample) -> Wanted:
@@ -152,7 +165,34 @@ class Auto:
             service_known=self._service.is_known,
             persistence=rounded(self._persistence.share),
             going=self._extra,
+            resume_s=rounded(sample.resume_s or 0.0),
         )
+
+    def _worth_warm(self, sample: Sample, it: Estimates) -> int:
+        """How many are worth being ready rather than cold; 0 where cold ones are back in time.
+
+        It is the same question as without cold workers, of a start that takes as long as a cold one is away, and of a
+        second that costs what a ready one costs more.
+        """
+        setting = self.setting
+        if not setting.cold_cost or it.resume_s <= setting.wait_target_s:
+            if self._warm is not None:
+                self._warm_known, self._warm = self._warm.known(sample.now), None
+            return 0
+        if self._warm is None:
+            known = self._warm_known or Experience(service=self._service.known())
+            more = max(_COST_MIN, 1.0 - setting.cold_cost)
+            apart = replace(setting, cold_cost=0.0, late_cost_s=setting.late_cost_s / more)
+            self._warm = Auto(apart, now=sample.now, known=known)
+        own = replace(
+            sample,
+            ready=sample.ready - sample.resuming,
+            cold=0,
+            loading_since=sample.resuming_since,
+            # Nobody waits for a cold one longer than for a new one.
+            start_s=min(it.resume_s, it.start_s),
+        )
+        return self._warm.decide(own).workers
 
     def _rise(self, it: Estimates, needs: int) -> int:
         setting, cold = self.setting, self.setting.cold_cost > 0

@@ -23,7 +23,7 @@ _DEMAND_TOLD: Final = 0.05
 class Setting:
     """`slots` of a worker; never more workers than `workers_max`. `late_cost_s`: seconds of a worker that it is worth
     to spare one late request; a wait of more than `wait_target_s` makes it late. `cold_cost`: what a cold worker, which
-    is back in less than that, costs beside a ready one; 0: there are none.
+    is back sooner than one that starts, costs beside a ready one; 0: there are none.
     """
 
     slots: int
@@ -45,7 +45,8 @@ class Estimates:
     unless `service_known`), the `rise` that is likely while a worker starts, the `persistence` of arrivals, up to which
     level workers are worth being `kept`, and for how long the highest still is (`kept_s`); up to which level they are
     `expected` to be needed at about this time, and for how long that holds (`expected_s`). `going`: extra workers for a
-    backlog, wanted before and still loading.
+    backlog, wanted before and still loading. `warm`: where a cold worker is back (in `resume_s`) later than requests
+    should wait, how many are worth being ready rather than cold.
     """
 
     in_flight: int
@@ -67,6 +68,8 @@ class Estimates:
     expected: int = 0
     expected_s: float = 0.0
     going: int = 0
+    resume_s: float = 0.0
+    warm: int = 0
 
     @property
     def present(self) -> int:
@@ -98,7 +101,8 @@ class Wanted:
     def reason(self) -> str:
         """One sentence."""
         if self.held:
-            return f"{self.workers} for those who are there, {self.held} ready or cold for what may come"
+            ahead = f"{self.ahead} for those who would wait too long for a cold one, " if self.ahead else ""
+            return f"{self.needs} for those who are there, {ahead}{self.held} ready or cold for what may come"
         parts = [f"{self.needs} for a demand of {self.demand:.1f} slots ({self.service_s:.2g} s each)"]
         if self.needs and self.demand < _DEMAND_TOLD:
             # It came too long ago, or is counted as about nothing, and is there.
@@ -200,15 +204,16 @@ def choose(it: Estimates, setting: Setting) -> Wanted:
 
 
 def _with_cold(it: Estimates, setting: Setting, needs: int, aim: int, backlog: int) -> Wanted:
-    """Those that requests are there for, which wait less than the target while a cold one is made warm; the rest may
-    rest.
+    """Those that requests are there for, and those that would be missed while a cold one is made warm, if that takes
+    longer than the wait target; the rest may rest.
     """
-    held = min(setting.workers_max, max(aim + backlog, it.kept, it.expected))
-    workers = min(held, max(it.busy, levels(it.present, setting.slots)))
+    held = min(setting.workers_max, max(aim + backlog, it.kept, it.expected, it.warm))
+    there = min(held, max(it.busy, levels(it.present, setting.slots)))
+    workers = max(there, min(held, it.warm))
     return Wanted(
         workers=workers,
-        needs=workers,
-        ahead=0,
+        needs=there,
+        ahead=workers - there,
         backlog=0,
         kept=0,
         demand=slots_needed(it, setting),

@@ -32,7 +32,8 @@ class LevelKnown:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
     """Of one endpoint: busy time and completions; the share of arrivals that persists; rises by the size of the need;
-    gaps of all levels, and of each of the first `LEVELS_MAX`.
+    gaps of all levels, and of each of the first `LEVELS_MAX`. `warm`: the same of its ready workers alone, where cold
+    ones are back late.
     """
 
     service: tuple[float, float] = (0.0, 0.0)
@@ -40,6 +41,7 @@ class Experience:
     rises: Mapping[int, Histogram] = field(default_factory=dict)
     gaps: Histogram = ()
     levels: Mapping[int, LevelKnown] = field(default_factory=dict)
+    warm: Experience | None = None
 
 
 def histogram(counts: list[float]) -> Histogram:

@@ -134,18 +134,22 @@ class Own:
         if machines.started != self._starts_seen:
             self._starts_seen = machines.started
             self._start_s = median(machines.took)
+        resuming = [machine.since for machine in machines.loading if machine.resuming]
         return Sample(
             now=view.now,
             arrived=view.arrived,
             ended=len(view.ended),
             in_flight=view.in_flight,
             waiting=len(view.queue),
-            ready=len(machines.serving) + sum(machine.resuming for machine in machines.loading),
+            ready=len(machines.serving) + len(resuming),
             active=machines.active,
             busy=sum(machine.busy > 0 for machine in machines.serving),
             cold=len(machines.cold) + sum(machine.chilling for machine in machines.leaving),
             loading_since=min((m.since for m in machines.loading if not m.resuming), default=None),
             start_s=self._start_s,
+            resuming=len(resuming),
+            resuming_since=min(resuming, default=None),
+            resume_s=view.profile.resume_s if view.profile.cold else None,
         )
 
     def _learn(self, view: View) -> None:
