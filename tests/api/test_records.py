@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.client import Api, Exchange, run, spec
+from api.test_projects import first
 from stoker.control.feed import FOLLOWERS_MAX
 from stoker.domain.access import Scope
 
@@ -175,6 +176,88 @@ def test_a_feed_is_for_those_who_may_read_the_endpoint_and_no_more_of_them_than_
         exchange = api.begin("GET", "/endpoints/e/feed")
         assert (await exchange.sent())["status"] == 200
         await exchange.leave()
+
+    run(body)
+
+
+def test_one_feed_tells_of_all_endpoints_that_its_reader_may_see_to_their_end() -> None:
+    async def body(api: Api) -> None:
+        first, hidden = await api.create("first"), await api.create("hidden")
+        limited = await api.key(Scope.READ, endpoints=[first["id"]])
+        whole = asyncio.create_task(api.call("GET", "/feed"))
+        part = asyncio.create_task(api.call("GET", "/feed?of=decisions", key=limited))
+        await asyncio.sleep(1)
+        later = await api.create("later")
+        for each in (first, hidden, later):
+            await api.world.gateway.request(each["id"], 1.0).ended.wait()
+        await api.call("DELETE", "/endpoints/later")
+        read = await whole
+        place, *told = [one for one in _told(read.body) if one]
+        assert set(place) == {"id"}
+        documents = [(one["event"], json.loads(one["data"])) for one in told]
+        decided = [d for name, d in documents if name == "stoker.decision"]
+        assert {(d["endpoint"], d["endpoint_name"]) for d in decided} == {
+            (each["id"], each["name"]) for each in (first, hidden, later)
+        }
+        last = [d for name, d in documents if name == "stoker.event" and d["endpoint"] == later["id"]]
+        assert (last[0]["kind"], last[-1]["kind"], last[-1]["endpoint_name"]) == (
+            "endpoint_created",
+            "delete_success",
+            "later",
+        )
+        own = (await api.call("GET", "/endpoints/first/decisions")).json["items"][::-1]
+        more = {"endpoint": first["id"], "endpoint_name": "first"}
+        assert [d for d in decided if d["endpoint"] == first["id"]] == [d | more for d in own]
+        seen = [json.loads(one["data"]) for one in _told((await part).body) if "data" in one]
+        assert seen == [d | more for d in own]
+
+    run(body)
+
+
+def test_the_feed_of_all_is_resumed_without_gap_or_repetition_and_begins_with_the_last_ones() -> None:
+    async def body(api: Api) -> None:
+        made = [await api.create(name, scaling={"idle_timeout_s": 5, "scale_down_delay_s": 5}) for name in ("a", "b")]
+        every = await first(api)
+        await api.call("POST", "/projects", {"name": "other"}, key=every)
+        elsewhere = {"x-stoker-project": "other"}
+        assert (await api.call("POST", "/endpoints", spec("c"), key=every, headers=elsewhere)).status == 201
+        for each in made:
+            await api.world.gateway.request(each["id"], 1.0).ended.wait()
+        await asyncio.sleep(40)
+
+        async def begun(path: str, count: int, **headers: str) -> list[dict[str, str]]:
+            exchange = api.begin("GET", path, headers=headers)
+            assert (await exchange.sent())["status"] == 200
+            read = b""
+            while not read or len(_told(read)) <= count:
+                read += (await exchange.sent())["body"]
+            await exchange.leave()
+            return _told(read)
+
+        lists = [f"/endpoints/{name}/{of}" for name in ("a", "b") for of in ("events?after=0", "decisions")]
+        count = sum([len((await api.call("GET", path)).json["items"]) for path in lists])
+        everything = (await begun("/feed?tail=100", count))[1:]
+        assert len(everything) == count
+        names = {json.loads(one["data"])["endpoint_name"] for one in everything}
+        assert names == {"a", "b"}, "what is of another project is of nobody's business"
+        for index, one in enumerate(everything):
+            after = await begun("/feed", len(everything) - index - 1, **{"last-event-id": one["id"]})
+            assert after == [{"id": one["id"]}, *everything[index + 1 :]]
+        newest = [one for one in everything if one["event"] == "stoker.decision"][-2:]
+        assert [one["data"] for one in (await begun("/feed?of=decisions&tail=2", 2))[1:]] == [o["data"] for o in newest]
+        [place] = await begun("/feed", 0)
+        assert [int(number) for number in place["id"].split("-")] >= [
+            int(number) for number in everything[-1]["id"].split("-")
+        ]
+        assert (await api.call("GET", "/feed", key="")).status == 401
+        refused = await api.call("GET", "/feed", headers={"last-event-id": "x"})
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/Last-Event-ID")
+        exchanges = [api.begin("GET", "/feed") for _ in range(FOLLOWERS_MAX)]
+        for exchange in exchanges:
+            assert (await exchange.sent())["status"] == 200
+        assert (await api.call("GET", "/endpoints/a/feed")).status == 429
+        for exchange in exchanges:
+            await exchange.leave()
 
     run(body)
 

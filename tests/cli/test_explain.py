@@ -95,6 +95,18 @@ def test_decisions_are_followed_over_broken_connections_until_the_endpoint_is_go
     assert asked[0].query == {"of": "decisions", "tail": "1"}
 
 
+def test_without_an_endpoint_the_decisions_of_all_are_followed(stoker: Command, fake: FakeStoker) -> None:
+    more = {"endpoint": "id", "endpoint_name": "chat"}
+    answers: list[Any] = [sent(fed("0-2", **more)), (403, problem(403, "not yours"))]
+    fake.on("GET", "/feed", lambda _: answers.pop(0))
+    ran = stoker("explain", "--follow")
+    assert ran.out.strip().endswith("chat from 1 to 2 workers: 9 requests present, 3 for each worker (at most 2)")
+    assert "not yours" in ran.err
+    assert ran.code != 0
+    assert fake.asked[-2].query == {"of": "decisions", "tail": "1"}
+    assert stoker("explain").code == 2
+
+
 def test_followed_decisions_are_a_json_object_a_line_and_are_none_of_a_time(stoker: Command, fake: FakeStoker) -> None:
     made = fake.add("chat")
     answers: list[Any] = [sent(fed("0-2"), fed("0-3")), (404, problem(404, "no endpoint"))]

@@ -16,7 +16,7 @@ from stoker.domain.endpoint import EndpointId, Failures, Override, Phase, Projec
 from stoker.domain.hardware import Placement
 from stoker.domain.operation import Decision, Level, OperationId, OperationState
 from stoker.domain.worker import Address, Worker, WorkerId, WorkerState
-from stoker.store import endpoints, installation, journal, keys, operations, revisions, workers
+from stoker.store import endpoints, installation, journal, keys, operations, revisions, tables, workers
 from stoker.store.base import Store
 from stoker.store.hot.base import EventRow
 from store.places import Place
@@ -209,6 +209,8 @@ def test_events_are_numbered_in_the_order_of_writing(place: Place) -> None:
         assert newest[-1].level is Level.WARNING
         after = await store.read(lambda tx: journal.events_after(tx, E, after=newest[0].number, limit=1))
         assert after == (newest[1],)
+        of_all = await store.read(lambda tx: journal.events_of_all(tx, after=newest[0].number, limit=2))
+        assert [(event.message, event.endpoint) for event in of_all] == [("m2", None), ("m3", E)]
         assert await store.read(lambda tx: journal.events_after(tx, E, after=2**63 - 1, limit=1)) == ()
 
     place.run(body)
@@ -262,6 +264,12 @@ def test_decisions_are_listed_newest_first(place: Place) -> None:
         after = await store.read(lambda tx: journal.decisions_after(tx, E, after=first, limit=9))
         assert after == found[::-1]
         assert await store.read(lambda tx: journal.decisions_after(tx, E, after=first, limit=1)) == found[1:]
+        other = EndpointId("other")
+        await store.write(lambda tx: journal.add_decision(tx, other, made[0]))
+        of_all = await store.read(lambda tx: journal.decisions_of_all(tx, after=first + 1, limit=9))
+        assert of_all == ((E, found[0]), (other, replace(made[0], number=first + 3)))
+        newest = await store.read(lambda tx: journal.newest_numbers(tx, tables.decisions, limit=2))
+        assert newest == ((first + 3, other), (first + 2, E))
 
     place.run(body)
 

@@ -25,6 +25,7 @@ ROUTES: Mapping[tuple[str, str], Action] = {
     ("GET", "/endpoints/{ref}/events"): Action.ENDPOINT_READ,
     ("GET", "/endpoints/{ref}/decisions"): Action.ENDPOINT_READ,
     ("GET", "/endpoints/{ref}/feed"): Action.ENDPOINT_READ,
+    ("GET", "/feed"): Action.ENDPOINT_LIST,
     ("GET", "/endpoints/{ref}/explanation"): Action.ENDPOINT_READ,
     ("POST", "/endpoints/{ref}/reservations"): Action.RESERVATION_CREATE,
     ("GET", "/endpoints/{ref}/reservations"): Action.RESERVATION_LIST,

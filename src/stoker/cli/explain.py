@@ -11,7 +11,6 @@ import typer
 
 from stoker.cli import output
 from stoker.cli.durations import age, clock, short
-from stoker.cli.endpoints import Endpoint
 from stoker.cli.errors import CliError, Exit
 from stoker.cli.server_events import followed
 from stoker.cli.session import Session, command
@@ -23,7 +22,9 @@ AUTO = "auto."
 @command
 def explain(
     session: Session,
-    endpoint: Endpoint,
+    endpoint: Annotated[
+        str | None, typer.Argument(help="Endpoint: its name, slug, number or id. With --follow: default all of them.")
+    ] = None,
     at: Annotated[
         str | None, typer.Option(help="At that time, as in 2026-01-31T12:00:00Z, or so long ago, as in 10m.")
     ] = None,
@@ -32,8 +33,10 @@ def explain(
     """Explain an endpoint's number of workers: the decision, what each trigger asked for, what limited it."""
     if follow and at is not None:
         raise CliError("--follow is of what comes, --at of what was: say one of them", Exit.USAGE)
-    item = session.client.endpoint(endpoint)
-    if follow:
+    if endpoint is None and not follow:
+        raise CliError("say which ENDPOINT; all of them are told of with --follow", Exit.USAGE)
+    item = None if endpoint is None else session.client.endpoint(endpoint)
+    if item is None or follow:
         _follow(session, item)
         return
     query = {} if at is None else {"at": at}
@@ -57,18 +60,20 @@ def explain(
 
 
 def _follow(session: Session, item: Any) -> None:
-    """Until the endpoint is deleted."""
-    path, query = f"/endpoints/{item['id']}/feed", {"of": "decisions", "tail": 1}
+    """Until the endpoint is deleted; without one those of all, for ever."""
+    path = "/feed" if item is None else f"/endpoints/{item['id']}/feed"
+    query = {"of": "decisions", "tail": 1}
     try:
         for event in followed(session.client, path, query=query, last=lambda _: False):
             decision = json.loads(event.data)
             if session.as_json:
                 output.line(json.dumps(decision))
             else:
-                output.line(f"{clock(decision['at'])}: {_sentence(decision)}")
+                whose = f"{decision['endpoint_name']} " if item is None else ""
+                output.line(f"{clock(decision['at'])}: {whose}{_sentence(decision)}")
             sys.stdout.flush()
     except CliError as exc:
-        if exc.code is not Exit.NOT_FOUND:
+        if exc.code is not Exit.NOT_FOUND or item is None:
             raise
         output.note(f"{item['name']} is deleted")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stoker.domain.endpoint import Endpoint, Revision
+from stoker.domain.endpoint import Endpoint, EndpointId, Revision
 from stoker.domain.hardware import Offer
 from stoker.domain.launch import Launch
 from stoker.domain.measurements import EngineMetrics, Resources
@@ -60,7 +60,7 @@ class Number:
 
 
 class Kind(StrEnum):
-    """What an endpoint's feed may have."""
+    """What a feed may have."""
 
     EVENTS = "events"
     DECISIONS = "decisions"
@@ -68,9 +68,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What an endpoint's feed has next: an event, a decision, or neither. `id` is where to go on after it."""
+    """What a feed has next: an event, a decision, or neither. `id` is where to go on after it; `endpoint` and `name`
+    say of whom it is, where it is one of several.
+    """
 
     id: str
+    endpoint: EndpointId | None = None
+    name: str | None = None
     event: Event | None = None
     decision: Decision | None = None
 

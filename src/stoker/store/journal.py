@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, Table, insert, select
 
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.operation import Decision, Demand, Event, Level
@@ -63,6 +63,12 @@ def add_events(tx: Connection, rows: Sequence[EventRow]) -> None:
 def events_after(tx: Connection, endpoint: EndpointId, *, after: int, limit: int) -> tuple[Event, ...]:
     """Up to `limit` events of the endpoint with a number above `after`, oldest first."""
     query = select(events).where(events.c.endpoint == endpoint, events.c.number > after)
+    return tuple(_event(row) for row in tx.execute(query.order_by(events.c.number).limit(limit)))
+
+
+def events_of_all(tx: Connection, *, after: int, limit: int) -> tuple[Event, ...]:
+    """The same of all endpoints."""
+    query = select(events).where(events.c.number > after)
     return tuple(_event(row) for row in tx.execute(query.order_by(events.c.number).limit(limit)))
 
 
@@ -124,6 +130,19 @@ def decisions_after(tx: Connection, endpoint: EndpointId, *, after: int, limit: 
     """Up to `limit` decisions of the endpoint with a number above `after`, oldest first."""
     query = select(decisions).where(decisions.c.endpoint == endpoint, decisions.c.number > after)
     return tuple(_decision(row) for row in tx.execute(query.order_by(decisions.c.number).limit(limit)))
+
+
+def decisions_of_all(tx: Connection, *, after: int, limit: int) -> tuple[tuple[EndpointId, Decision], ...]:
+    """The same of all endpoints, each with its own."""
+    query = select(decisions).where(decisions.c.number > after)
+    rows = tx.execute(query.order_by(decisions.c.number).limit(limit))
+    return tuple((row.endpoint, _decision(row)) for row in rows)
+
+
+def newest_numbers(tx: Connection, table: Table, *, limit: int) -> tuple[tuple[int, EndpointId | None], ...]:
+    """Of the last `limit` rows of `events` or `decisions` the numbers and endpoints, newest first."""
+    query = select(table.c.number, table.c.endpoint).order_by(table.c.number.desc()).limit(limit)
+    return tuple((row.number, row.endpoint) for row in tx.execute(query))
 
 
 def _decision(row: Row[Any]) -> Decision:

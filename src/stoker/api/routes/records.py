@@ -14,7 +14,15 @@ from stoker.api import sse
 from stoker.api.once import OnceRoute
 from stoker.api.routes.context import PAGE_ITEMS_MAX, Caller, Context, Cursor, Limit, after_of, cursor_of
 from stoker.api.wire.base import Page, iso
-from stoker.api.wire.records import DecisionOut, EventOut, ExplanationOut, OperationOut, WorkerOut
+from stoker.api.wire.records import (
+    DecisionOut,
+    EventOut,
+    ExplanationOut,
+    FeedDecisionOut,
+    FeedEventOut,
+    OperationOut,
+    WorkerOut,
+)
 from stoker.api.wire.times import TEXT_CHARS_MAX, moment
 from stoker.domain.operation import OperationId
 from stoker.domain.views import Kind, LogEntry, News
@@ -30,6 +38,9 @@ TAIL_LINES = 100
 Tail = Annotated[int | None, Query(ge=0, le=TAIL_LINES_MAX)]
 Since = Annotated[str | None, Query(max_length=TEXT_CHARS_MAX)]
 After = Annotated[int | None, Query(ge=0, le=NUMBER_MAX)]
+Kinds = Annotated[list[Kind] | None, Query(description="default: both")]
+Newest = Annotated[int, Query(ge=0, le=PAGE_ITEMS_MAX, description="begin with the last so many of each")]
+Last = Annotated[str | None, Header(alias="Last-Event-ID", description="go on after this event")]
 
 
 @router.get("/endpoints/{ref}/workers")
@@ -111,17 +122,26 @@ async def list_decisions(ref: str, context: Caller, limit: Limit = 100, cursor: 
 
 @router.get("/endpoints/{ref}/feed", response_class=StreamingResponse)
 async def follow_endpoint(
-    ref: str,
-    context: Caller,
-    of: Annotated[list[Kind] | None, Query(description="default: both")] = None,
-    tail: Annotated[int, Query(ge=0, le=PAGE_ITEMS_MAX, description="begin with the last so many of each")] = 0,
-    last: Annotated[str | None, Header(alias="Last-Event-ID", description="go on after this event")] = None,
+    ref: str, context: Caller, of: Kinds = None, tail: Newest = 0, last: Last = None
 ) -> StreamingResponse:
     """The endpoint's events (`stoker.event`) and decisions (`stoker.decision`) as server-sent events, as they come. It
     ends with the endpoint, and after ten minutes: go on with `Last-Event-ID`.
     """
     endpoint = await context.endpoint(ref)
-    news = context.services.feed.follow(endpoint.id, after=last, tail=tail, of=of or tuple(Kind))
+    return await _followed(context.services.feed.follow(endpoint.id, after=last, tail=tail, of=of or tuple(Kind)))
+
+
+@router.get("/feed", response_class=StreamingResponse)
+async def follow_project(context: Caller, of: Kinds = None, tail: Newest = 0, last: Last = None) -> StreamingResponse:
+    """The same of all endpoints of the project that the caller may see, those to come included; each has `endpoint`,
+    its id, and `endpoint_name`. `tail` looks back as far as the newest 5,000 of the installation. It ends after ten
+    minutes: go on with `Last-Event-ID`.
+    """
+    feed = context.services.feed
+    return await _followed(feed.follow_all(context.principal, after=last, tail=tail, of=of or tuple(Kind)))
+
+
+async def _followed(news: AsyncGenerator[News]) -> StreamingResponse:
     # Whatever is wrong is said before the answer begins.
     first = await anext(news)
     return sse.stream(_news(first, news))
@@ -131,12 +151,18 @@ async def _news(first: News, others: AsyncGenerator[News]) -> AsyncIterator[byte
     yield sse.place(first.id)
     async with aclosing(others):
         async for one in others:
-            if one.event is not None:
-                yield sse.event(one.id, "stoker.event", EventOut.of(one.event).model_dump_json())
-            elif one.decision is not None:
-                yield sse.event(one.id, "stoker.decision", DecisionOut.of(one.decision).model_dump_json())
-            else:
-                yield sse.BEAT
+            yield _encoded(one)
+
+
+def _encoded(one: News) -> bytes:
+    whose = None if one.endpoint is None or one.name is None else (one.endpoint, one.name)
+    if one.event is not None:
+        event = EventOut.of(one.event) if whose is None else FeedEventOut.told(one.event, whose[1])
+        return sse.event(one.id, "stoker.event", event.model_dump_json())
+    if one.decision is not None:
+        decision = DecisionOut.of(one.decision) if whose is None else FeedDecisionOut.told(one.decision, *whose)
+        return sse.event(one.id, "stoker.decision", decision.model_dump_json())
+    return sse.BEAT
 
 
 @router.get("/endpoints/{ref}/explanation")

@@ -167,6 +167,27 @@ class DecisionOut(BaseModel):
         return cls(**fields)
 
 
+class FeedEventOut(EventOut):
+    """In the feed of several endpoints, whose name it has."""
+
+    endpoint_name: str
+
+    @classmethod
+    def told(cls, event: Event, name: str) -> Self:
+        return cls(endpoint_name=name, **EventOut.of(event).model_dump())
+
+
+class FeedDecisionOut(DecisionOut):
+    """In the feed of several endpoints: of which one it is."""
+
+    endpoint: str
+    endpoint_name: str
+
+    @classmethod
+    def told(cls, decision: Decision, endpoint: str, name: str) -> Self:
+        return cls(endpoint=endpoint, endpoint_name=name, **DecisionOut.of(decision).model_dump())
+
+
 class NumberOut(BaseModel):
     """Something measured, `age_s` seconds ago; `stale`: too old to decide by."""
 
