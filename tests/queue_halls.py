@@ -14,7 +14,8 @@ from builders import endpoint as built_endpoint
 from simulation import virtual
 from simulation.virtual import wall
 from stoker.control import keyring
-from stoker.control.fleet import Change, Fleet
+from stoker.control.change import Change
+from stoker.control.fleet import Fleet
 from stoker.control.vault import Vault
 from stoker.domain.access import KeyId, Principal, Scope
 from stoker.domain.addresses import UrlRules

@@ -9,7 +9,7 @@ from typing import Any
 from builders import worker
 from queue_halls import Hall, the_endpoint
 from simulation.virtual import wall
-from stoker.control.fleet import Change
+from stoker.control.change import Change
 from stoker.domain.endpoint import Endpoint, EndpointId
 from stoker.domain.launch import Launch
 from stoker.domain.pulling import Job, JobReport

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from builders import endpoint, worker
 from simulation import virtual
-from stoker.control.fleet import Change, EventDraft, Fleet
+from stoker.control.change import Change, EventDraft
+from stoker.control.fleet import Fleet
 from stoker.domain.hardware import GpuDevice, HardwareRequest, Offer, Placement, PortRange
 from stoker.domain.operation import Operation, OperationId, OperationKind, OperationState
 from stoker.domain.worker import Worker, WorkerId, WorkerState

@@ -15,7 +15,7 @@ import pytest
 from builders import worker
 from queue_halls import BY, Hall, answered, run, the_endpoint
 from simulation.virtual import wall
-from stoker.control.fleet import Change
+from stoker.control.change import Change
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.errors import Invalid
 from stoker.domain.queueing import QueueSpec

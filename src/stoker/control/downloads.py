@@ -16,7 +16,8 @@ import structlog
 from sqlalchemy import Connection
 
 from stoker.control.away import Away, named
-from stoker.control.fleet import Change, EventDraft, Fleet
+from stoker.control.change import Change, EventDraft
+from stoker.control.fleet import Fleet
 from stoker.control.loop import Loop
 from stoker.control.model_room import ModelRoom
 from stoker.control.needs import Needs

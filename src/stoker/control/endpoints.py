@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from stoker.control import audit, launches
+from stoker.control.change import Change, EventDraft
 from stoker.control.checks import check_cold, check_hardware
 from stoker.control.downloads import Downloads
-from stoker.control.fleet import Change, EventDraft, Fleet
+from stoker.control.fleet import Fleet
 from stoker.control.managed import Providers
 from stoker.control.models import Models, check_launches
 from stoker.control.previews import previewed

@@ -9,58 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from stoker.control.change import Change, written
 from stoker.control.places import Places
 from stoker.domain.endpoint import Endpoint, EndpointId, Revision, slug_of
 from stoker.domain.hardware import HardwareRequest, Offer, Placement, machine_of
-from stoker.domain.operation import Decision, Level, Operation, OperationState
-from stoker.domain.project import AuditDraft
+from stoker.domain.operation import Operation, OperationState
 from stoker.domain.worker import Worker, WorkerId, WorkerState
 from stoker.policy.placement import PORT_QUARANTINE_S, Unplaceable
-from stoker.store import audit as audit_rows
 from stoker.store import endpoints as endpoint_rows
-from stoker.store import installation, journal, revisions
 from stoker.store import operations as operation_rows
+from stoker.store import revisions
 from stoker.store import workers as worker_rows
 from stoker.store.base import Store
-from stoker.store.hot.base import EventRow
 
 # An endpoint can be rolled back this far.
 REVISIONS_KEPT = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventDraft:
-    """An event about to be recorded."""
-
-    at: float
-    kind: str
-    message: str
-    worker: WorkerId | None = None
-    level: Level = Level.INFO
-
-
-@dataclass(slots=True, kw_only=True)
-class Change:
-    """What one step alters of one endpoint: written in one transaction. New workers and operations get their numbers
-    when they are written; those given here do not count. `revised`: the endpoint has a new revision, to be kept.
-    `check` runs first and may refuse it all by raising.
-    """
-
-    endpoint: Endpoint
-    revised: bool = False
-    removed: bool = False
-    workers: dict[WorkerId, Worker] = field(default_factory=dict)
-    new_workers: list[Worker] = field(default_factory=list)
-    operations: list[Operation] = field(default_factory=list)
-    new_operations: list[Operation] = field(default_factory=list)
-    events: list[EventDraft] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
-    check: Callable[[Connection], None] | None = None
-    audit: AuditDraft | None = None
 
 
 class Fleet:
@@ -238,7 +205,7 @@ class Fleet:
             change = make(tx)
             endpoint_rows.add(tx, change.endpoint)
             revisions.add(tx, change.endpoint.as_revision())
-            return change.endpoint, _write(tx, change)[1]
+            return change.endpoint, written(tx, change)[1]
 
         endpoint, operations = await self.store.write(write)
         self._endpoints[endpoint.id] = endpoint
@@ -254,7 +221,7 @@ class Fleet:
         def write(tx: Connection) -> tuple[list[Worker], list[Operation]]:
             if change.check is not None:
                 change.check(tx)
-            workers, operations = _write(tx, change)
+            workers, operations = written(tx, change)
             if change.removed:
                 worker_rows.remove_of_endpoint(tx, endpoint.id)
                 revisions.remove_of_endpoint(tx, endpoint.id)
@@ -371,38 +338,3 @@ class Watch(asyncio.Event):
         seen = self.is_set()
         self.clear()
         return seen
-
-
-def _write(tx: Connection, change: Change) -> tuple[list[Worker], list[Operation]]:
-    workers, operations = _numbered(tx, change)
-    for worker in workers:
-        worker_rows.add(tx, worker)
-    for operation in operations:
-        operation_rows.add(tx, operation, project=change.endpoint.project)
-    worker_rows.save(tx, change.workers.values())
-    for operation in change.operations:
-        operation_rows.save(tx, operation)
-    _write_journal(tx, change)
-    if change.audit is not None:
-        audit_rows.add(tx, change.audit)
-    return workers, operations
-
-
-def _numbered(tx: Connection, change: Change) -> tuple[list[Worker], list[Operation]]:
-    workers, operations = change.new_workers, change.new_operations
-    if workers:
-        first = installation.next_number(tx, "worker", len(workers))
-        workers = [replace(worker, number=first + index) for index, worker in enumerate(workers)]
-    if operations:
-        first = installation.next_number(tx, "operation", len(operations))
-        operations = [replace(operation, number=first + index) for index, operation in enumerate(operations)]
-    return workers, operations
-
-
-def _write_journal(tx: Connection, change: Change) -> None:
-    journal.add_events(
-        tx,
-        [EventRow(e.at, change.endpoint.id, e.worker, e.level.value, e.kind, e.message) for e in change.events],
-    )
-    for decision in change.decisions:
-        journal.add_decision(tx, change.endpoint.id, decision)

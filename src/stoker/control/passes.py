@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from stoker.control.change import Change, EventDraft
 from stoker.control.facts import Facts, Ground
-from stoker.control.fleet import Change, EventDraft
 from stoker.control.sightings import draining, seen
 from stoker.control.telling import told
 from stoker.domain.endpoint import Endpoint, Override, Phase, PlacementStrategy, PoolSpec, Strategy

@@ -13,9 +13,10 @@ from functools import partial
 
 import structlog
 
+from stoker.control.change import Change
 from stoker.control.effects import Effects
 from stoker.control.facts import Facts, Ground
-from stoker.control.fleet import Change, Fleet
+from stoker.control.fleet import Fleet
 from stoker.control.managed import Managed, Providers
 from stoker.control.observer import Snapshot
 from stoker.control.passes import Pass

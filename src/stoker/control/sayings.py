@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
-from stoker.control.fleet import Change, EventDraft, Fleet
+from stoker.control.change import Change, EventDraft
+from stoker.control.fleet import Fleet
 from stoker.domain.errors import StokerError
 from stoker.domain.worker import WorkerId
 

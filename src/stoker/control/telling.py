@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stoker.control.fleet import EventDraft
+from stoker.control.change import EventDraft
 from stoker.domain.operation import Level
 from stoker.domain.worker import Worker, WorkerState
 
