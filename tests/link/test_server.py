@@ -45,6 +45,9 @@ class Listener:
     def gateway_lost(self) -> None:
         self.heard.append("lost")
 
+    def gateway_leaves(self) -> None:
+        self.heard.append("leaves")
+
     def reported(self, report: Report) -> None:
         self.heard.append(report)
 

@@ -265,3 +265,62 @@ def test_sums_of_requests_go_on_over_gateways_and_those_that_woke_count_once() -
     made.meter.wake(E, 3, now=3.0)
     made.report(3.1, entry(waiting=3, arrivals=3))
     assert counted(3.1) == (108, 96)
+
+
+def test_a_first_request_after_a_long_time_has_not_waited_since_the_last_report() -> None:
+    made = Meter(window_s=60.0)
+    made.report(0.0, entry())
+    made.report(3_600.0)
+    made.meter.wake(E, 1, now=3_600.5)
+    signals = made.signals(3_600.75)
+    assert signals is not None
+    assert signals.oldest_wait_s == pytest.approx(0.25)
+    assert signals.presence[60.0].value == pytest.approx(0.25 / 60)
+    # What the wake said is in the next report, and counts once.
+    made.report(3_601.5, entry(in_flight=1, arrivals=1, busy_s=1.0))
+    signals = made.signals(3_602.5)
+    assert signals is not None
+    assert signals.presence[60.0].value == pytest.approx(2.0 / 60)
+
+
+def test_averages_go_on_when_one_gateway_takes_over_from_another() -> None:
+    made = Meter(window_s=10.0)
+    for second in range(21):
+        made.report(float(second), entry(4, arrivals=2 * second, completions=2 * second, busy_s=4.0 * second))
+    made.meter.handed_over("old")
+    assert made.signals(20.1) is None, "nobody has spoken who knows what comes"
+    left = entry(4, arrivals=41, completions=40, busy_s=80.4)
+    made.meter.leaving("old", Report(1, 20.1, (left,)), now=20.1)
+    made.meter.connected()
+    made.meter.wake(E, 1, now=20.4)
+    made.report(20.5, entry(1, arrivals=1, busy_s=0.1))
+    for tick in range(1, 9):
+        now = 20.5 + tick / 2
+        made.meter.leaving(
+            "old", Report(1, now, (entry(3, arrivals=41, completions=41, busy_s=82.0 + 1.5 * tick),)), now=now
+        )
+        made.report(now, entry(1, arrivals=1 + tick, completions=tick, busy_s=0.1 + tick / 2))
+        signals = made.signals(now)
+        assert signals is not None
+        assert signals.presence[10.0].value == pytest.approx(4.0, abs=0.45)
+        assert signals.arrivals[10.0].value == pytest.approx(2.0, abs=0.25)
+    assert signals is not None
+    assert (signals.in_flight, signals.arrived, signals.ended) == (4, 41 + 9, 41 + 8)
+    made.meter.left("old")
+    made.report(25.0, entry(1, arrivals=10, completions=9, busy_s=4.6))
+    signals = made.signals(25.0)
+    assert signals is not None
+    assert signals.in_flight == 1
+    assert 3.5 < signals.presence[10.0].value < 4.1
+
+
+def test_of_those_at_a_gateway_on_its_way_out_the_oldest_wait_is_known() -> None:
+    made = Meter()
+    made.report(0.0, entry())
+    made.meter.handed_over("old")
+    made.meter.leaving("old", Report(1, 1.0, (entry(waiting=2, oldest_wait_s=3.0, arrivals=2),)), now=1.0)
+    made.meter.connected()
+    made.report(2.0, entry())
+    signals = made.signals(2.0)
+    assert signals is not None
+    assert (signals.waiting, signals.oldest_wait_s) == (2, 4.0)

@@ -89,6 +89,10 @@ class Gateway:
         self.metrics.lost(self._link.gateway)
         self.traffic.lost()
 
+    def gateway_leaves(self) -> None:
+        self.metrics.lost(self._link.gateway)
+        self.traffic.handed_over(self._link.gateway)
+
     def reported(self, report: Report) -> None:
         now = self._clock()
         self.metrics.update(self._link.gateway, report)
@@ -127,7 +131,7 @@ class Gateway:
         # What a gateway that is being replaced still finishes counts like everything else.
         self._told(report, incarnation)
         self._shown(report.tickets_used)
-        self.traffic.leaving(incarnation, report)
+        self.traffic.leaving(incarnation, report, now=self._clock())
         for entry in report.endpoints:
             self._reconciler.wake(EndpointId(entry.id))
 

@@ -52,6 +52,8 @@ class LinkListener(Protocol):
 
     def gateway_lost(self) -> None: ...
 
+    def gateway_leaves(self) -> None: ...
+
     def reported(self, report: Report) -> None: ...
 
     def woken(self, wake: Wake) -> None: ...
@@ -335,7 +337,7 @@ class LinkServer:
             elif isinstance(message := decode_to_control(line), Leaving):
                 self._writer = None
                 self._leavers[writer] = Leaver(hello.incarnation)
-                self._listener.gateway_lost()
+                self._listener.gateway_leaves()
             else:
                 await self._take(message)
 

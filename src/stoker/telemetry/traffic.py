@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from stoker.domain.endpoint import EndpointId
 from stoker.domain.worker import WorkerId
 from stoker.link.messages import EndpointReport, Report
 from stoker.policy.signals import Reading, Signals
+
+Sum = TypeVar("Sum", int, float)
 
 # The gateway says something at least once a second. Three seconds of silence mean that it is gone or stuck.
 STALE_S = 3.0
@@ -25,12 +28,15 @@ KNOWN_S_MIN = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """Sums since the gateway's start. `present_s` is the integral of requests in flight or waiting over time."""
+    """Sums: `arrived` and `present_s`, the integral of requests in flight or waiting over time, of all gateways, the
+    others since the start of the one that is there now, the `era`.
+    """
 
     at: float
-    arrivals: int
-    completions: int
+    arrived: int
     present_s: float
+    era: int
+    completions: int
     busy_s: float
     prompt_tokens: int
     completion_tokens: int
@@ -38,7 +44,10 @@ class _Count:
 
 @dataclass(slots=True)
 class _Traffic:
-    """`valid`: said by the gateway that is there now. `beside` is demand that no gateway carries."""
+    """`valid`: said by the gateway that is there now. `beside` is demand that no gateway carries. `since`: from when on
+    the demand is what it is, `unsaid_s` what there was of it after the report and before that; `waits_since`: when the
+    oldest of those that wait has come.
+    """
 
     report: EndpointReport
     seq: int
@@ -55,11 +64,26 @@ class _Traffic:
     # Requests that came and ended, whatever gateway counted them; `counted`: the report has the gateway's sums.
     arrived: int = 0
     ended: int = 0
+    present_s: float = 0.0
     counted: bool = True
+    era: int = 0
+    since: float = 0.0
+    unsaid_s: float = 0.0
+    waits_since: float = 0.0
 
     @property
     def demand(self) -> int:
         return self.report.in_flight + self.report.waiting
+
+    def presence(self, now: float) -> float:
+        """The integral of its demand up to now."""
+        return self.present_s + self.unsaid_s + self.demand * max(0.0, now - self.since)
+
+    def take(self, entry: EndpointReport, seq: int, now: float) -> None:
+        """This is so from now on."""
+        self.present_s += _more(_present_s(self.report), _present_s(entry))
+        self.report, self.seq, self.at, self.valid = entry, seq, now, True
+        self.since, self.unsaid_s, self.waits_since = now, 0.0, now - entry.oldest_wait_s
 
 
 class TrafficMeter:
@@ -69,17 +93,36 @@ class TrafficMeter:
         self._traffic: dict[EndpointId, _Traffic] = {}
         self._heard_at: float | None = None
         self._lost = True
-        # Requests in flight and waiting at gateways on their way out, by gateway and endpoint.
-        self._leaving: dict[str, dict[EndpointId, tuple[int, int]]] = {}
+        # What gateways on their way out have last said and when, by gateway and endpoint.
+        self._leaving: dict[str, dict[EndpointId, tuple[EndpointReport, float]]] = {}
+        self._era = 0
         self.gateway_uptime_s: float | None = None
         # Tokens that requests had since the gateway's start: prompts', answers'.
         self._tokens: dict[EndpointId, tuple[int, int]] = {}
 
-    def leaving(self, incarnation: str, report: Report) -> None:
-        """What a gateway on its way out has still counts as demand."""
+    def handed_over(self, incarnation: str) -> None:
+        """The gateway is on its way out. Sums go on with what it still says and with what its successor will."""
+        known = self._leaving.setdefault(incarnation, {})
+        for endpoint, traffic in self._traffic.items():
+            if traffic.valid and traffic.counted:
+                known[endpoint] = (traffic.report, traffic.at)
+        for traffic in self._traffic.values():
+            traffic.report = _nothing(traffic.report.id, workers=traffic.report.workers)
+            traffic.unsaid_s = 0.0
+        self._gone()
+
+    def leaving(self, incarnation: str, report: Report, *, now: float) -> None:
+        """What a gateway on its way out has still counts as demand, and what comes of it in all sums."""
         known = self._leaving.setdefault(incarnation, {})
         for entry in report.endpoints:
-            known[EndpointId(entry.id)] = (entry.in_flight, entry.waiting)
+            endpoint = EndpointId(entry.id)
+            before, _ = known.get(endpoint, (entry, now))
+            known[endpoint] = (entry, now)
+            traffic = self._traffic.get(endpoint)
+            if traffic is not None:
+                traffic.arrived += _more(before.arrivals, entry.arrivals)
+                traffic.ended += _more(before.completions, entry.completions)
+                traffic.present_s += _more(_present_s(before), _present_s(entry))
 
     def left(self, incarnation: str) -> None:
         """It has gone."""
@@ -91,13 +134,18 @@ class TrafficMeter:
 
     def lost(self) -> None:
         """The gateway is gone: nothing that it said is true any more."""
+        for traffic in self._traffic.values():
+            traffic.counts.clear()
+        self._gone()
+
+    def _gone(self) -> None:
         self._lost = True
+        self._era += 1
         self._heard_at = None
         self.gateway_uptime_s = None
         for traffic in self._traffic.values():
             traffic.seq = -1
             traffic.valid = False
-            traffic.counts.clear()
         self._tokens.clear()
 
     def forget(self, endpoint: EndpointId) -> None:
@@ -135,7 +183,8 @@ class TrafficMeter:
                 known.arrived += _more(known.report.arrivals, entry.arrivals)
                 known.ended += _more(known.report.completions, entry.completions)
             known.counted = True
-            known.report, known.seq, known.at, known.valid = entry, report.seq, now, True
+            known.take(entry, report.seq, now)
+            known.era = self._era
             if held > 0 or known.demand > 0 or arrived:
                 known.busy_at = now
             _count(known, self._tokens.get(endpoint, (0, 0)), now, windows[endpoint])
@@ -146,12 +195,19 @@ class TrafficMeter:
         self._heard_at = now
         known = self._traffic.get(endpoint)
         if known is None or not known.valid:
-            empty = EndpointReport(endpoint, 0, waiting, 0.0, 0, 0, 0, 0, 0.0, 0.0, {})
-            made = self._traffic[endpoint] = _Traffic(empty, -1, now, now, counted=False)
+            empty = _nothing(endpoint, waiting)
+            made = _Traffic(empty, -1, now, now, counted=False, era=self._era, since=now, waits_since=now)
             made.arrived, made.ended = (waiting, 0) if known is None else (known.arrived + waiting, known.ended)
+            if known is not None:
+                made.counts, made.present_s = known.counts, known.present_s
+            self._traffic[endpoint] = made
             return
         known.busy_at = now
         if waiting > known.report.waiting:
+            known.unsaid_s += known.demand * max(0.0, now - known.since)
+            known.since = now
+            if not known.report.waiting:
+                known.waits_since = now
             values = {f: getattr(known.report, f) for f in known.report.__struct_fields__}
             known.report = EndpointReport(**(values | {"waiting": waiting}))
 
@@ -172,13 +228,20 @@ class TrafficMeter:
         if known is None or self._lost or not known.valid or self._heard_at is None or now - self._heard_at > STALE_S:
             return None
         in_flight, waiting = known.report.in_flight, known.report.waiting
+        waits_since = known.waits_since if waiting else now
+        leaving_s = 0.0
         for leaving in self._leaving.values():
-            theirs = leaving.get(endpoint, (0, 0))
-            in_flight, waiting = in_flight + theirs[0], waiting + theirs[1]
+            if endpoint in leaving:
+                theirs, at = leaving[endpoint]
+                in_flight, waiting = in_flight + theirs.in_flight, waiting + theirs.waiting
+                leaving_s += (theirs.in_flight + theirs.waiting) * max(0.0, now - at)
+                if theirs.waiting:
+                    waits_since = min(waits_since, at - theirs.oldest_wait_s)
         # What did not change was not mentioned: it is as old as the gateway's last word, whatever that was of.
         age_s = max(0.0, now - self._heard_at)
-        waited_s = known.report.oldest_wait_s + max(0.0, now - known.at) if waiting else 0.0
-        found = {window: _averages(known, now, window, age_s) for window in windows}
+        waited_s = max(0.0, now - waits_since)
+        present_s = known.presence(now) + leaving_s
+        found = {window: _averages(known, present_s, now, window, age_s) for window in windows}
         return Signals(
             in_flight=in_flight,
             waiting=waiting,
@@ -214,7 +277,15 @@ def _traffic_of(report: EndpointReport) -> tuple[object, ...]:
     return report.arrivals, report.completions, report.in_flight, report.waiting, report.workers
 
 
-def _more(before: int, after: int) -> int:
+def _nothing(endpoint: str, waiting: int = 0, *, workers: Mapping[str, int] | None = None) -> EndpointReport:
+    return EndpointReport(endpoint, 0, waiting, 0.0, 0, 0, 0, 0, 0.0, 0.0, dict(workers or {}))
+
+
+def _present_s(report: EndpointReport) -> float:
+    return report.busy_s + report.wait_s
+
+
+def _more(before: Sum, after: Sum) -> Sum:
     """How far a sum of the gateway's has grown. One that has fallen is another gateway's, which began at 0."""
     return after - before if after >= before else after
 
@@ -224,15 +295,11 @@ def _count(known: _Traffic, tokens: tuple[int, int], now: float, window_s: float
     report, counts = known.report, known.counts
     if counts and now - counts[-1].at < max(1.0, window_s / COUNTS_MAX):
         return
-    present_s = report.busy_s + report.wait_s
-    count = _Count(now, report.arrivals, report.completions, present_s, report.busy_s, *tokens)
-    if counts and report.arrivals < counts[-1].arrivals:
-        # It is another gateway that counts.
-        counts.clear()
+    count = _Count(now, known.arrived, known.present_s, known.era, report.completions, report.busy_s, *tokens)
     counts.append(count)
     while len(counts) > 1 and (counts[1].at <= now - window_s or len(counts) > COUNTS_MAX + 2):
         counts.popleft()
-    first = counts[0]
+    first = next(each for each in counts if each.era == known.era)
     ended = count.completions - first.completions
     if ended > 0:
         known.service_s = ((count.busy_s - first.busy_s) / ended, now)
@@ -241,7 +308,9 @@ def _count(known: _Traffic, tokens: tuple[int, int], now: float, window_s: float
             known.completion_tokens = ((count.completion_tokens - first.completion_tokens) / ended, now)
 
 
-def _averages(known: _Traffic, now: float, window_s: float, age_s: float) -> tuple[Reading, Reading] | None:
+def _averages(
+    known: _Traffic, present_s: float, now: float, window_s: float, age_s: float
+) -> tuple[Reading, Reading] | None:
     """Arrivals in a second, and requests there on the average. `None`: nothing was counted for long enough."""
     base = None
     for count in known.counts:
@@ -254,11 +323,9 @@ def _averages(known: _Traffic, now: float, window_s: float, age_s: float) -> tup
     span_s = min(now - base.at, window_s)
     if span_s < min(KNOWN_S_MIN, window_s):
         return None
-    report = known.report
-    since = report.busy_s + report.wait_s - base.present_s + known.demand * max(0.0, now - known.at)
     return (
-        Reading(max(0, report.arrivals - base.arrivals) / span_s, age_s),
-        Reading(max(0.0, since) / span_s, age_s),
+        Reading(max(0, known.arrived - base.arrived) / span_s, age_s),
+        Reading(max(0.0, present_s - base.present_s) / span_s, age_s),
     )
 
 
