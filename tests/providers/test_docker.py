@@ -256,6 +256,17 @@ def test_output_outlives_the_container_until_it_is_discarded(docker: Engine, tmp
     run(main())
 
 
+def test_a_long_line_is_one_line_as_it_was_written(docker: Engine, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with containers(docker, tmp_path) as made:
+            # The daemon keeps at most 16 KiB of a line in one piece.
+            await made.provider.start(shell("a", "head -c 40000 /dev/zero | tr '\\0' x; echo; echo y"))
+            await ended(made.provider, "a")
+            assert await texts(made.provider, "a") == ["x" * 40_000, "y"]
+
+    run(main())
+
+
 def test_installations_at_one_daemon_do_not_see_each_other(docker: Engine, tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "other").mkdir()

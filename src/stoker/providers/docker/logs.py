@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -19,6 +20,7 @@ LINE_BYTES_MAX = 1024 * 1024
 LINES_KEPT = 10_000
 # Two lines of one moment still have an order.
 _LEAST_S = 1e-6
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d) ")
 
 
 async def stream(docker: Docker, container: str, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
@@ -47,7 +49,11 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, str]
         except asyncio.IncompleteReadError:
             break
         name = STREAMS.get(header[0], "stdout")
-        *whole, rest = (unfinished.get(name, b"") + data).split(b"\n")
+        begun = unfinished.get(name, b"")
+        if begun and (again := _STAMP.match(data)):
+            # The daemon keeps a long line in parts, and stamps each of them.
+            data = data[again.end() :]
+        *whole, rest = (begun + data).split(b"\n")
         unfinished[name] = rest[:LINE_BYTES_MAX]
         for line in whole:
             yield name, line.decode(errors="replace")
