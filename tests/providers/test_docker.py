@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -147,6 +148,32 @@ def test_what_can_never_run_is_refused_and_leaves_nothing(
             with pytest.raises(Invalid, match=match):
                 await made.provider.start(_with(shell("a", LAST), **more))
             assert docker.names() == []
+
+    run(main())
+
+
+def test_a_port_that_somebody_else_has_is_said_at_once_and_leaves_nothing(docker: Engine, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with containers(docker, tmp_path) as made:
+            with socket.socket() as other:
+                other.bind(("127.0.0.1", 0))
+                other.listen()
+                port = other.getsockname()[1]
+                with pytest.raises(Invalid, match=f"{port}.* address already in use"):
+                    await made.provider.start(shell("a", SERVE, port=port))
+            assert docker.names() == []
+
+    run(main())
+
+
+def test_two_containers_at_one_port_are_told_apart(docker: Engine, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with containers(docker, tmp_path) as made:
+            port = _port()
+            await made.provider.start(shell("a", SERVE, port=port))
+            with pytest.raises(Invalid, match="port is already allocated"):
+                await made.provider.start(shell("b", SERVE, port=port))
+            assert [found.id for found in await made.provider.list()] == ["a"]
 
     run(main())
 

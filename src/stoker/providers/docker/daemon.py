@@ -18,7 +18,14 @@ from stoker.providers.docker.options import DockerOptions
 # A daemon that starts fifty containers at once takes its time; one that takes longer is stuck.
 CALL_TIMEOUT_S = 60.0
 # What no later try will change, though the daemon calls it a failure of its own.
-_FOR_GOOD = ("could not select device driver", "no such image", "unknown or invalid runtime name")
+_FOR_GOOD = (
+    "could not select device driver",
+    "no such image",
+    "unknown or invalid runtime name",
+    # Of a port that is pinned; another worker gets another one.
+    "address already in use",
+    "port is already allocated",
+)
 
 
 def connection(options: DockerOptions) -> Docker:
