@@ -58,6 +58,7 @@ class Heard:
     acknowledged: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     stopped: int = 0
+    said: list[str] = field(default_factory=list)
 
 
 def run(body: Callable[[Actions, Slow, Heard], Awaitable[None]]) -> None:
@@ -73,7 +74,10 @@ def run(body: Callable[[Actions, Slow, Heard], Awaitable[None]]) -> None:
         def stopped() -> None:
             heard.stopped += 1
 
-        actions = Actions(provider, acknowledged=acknowledged, refused=refused, stopped=stopped)
+        def said(worker: WorkerId, text: str) -> None:
+            heard.said.append(f"{worker}: {text}")
+
+        actions = Actions(provider, acknowledged=acknowledged, refused=refused, stopped=stopped, said=said)
         await body(actions, provider, heard)
         await actions.close()
 
@@ -148,6 +152,7 @@ def test_a_provider_that_is_away_is_asked_again_after_growing_pauses() -> None:
         provider.start_error = None
         await asyncio.sleep(60)
         assert heard.acknowledged == [W]
+        assert heard.said == ["w: its start is tried again: away"], "once, for those who wait for it"
 
     run(body)
 
@@ -159,7 +164,7 @@ def test_a_provider_that_stays_away_is_given_up_in_the_end() -> None:
         actions.stop(WorkerId("other"), grace_s=1)
         await asyncio.sleep(10_000)
         assert provider.said.count("start w") == provider.said.count("stop other") == TRIES_MAX
-        assert "20 tries" in heard.refused[W]
+        assert heard.refused[W].endswith("in 20 tries: away"), "which is what somebody can mend"
         assert heard.stopped == 1, "and control looks again by itself"
 
     run(body)

@@ -20,11 +20,14 @@ log = structlog.get_logger(__name__)
 CALLS_AT_ONCE = 32
 Call = Callable[[], Awaitable[None]]
 TRIES_MAX = 20
+# Whoever waits for a worker is told why after that long: most of what is away is back by then.
+TOLD_AFTER_S = 1.0
 
 
 class Actions:
     """`acknowledged(worker)` is awaited after a confirmed start, `refused(worker, reason)` after one that cannot be.
-    `complete(spec)` looks up, right before a start, what no record may hold.
+    `complete(spec)` looks up, right before a start, what no record may hold. `said(worker, text)` hears once of each
+    start that has to be tried again.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class Actions:
         refused: Callable[[WorkerId, str], Awaitable[None]],
         stopped: Callable[[], None],
         complete: Callable[[WorkerSpec], Awaitable[WorkerSpec]] | None = None,
+        said: Callable[[WorkerId, str], None] = lambda worker, text: None,
     ) -> None:
         self._provider = provider
         self._acknowledged = acknowledged
         self._refused = refused
         self._stopped = stopped
         self._complete = complete
+        self._said = said
         self._room = asyncio.Semaphore(CALLS_AT_ONCE)
         self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
         self._starting: set[WorkerId] = set()
@@ -89,6 +94,7 @@ class Actions:
         if after is not None:
             await asyncio.wait([after])
             self._pausing.discard(spec.id)
+        why, told, begun_at = "", False, asyncio.get_running_loop().time()
         for attempt in range(1, TRIES_MAX + 1):
             if spec.id not in self._starting:
                 return
@@ -98,7 +104,11 @@ class Actions:
                     if then is not None:
                         await then()
             except Unavailable as exc:
-                log.warning("start_unavailable", worker=spec.id, attempt=attempt, error=str(exc))
+                why = str(exc)
+                log.warning("start_unavailable", worker=spec.id, attempt=attempt, error=why)
+                if not told and asyncio.get_running_loop().time() - begun_at >= TOLD_AFTER_S:
+                    told = True
+                    self._said(spec.id, f"its start is tried again: {why}")
                 await asyncio.sleep(backoff_s(attempt))
                 continue
             except (StokerError, OSError) as exc:
@@ -106,21 +116,23 @@ class Actions:
                 return
             await self._acknowledged(spec.id)
             return
-        await self._refused(spec.id, f"its provider did not take the start in {TRIES_MAX} tries")
+        await self._refused(spec.id, f"its provider did not take the start in {TRIES_MAX} tries: {why}")
 
     async def _pause(self, worker: WorkerId, call: Call) -> None:
+        why = ""
         for attempt in range(1, TRIES_MAX + 1):
             try:
                 async with self._room:
                     await call()
             except Unavailable as exc:
-                log.warning("pause_unavailable", worker=worker, attempt=attempt, error=str(exc))
+                why = str(exc)
+                log.warning("pause_unavailable", worker=worker, attempt=attempt, error=why)
                 await asyncio.sleep(backoff_s(attempt))
                 continue
             except (StokerError, OSError) as exc:
                 await self._refused(worker, str(exc))
             return
-        await self._refused(worker, f"it could not be kept cold in {TRIES_MAX} tries")
+        await self._refused(worker, f"it could not be kept cold in {TRIES_MAX} tries: {why}")
 
     async def _stop(self, worker: WorkerId, grace_s: float, *, after: asyncio.Task[None] | None) -> None:
         if after is not None:

@@ -74,6 +74,7 @@ class Managed:
             refused=callbacks.refused,
             stopped=self.observer.look_soon,
             complete=callbacks.complete,
+            said=callbacks.said,
         )
         self.inventory = Loop(f"offers of {name}", self.refresh, period_s=OFFERS_PERIOD_S)
 
