@@ -237,6 +237,16 @@ def test_cards_are_what_feature_discovery_says(
     assert host.labels["nvidia.com/gpu.product"] == product
 
 
+@pytest.mark.parametrize("memory", ["unknown", "", "0", "1.2.3", "80GB"])
+def test_a_memory_that_cannot_be_read_is_one_that_nobody_says(memory: str) -> None:
+    read, unread = hosts([cards("Tesla-T4", "15360"), cards("NVIDIA-H100-80GB-HBM3", memory)], PLAIN, Limit())
+    assert len(read.offer.gpus) == 8, "one odd label is no reason to offer no nodes at all"
+    assert {(gpu.family, gpu.vram_gib) for gpu in unread.offer.gpus} == {("h100", 80.0)}
+    assert f"nvidia.com/gpu.memory is {memory!r}" in unread.offer.notes[0]
+    [host] = hosts([cards("Unheard-Of", memory)], PLAIN, Limit())
+    assert host.offer.gpus == ()
+
+
 def test_cards_of_amd_have_their_own_names() -> None:
     labels = {"amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM", "amd.com/gpu.vram": "192G"}
     [host] = hosts([node("n", labels=labels, room={"amd.com/gpu": "8"})], PLAIN, Limit())

@@ -194,15 +194,29 @@ def _cards(
     kind = {vendor.product: product}
     if memory is not None:
         kind[vendor.memory] = memory
-        size = quantity(memory if memory[-1:].isalpha() else f"{memory}{vendor.unit}") / _GIB
+    stated = _memory(memory, vendor)
+    if stated is not None:
+        size = stated
     elif known is not None:
         size = float(min(known.vram_gib))
-        notes.append(f"without the label {vendor.memory}: taken for {size:g} GiB, the least that {family} is made with")
+        why = f"without the label {vendor.memory}" if memory is None else f"the label {vendor.memory} is {memory!r}"
+        notes.append(f"{why}: taken for {size:g} GiB, the least that {family} is made with")
     else:
         return (), {}, [f"{count} of {vendor.resource}, {product}: nobody says how much memory they have"]
     if product.endswith("-SHARED"):
         notes.append("cards are shared by time slicing: each worker sees the memory of a whole one, and may run out")
     return tuple(GpuDevice(i, f"{vendor.resource}/{i}", family, size) for i in range(count)), kind, notes
+
+
+def _memory(label: str | None, vendor: Vendor) -> float | None:
+    """In GiB; `None` where the label is not there or says nothing, as on machines whose cards share their memory."""
+    if label is None:
+        return None
+    try:
+        size = quantity(label if label[-1:].isalpha() else f"{label}{vendor.unit}") / _GIB
+    except ValueError:
+        return None
+    return size if size > 0 else None
 
 
 # Quotas
