@@ -343,6 +343,24 @@ def test_settings_come_back_only_where_there_are_none(tmp_path: Path) -> None:
     assert settings_of(three).paths.settings.read_text() == "port: 4321\n"
 
 
+def test_the_marks_of_workers_at_providers_come_along(tmp_path: Path) -> None:
+    one, two = Place(tmp_path / "one", None), Place(tmp_path / "two", None)
+    fill(one)
+    for name in ("docker", "rented"):
+        (one.folder / name).mkdir()
+        (one.folder / name / "installation").write_text(f"mark of {name}\n")
+    backups.backup(settings_of(one), tmp_path / "b")
+    two.folder.mkdir()
+    (two.folder / "docker").mkdir()
+    (two.folder / "docker" / "installation").write_text("another\n")
+    with pytest.raises(StokerError, match="docker/installation"):
+        backups.restore(settings_of(two), tmp_path / "b", force=False)
+    assert not two.file.exists(), "nothing was changed"
+    backups.restore(settings_of(two), tmp_path / "b", force=True)
+    for name in ("docker", "rented"):
+        assert (two.folder / name / "installation").read_text() == f"mark of {name}\n", "its workers are found again"
+
+
 def test_another_key_of_the_machine_is_replaced_only_by_force(tmp_path: Path) -> None:
     one, two = Place(tmp_path / "one", None), Place(tmp_path / "two", None)
     fill(one)

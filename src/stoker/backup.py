@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from stoker import __version__
 from stoker.domain.errors import Conflict
+from stoker.providers.keeping import MARK
 from stoker.roles import Held, hold
 from stoker.settings import Settings
 from stoker.store import archive, opening
@@ -23,6 +26,8 @@ from stoker.store.archive import Manifest
 LOCK_WAIT_S = 2.0
 # For the one transaction of a restore.
 PATIENCE_S = 3_600.0
+# By which workers and volumes at a provider are found again, in the folder with the provider's name.
+_MARK = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]*/{MARK}\Z")
 
 
 def backup(settings: Settings, path: Path) -> Manifest:
@@ -33,7 +38,12 @@ def backup(settings: Settings, path: Path) -> Manifest:
 
     def dump(tx: Connection) -> Manifest:
         return archive.dump(
-            tx, aside, files=_files(settings), spool=settings.paths.tasks, stoker=__version__, now=time.time()
+            tx,
+            aside,
+            files=_files(settings, _marks(settings)),
+            spool=settings.paths.tasks,
+            stoker=__version__,
+            now=time.time(),
         )
 
     before = os.umask(0o077)
@@ -52,8 +62,13 @@ def backup(settings: Settings, path: Path) -> Manifest:
         aside.unlink(missing_ok=True)
 
 
-def _files(settings: Settings) -> dict[str, Path]:
-    return {file.name: file for file in (*settings.paths.key_files, settings.paths.settings)}
+def _files(settings: Settings, marks: Iterable[str]) -> dict[str, Path]:
+    found = {file.name: file for file in (*settings.paths.key_files, settings.paths.settings)}
+    return found | {name: settings.data_dir / name for name in marks if _MARK.match(name)}
+
+
+def _marks(settings: Settings) -> list[str]:
+    return [f"{file.parent.name}/{MARK}" for file in sorted(settings.data_dir.glob(f"*/{MARK}"))]
 
 
 def restore(settings: Settings, path: Path, *, force: bool) -> Manifest:
@@ -92,13 +107,14 @@ def restore(settings: Settings, path: Path, *, force: bool) -> Manifest:
 def _stage(settings: Settings, path: Path, manifest: Manifest, *, force: bool) -> dict[Path, Path]:
     """Write the files of the backup aside: what fails, fails before anything was changed."""
     staged = {}
-    for name, file in _files(settings).items():
+    for name, file in _files(settings, manifest.files).items():
         if name not in manifest.files or (file == settings.paths.settings and file.exists()):
             continue
         content = archive.read_file(path, name)
         if file.exists() and file.read_bytes() != content and not force:
             raise Conflict(f"{file} exists and is another; with --force it is replaced")
-        aside = file.with_name(f".{name}.restored")
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside = file.with_name(f".{file.name}.restored")
         aside.unlink(missing_ok=True)
         with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(content)

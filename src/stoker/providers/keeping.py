@@ -10,13 +10,20 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from stoker import key_files
 from stoker.providers.base import LogLine
 
+# The file of the mark, in the folder of a provider.
+MARK = "installation"
 
-def mark(path: Path) -> str:
+
+def mark(folder: Path) -> str:
     """What tells our workers from those of other installations at the same place; made once."""
-    with contextlib.suppress(FileExistsError), path.open("x", encoding="ascii") as file:
-        file.write(secrets.token_hex(16) + "\n")
+    path = folder / MARK
+    # One that was cut off as it was written, by older versions on a full disk, marks nothing.
+    if not path.exists() or not path.read_text(encoding="ascii").strip():
+        # Whole and there after a power cut, or not at all: workers with a mark that nobody knows are nobody's.
+        key_files.write(path, f"{secrets.token_hex(16)}\n".encode())
     return path.read_text(encoding="ascii").strip()
 
 

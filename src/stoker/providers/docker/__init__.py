@@ -307,4 +307,4 @@ def connect(options: ProviderOptions) -> DockerProvider:
     given = parse(options.options)
     folder = options.data_dir / (options.name or "docker")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return DockerProvider(folder, given, installation=given.installation or keeping.mark(folder / "installation"))
+    return DockerProvider(folder, given, installation=given.installation or keeping.mark(folder))

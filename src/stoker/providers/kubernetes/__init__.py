@@ -396,5 +396,5 @@ def connect(options: ProviderOptions) -> KubernetesProvider:
     given = parse(options.options)
     folder = options.data_dir / (options.name or "kubernetes")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    mark = given.installation or keeping.mark(folder / "installation")
+    mark = given.installation or keeping.mark(folder)
     return KubernetesProvider(folder, given, installation=mark)
