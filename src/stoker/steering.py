@@ -9,10 +9,18 @@ import contextlib
 import os
 import signal
 import time
+from typing import TYPE_CHECKING
 
 from stoker.domain.errors import Unavailable
 from stoker.roles import Held, hold, holder
 from stoker.settings import Settings
+
+if TYPE_CHECKING:
+    from stoker.providers.base import Provider
+
+# What a worker without a Stoker is given to end, and how often it is looked whether it has.
+GRACE_S = 10.0
+FIRST_LOOK_S, LOOK_MOST_S = 0.1, 1.0
 
 
 def upgrade(settings: Settings, *, timeout_s: float) -> int:
@@ -61,27 +69,39 @@ def down(settings: Settings, *, timeout_s: float) -> str:
 
 
 async def _stop_leftovers(settings: Settings, *, timeout_s: float) -> int:
-    """End workers whose Stoker is gone, without one."""
-    from stoker.providers import base as providers
+    """End workers whose Stoker is gone, without one, wherever they run."""
+    from stoker.providers.opening import open_providers
 
-    options = {
-        "ports": settings.worker_ports,
-        "log_mib": settings.worker_log_mib,
-        "workers_kept": settings.workers_kept,
-    }
     try:
         # Held so that no Stoker starts meanwhile, and to let the roles of a killed one go first.
         with hold(settings.paths.supervisor_lock), hold(settings.paths.control_lock, wait_s=timeout_s):
-            provider = providers.load("process", providers.ProviderOptions(settings.data_dir, options))
-            found = [observed.id for observed in await provider.list()]
+            providers = open_providers(settings)
             deadline = time.monotonic() + timeout_s
-            while left := await provider.list():
-                if time.monotonic() >= deadline:
-                    raise Unavailable(f"{len(left)} workers are still there after {timeout_s:g} s")
-                for observed in left:
-                    await provider.stop(observed.id, grace_s=10.0)
-                await asyncio.sleep(0.1)
-            await provider.close()
-            return len(found)
+            ends = await asyncio.gather(*(_stop_all(each, deadline) for each in providers.values()))
+            for each in providers.values():
+                await each.close()
     except Held as exc:
         raise Unavailable(str(exc)) from exc
+    failed = [f"{name}: {end}" for name, end in zip(providers, ends, strict=True) if isinstance(end, Unavailable)]
+    if failed:
+        raise Unavailable(f"workers may still run at {'; '.join(failed)}")
+    return sum(end for end in ends if isinstance(end, int))
+
+
+async def _stop_all(provider: Provider, deadline: float) -> int | Unavailable:
+    """How many ran of which none is left, or why that is not known. The others of a provider that is away are no worse
+    off for it.
+    """
+    try:
+        left, pause_s = await provider.list(), FIRST_LOOK_S
+        found = sum(observed.running for observed in left)
+        while left:
+            if time.monotonic() >= deadline:
+                return Unavailable(f"{len(left)} workers are still there when the time is up")
+            for observed in left:
+                await provider.stop(observed.id, grace_s=GRACE_S)
+            await asyncio.sleep(pause_s)
+            left, pause_s = await provider.list(), min(LOOK_MOST_S, pause_s * 2)
+    except Unavailable as exc:
+        return exc
+    return found

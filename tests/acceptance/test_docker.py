@@ -63,6 +63,19 @@ def test_a_container_published_on_loopback_is_called(installation: Installation,
     assert docker.names() == []
 
 
+def test_down_ends_containers_that_a_killed_supervisor_left(installation: Installation, docker: Engine) -> None:
+    provided(installation, docker)
+    installation.up()
+    deploy(installation, pools=[{"provider": "docker", "bounds": {"min": 1, "max": 1}}])
+    until(lambda: installation.ready_workers("e"), what="ready worker")
+    assert installation.process is not None
+    installation.process.kill()
+    installation.process.wait()
+    result = installation.run("down")
+    assert (result.returncode, docker.names()) == (0, []), result.stderr
+    assert "1 leftover worker" in result.stdout + result.stderr
+
+
 def test_a_worker_that_ends_badly_says_so(installation: Installation, docker: Engine) -> None:
     provided(installation, docker)
     installation.up()
