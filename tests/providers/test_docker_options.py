@@ -12,6 +12,7 @@ from stoker.domain.hardware import PortRange
 from stoker.domain.worker import WorkerId
 from stoker.providers.base import ProviderOptions, load
 from stoker.providers.docker import containers
+from stoker.providers.docker.containers import PAUSED_S, Pauses
 from stoker.providers.docker.images import Progress
 from stoker.providers.docker.options import DockerOptions, Folder, parse
 
@@ -132,3 +133,14 @@ def test_an_engine_runs_in_its_own_image_else_in_that_of_all(tmp_path: Path) -> 
     assert (provider.image_of("vllm"), provider.image_of("llamacpp")) == ("my/vllm:{version}", "all")
     with pytest.raises(Invalid, match="engine_images"):
         load("docker", ProviderOptions(tmp_path, {"engine_images": ["x"]}))
+
+
+def test_a_container_that_stays_paused_should_serve_no_more() -> None:
+    pauses, paused, running = Pauses(), {"Id": "a", "State": "paused"}, {"Id": "a", "State": "running"}
+    assert pauses.seen(paused, now=100.0) == ""
+    assert pauses.seen(paused, now=100.0 + PAUSED_S - 1) == "", "as for a picture of it"
+    assert pauses.seen(running, now=110.0) == ""
+    assert pauses.seen(paused, now=111.0) == "", "another time"
+    assert pauses.seen(paused, now=111.0 + PAUSED_S) == "its container is paused"
+    pauses.keep(())
+    assert pauses.seen(paused, now=200.0) == ""

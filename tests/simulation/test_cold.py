@@ -10,7 +10,7 @@ import pytest
 from simulation import virtual
 from simulation.world import ADMIN, spec, world
 from stoker.domain.endpoint import PoolSpec, ScaleBounds
-from stoker.domain.errors import Invalid
+from stoker.domain.errors import Invalid, Unavailable
 from stoker.domain.hardware import HardwareRequest, Offer, PortRange
 from stoker.domain.operation import OperationState
 from stoker.domain.worker import WorkerState
@@ -42,6 +42,36 @@ def test_a_pool_keeps_its_floor_of_workers_cold_and_a_request_warms_one() -> Non
             await asyncio.sleep(20)
             assert w.provider.workers == {}
             assert (await w.operation(operation)).state is OperationState.SUCCESS
+
+    virtual.run(main())
+
+
+def test_a_worker_that_somebody_else_pauses_is_replaced() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(spec(low=1, high=1))
+            await asyncio.sleep(20)
+            [held] = w.workers(endpoint.id, S.READY)
+            w.provider.workers[held.id].paused = True
+            await asyncio.sleep(20)
+            [new] = w.workers(endpoint.id)
+            assert (new.state, new.id == held.id) == (S.READY, False)
+
+    virtual.run(main())
+
+
+def test_a_list_that_still_shows_how_it_was_cold_does_not_end_a_warm_worker() -> None:
+    async def main() -> None:
+        async with world() as w:
+            endpoint = await w.create(replace(spec(), pools=cold_pool()))
+            await asyncio.sleep(20)
+            [idle] = w.workers(endpoint.id, S.COLD)
+            w.provider.list_error = Unavailable("busy")
+            request = w.gateway.request(endpoint.id, 5.0)
+            await asyncio.sleep(3)
+            assert [one.id for one in w.workers(endpoint.id, S.READY)] == [idle.id]
+            await request.ended.wait()
+            assert request.outcome == "done"
 
     virtual.run(main())
 

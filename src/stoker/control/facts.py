@@ -50,10 +50,14 @@ class Facts:
     closing: bool
     hurried: bool
 
-    def leaving(self, worker: WorkerId) -> str:
-        """Why its host is about to end it; nothing when that is not so."""
-        sight = self.sights.get(worker)
-        return "" if sight is None or sight.observed is None else sight.observed.leaving
+    def leaving(self, worker: Worker) -> str:
+        """Why its provider says that it should serve no more; nothing when that is not so."""
+        sight = self.sights.get(worker.id)
+        if sight is None or sight.observed is None:
+            return ""
+        # A list of before may show how it was kept cold.
+        stale = worker.from_cold and worker.ready_at is not None and sight.begun_at <= worker.ready_at
+        return "" if stale else sight.observed.leaving
 
 
 class Place(Protocol):

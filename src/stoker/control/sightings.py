@@ -33,7 +33,7 @@ def seen(worker: Worker, facts: Facts, rollout: Rollout) -> Worker:
         after = replace(after, state=WorkerState.STOPPING, reason=facts.unhealthy[worker.id])
     if after.state is WorkerState.READY and worker.id in facts.unhealthy:
         after = draining(after, f"unhealthy: {facts.unhealthy[worker.id]}", facts, rollout)
-    if after.state is WorkerState.READY and (leaving := facts.leaving(worker.id)):
+    if after.state is WorkerState.READY and (leaving := facts.leaving(after)):
         after = draining(after, leaving, facts, rollout)
     if after.state is WorkerState.READY and after.unready != facts.unready.get(worker.id, after.unready):
         after = replace(after, unready=facts.unready[worker.id])

@@ -157,9 +157,9 @@ class Exit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What a provider last saw of one worker. `exit` is set once it has ended; it stays listed until it is stopped.
-    `leaving`: why one that runs will be ended soon, by somebody else than control. `preparing`: what goes on before its
-    program begins, for as long as that takes; of one that had to wait for that, `began_at` is when it began (seconds
-    since the epoch, by the provider's clock).
+    `leaving`: why one that runs should serve no more: somebody else than control will end it soon, or holds it still (a
+    cold one may say so too). `preparing`: what goes on before its program begins, for as long as that takes; of one
+    that had to wait for that, `began_at` is when it began (seconds since the epoch, by the provider's clock).
     """
 
     id: WorkerId

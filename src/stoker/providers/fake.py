@@ -23,6 +23,10 @@ LOOK_S = 0.1
 DEFAULT_OFFERS = (Offer(host="fake", vcpu=1_000_000, ram_gib=1_000_000, ports=PortRange(20_000, 59_999)),)
 
 
+# What it says of one that is held still, by whomever.
+PAUSED = "it is paused"
+
+
 @dataclass(slots=True)
 class FakeWorker:
     """One worker. It is listed from `visible_at` on, and ends at `ends_at` when it was asked to. `said` counts all that
@@ -45,14 +49,15 @@ class FakeWorker:
     def observed(self) -> Observed:
         """As it is listed: the same object as long as nothing changes, since long lists are compared every second."""
         known = self._observed
-        facts = (self.exit, self.leaving, self.preparing, self.began_at)
+        leaving = self.leaving or (PAUSED if self.paused else "")
+        facts = (self.exit, leaving, self.preparing, self.began_at)
         if known is None or (known.exit, known.leaving, known.preparing, known.began_at) != facts:
             self._observed = Observed(
                 id=self.spec.id,
                 running=self.exit is None,
                 address=_address(self.spec),
                 exit=self.exit,
-                leaving=self.leaving,
+                leaving=leaving,
                 preparing=self.preparing,
                 began_at=self.began_at,
             )

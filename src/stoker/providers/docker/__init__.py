@@ -56,6 +56,7 @@ class DockerProvider:
         self._stops: dict[WorkerId, tuple[asyncio.Task[None], float]] = {}
         # Of ended containers nothing changes any more.
         self._exits: dict[str, Observed] = {}
+        self._pauses = containers.Pauses()
         self._steps = Steps(self._calls, options, installation)
         # Starts that are under way here.
         self._starting: set[WorkerId] = set()
@@ -198,6 +199,7 @@ class DockerProvider:
             raise Unavailable(str(exc)) from exc
         ids = {one["Id"] for one in listed}
         self._exits = {container: end for container, end in self._exits.items() if container in ids}
+        self._pauses.keep(ids)
         there = frozenset(WorkerId(one["Labels"][containers.WORKER]) for one in workers)
         found = tuple(observed for observed in seen if observed is not None)
         going = any(observed.preparing for observed in found)
@@ -216,7 +218,8 @@ class DockerProvider:
         if listed["State"] in containers.OVER:
             return await self._over(listed)
         began_at = await self._steps.began_at(listed) if fetched else None
-        return Observed(id=worker, running=True, address=address, began_at=began_at)
+        leaving = self._pauses.seen(listed, now=asyncio.get_running_loop().time())
+        return Observed(id=worker, running=True, address=address, leaving=leaving, began_at=began_at)
 
     async def _over(self, listed: dict[str, Any]) -> Observed | None:
         known = self._exits.get(listed["Id"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from signal import Signals
 from typing import Any
 
@@ -27,6 +27,8 @@ _GIB = 1024**3
 SHM_BYTES = _GIB
 # A program that a signal has ended exits with this much more than the signal's number.
 _SIGNALLED = 128
+# Whoever takes a picture of a container pauses it for a moment. One that stays so answers nobody.
+PAUSED_S = 10.0
 _NEVER = "0001-01-01T00:00:00Z"
 # What has ended, or never began.
 OVER = ("created", "exited", "dead", "removing")
@@ -197,3 +199,21 @@ def address_of(container: Mapping[str, Any], options: DockerOptions) -> Address 
         return Address(host=options.publish, port=int(labels[PORT])) if PORT in labels else None
     own = next((each["IPAddress"] for each in networks.values() if each.get("IPAddress")), None)
     return Address(host=own, port=int(labels[LISTEN])) if own and LISTEN in labels else None
+
+
+class Pauses:
+    """Since when containers are paused: the daemon does not say."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def seen(self, listed: Mapping[str, Any], *, now: float) -> str:
+        """Why it should serve no more; nothing when it runs, or has been paused for a moment. `now` is in seconds."""
+        if listed["State"] != "paused":
+            self._since.pop(listed["Id"], None)
+            return ""
+        return "its container is paused" if now - self._since.setdefault(listed["Id"], now) >= PAUSED_S else ""
+
+    def keep(self, ids: Collection[str]) -> None:
+        """Forget all but these."""
+        self._since = {container: since for container, since in self._since.items() if container in ids}
