@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ OFFERS_PERIOD_S = 30.0
 # Of a provider that tells what happens, in case that it once does not; others are asked every second.
 TOLD_PERIOD_S = 10.0
 LIST_PERIOD_S = 1.0
+# A driver takes seconds to say what cards there are; a daemon or a cluster that takes longer may take forever.
+FIRST_LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,16 @@ class Managed:
         """Hear from now on what the provider tells by itself, if it does."""
         if isinstance(self.provider, Tells):
             self.provider.attach(changed=self.observer.loop.wake, said=self._said)
+
+    async def begin(self) -> None:
+        """Listen, and take a first look; one that takes too long is left to the loops."""
+        self.listen()
+        try:
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self.refresh()
+                await self.observer.observe()
+        except TimeoutError:
+            log.warning("provider_silent", provider=self.name, waited_s=FIRST_LOOK_S)
 
     async def refresh(self) -> None:
         """Ask for the hosts. Keeps the old answer when there is none."""
@@ -177,11 +190,10 @@ class Providers:
         return tuple(self._managed.values())
 
     async def begin(self) -> None:
-        """Hear from now on what they tell, and take the first look at their hosts and at what runs there."""
-        for managed in self.all():
-            managed.listen()
-            await managed.refresh()
-            await managed.observer.observe()
+        """Hear from now on what they tell, and take the first look at their hosts and at what runs there, for at most
+        `FIRST_LOOK_S`: nobody else waits for one that does not answer.
+        """
+        await asyncio.gather(*(managed.begin() for managed in self.all()))
 
     def loops(self) -> tuple[Loop, ...]:
         """What is to be done again and again."""
