@@ -23,6 +23,15 @@ def test_a_worker_of_several_ports_gets_as_many() -> None:
     assert "needs 2 ports, 1 of 3" in refused(place(HardwareRequest(), [host()], [found], ports=2)).reason
 
 
+def test_ports_where_somebody_else_listens_are_left_out() -> None:
+    busy = replace(host(), ports_busy=frozenset({20_000, 20_002}))
+    found = placed(place(HardwareRequest(), [busy], []))
+    assert found.port == 20_001
+    refusal = refused(place(HardwareRequest(), [busy], [found]))
+    assert "needs a port, 0 of 3" in refusal.reason
+    assert refusal.ever, "whoever it is may end"
+
+
 def test_the_parts_of_a_machine_share_its_ports() -> None:
     parts = [host("box", gpus=0), host("box/h100")]
     first = placed(place(HardwareRequest(), parts, []))

@@ -56,6 +56,7 @@ def some_offers(draw: st.DrawFn) -> list[Offer]:
                     for i, (family, vram) in enumerate(kinds)
                 ),
                 ports=draw(st.sampled_from([None, PortRange(20_000, 20_002), PortRange(20_001, 20_004)])),
+                ports_busy=draw(st.frozensets(st.integers(20_000, 20_004), max_size=2)),
                 region=draw(st.sampled_from(["local", "eu"])),
                 disk_gib=draw(st.one_of(st.none(), st.floats(1, 20))),
                 prices=draw(
@@ -99,6 +100,7 @@ def test_nothing_is_ever_overcommitted(offers: list[Offer], course: list[Hardwar
             own = [port for port in (placement.port, *placement.ports) if port is not None]
             assert len(own) == (ports if offer.ports is not None else 0)
             assert all(offer.ports is not None and offer.ports.first <= port <= offer.ports.last for port in own)
+            assert offer.ports_busy.isdisjoint(own)
     for machine in {offer.machine for offer in offers}:
         there = [placement for placement in held if placement.host.partition("/")[0] == machine]
         used = [port for p in there for port in (p.port, *p.ports) if port is not None]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import ports
 from stoker.domain.errors import Invalid
 from stoker.domain.hardware import GpuDevice, PortRange, VirtualGpus
+from stoker.providers import listeners
 from stoker.providers.inventory import local_offer, outside_ephemeral, virtual_offers
 
 GIB = 1024**3
@@ -129,6 +133,26 @@ def test_a_card_that_does_not_answer_is_left_out_and_the_others_keep_their_index
 
 def test_a_library_that_cannot_be_closed_is_no_reason_to_have_no_cards() -> None:
     assert len(local_offer(PORTS, FakeNvml([H100], broken={"shutdown"})).gpus) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who listens")
+def test_ports_where_somebody_listens_are_known() -> None:
+    with socket.socket() as one, socket.socket(socket.AF_INET6) as other, socket.socket() as quiet:
+        for each, address in ((one, "127.0.0.1"), (other, "::"), (quiet, "127.0.0.1")):
+            each.bind((address, 0))
+        one.listen()
+        other.listen()
+        taken, also, bound = (each.getsockname()[1] for each in (one, other, quiet))
+        found = {port for port, _ in listeners.listening()}
+        assert {taken, also} <= found
+        assert bound not in found
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", ports.free()))
+        one.listen()
+        taken = one.getsockname()[1]
+        offer = local_offer(PortRange(taken, taken), FakeNvml())
+        assert offer.ports_busy == {taken}
+        assert virtual_offers(offer, [VirtualGpus(family="h100", count=1)])[0].ports_busy == {taken}
 
 
 def test_the_machine_has_processors_memory_and_ports() -> None:

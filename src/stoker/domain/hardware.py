@@ -143,6 +143,7 @@ class Prices:
 class Offer:
     """One host of one provider: what it has, not what is free. `ports` is `None` where workers have own addresses,
     `disk_gib` where nobody counts, `prices` where nobody says. `notes` has what about it cannot be used, and why.
+    `ports_busy` are those of its ports where somebody listens, a worker or not.
     """
 
     host: str
@@ -150,6 +151,7 @@ class Offer:
     ram_gib: float
     gpus: tuple[GpuDevice, ...] = ()
     ports: PortRange | None = None
+    ports_busy: frozenset[int] = frozenset()
     region: str = DEFAULT_REGION
     disk_gib: float | None = None
     prices: Prices | None = None

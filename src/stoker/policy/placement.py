@@ -108,7 +108,7 @@ def rooms(offers: Iterable[Offer], in_use: Iterable[Placement]) -> list[Room]:
         taken = ports.setdefault(machine_of(placement.host), set())
         taken.update(placement.ports if placement.port is None else (placement.port, *placement.ports))
     return [
-        _room(offer, held.get(offer.host, ()), frozenset(ports.get(offer.machine, ())))
+        _room(offer, held.get(offer.host, ()), offer.ports_busy.union(ports.get(offer.machine, ())))
         for offer in sorted(offers, key=lambda offer: offer.host)
     ]
 
@@ -117,7 +117,7 @@ def room_of(offer: Offer, in_use: Iterable[Placement]) -> Room:
     """What is left of one host. `in_use` has at least what is held of its machine."""
     held = [placement for placement in in_use if machine_of(placement.host) == offer.machine]
     ports = {port for p in held for port in (p.port, *p.ports) if port is not None}
-    return _room(offer, [placement for placement in held if placement.host == offer.host], frozenset(ports))
+    return _room(offer, [p for p in held if p.host == offer.host], offer.ports_busy | ports)
 
 
 def _room(offer: Offer, held: Sequence[Placement], ports: frozenset[int]) -> Room:

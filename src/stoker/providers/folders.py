@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stoker.domain.worker import Exit, Observed, WorkerId
-from stoker.providers import shim
+from stoker.providers import listeners, shim
 
 PID_WAIT_S = 1.0
 # What survived its shim may be making children while it is looked for.
@@ -174,23 +174,12 @@ def end_survivors(folder: Path) -> None:
 
 def listens(folder: Path, port: int) -> bool:
     """Does a process of this worker listen on the port? Linux only."""
-    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    wanted = {f"socket:[{inode}]" for found, inode in listeners.listening() if found == port}
     if not wanted or not _held(folder):
         return False
     pid = shim_pid(folder)
     processes = () if pid is None else shim.descendants(pid)
     return any(link in wanted for process in processes for link in _open_files(process))
-
-
-def _listening_inodes(port: int) -> Iterator[str]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError), open(table) as file:
-            next(file)
-            for line in file:
-                fields = line.split()
-                # 0A is LISTEN in the kernel's enumeration of TCP states (include/net/tcp_states.h).
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                    yield fields[9]
 
 
 def _open_files(pid: int) -> Iterator[str]:

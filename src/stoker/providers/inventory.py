@@ -17,7 +17,7 @@ import pynvml
 from stoker.domain.errors import Invalid
 from stoker.domain.gpus import family_of, find
 from stoker.domain.hardware import DEFAULT_REGION, GpuDevice, Offer, PortRange, VirtualGpus
-from stoker.providers import cgroups
+from stoker.providers import cgroups, listeners
 
 _GIB = 1024.0**3
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -49,12 +49,14 @@ def local_offer(
     does not answer, or that is split by MIG, is left out and noted. Raises `Invalid` when no port is left.
     """
     cards = _cards(nvml)
+    ports = outside_ephemeral(ports, _ephemeral())
     return Offer(
         host=socket.gethostname(),
         vcpu=_vcpu(),
         ram_gib=_ram_gib(),
         gpus=cards.gpus,
-        ports=outside_ephemeral(ports, _ephemeral()),
+        ports=ports,
+        ports_busy=frozenset(port for port, _ in listeners.listening() if ports.first <= port <= ports.last),
         region=region,
         disk_gib=disk_gib,
         driver=cards.driver,
@@ -81,6 +83,7 @@ def virtual_offers(local: Offer, wanted: Iterable[VirtualGpus]) -> tuple[Offer, 
                     GpuDevice(index, str(index), each.family, vram, virtual=True) for index in range(each.count)
                 ),
                 ports=local.ports,
+                ports_busy=local.ports_busy,
                 region=each.region,
                 disk_gib=disk,
                 virtual=True,
