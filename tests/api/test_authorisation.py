@@ -140,6 +140,12 @@ def test_each_row_is_kept_to_in_the_own_project(scope: Scope, limited: bool, ins
         assert await api.dump() == before
         allowed = sorted(set(ROUTES) - set(refused), key=lambda route: route[0] == "DELETE")
         for method, path in allowed:
+            if path.endswith("/feed"):
+                # It would go on for ten minutes.
+                begun = api.begin(method, objects.path(path), key=mine)
+                assert (await begun.sent())["status"] == 200
+                await begun.leave()
+                continue
             answer = await api.call(method, objects.path(path), BODIES.get((method, path)), key=mine)
             # Allowed is what is carried out or refused for its state; another's key does not exist for a limited one.
             hidden = limited and (TABLE[ROUTES[method, path]].reach is Reach.KEY)

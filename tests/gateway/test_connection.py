@@ -9,6 +9,7 @@ import pytest
 
 from gateway.loopback import KEY, Worker, endpoint, fine, run, site, until, worker
 from gateway.wire import Asked, answer, read_body
+from stoker.gateway import connection
 
 AUTH = f"X-API-Key: {KEY}"
 
@@ -365,5 +366,24 @@ def test_a_worker_that_does_not_speak_http_has_failed(tmp_path: Path, nonsense: 
         async with worker(script) as w, site(tmp_path, endpoint(w.entry())) as s:
             reply = await s.ask("GET", "/e/chat/x")
             assert (reply.status, reply.header("X-Stoker-Reason")) == (502, "worker_failed")
+
+    run(main)
+
+
+def test_the_end_of_the_gateway_waits_for_no_client_that_has_its_last_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 1_000.0)
+    monkeypatch.setattr(connection, "CLOSE_S_MAX", 1_000.0)
+
+    async def main() -> None:
+        async with site(tmp_path) as s:
+            client = await s.connect()
+            await client.send("GET", "/healthz", "Connection: close")
+            assert (await client.reply()).status == 200
+            s.gateway.tick()
+            assert s.gateway.clients, "it is given time to read"
+            s.gateway.drain()
+            await until(lambda: not s.gateway.clients)
 
     run(main)

@@ -352,11 +352,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         after the answer.
         """
         transport = self._transport
-        if self._requests or self._reader.partial or self._closing_at is not None or self._conversation is not None:
+        if self._requests or self._reader.partial:
             return
         successor = self._router.successor
         if transport is None or successor is None or successor.gone:
             self.close()
+        elif self._closing_at is not None or self._conversation is not None:
+            # Passed on already, or about to end.
+            return
         elif not self._movable():
             successor.relay(self)
         else:
