@@ -83,15 +83,7 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int, *, 
     internal = await listen_inside(gateway, settings.paths.attempts_socket(incarnation))
     link = loop.create_task(gateway.link.run())
     ticking = loop.create_task(_tick(gateway))
-    takeover = None
-    if ready is not None:
-        # The one before may leave as soon as it is told; what it passes on waits until this one serves.
-        takeover = Takeover(settings.paths.handover_socket, lambda peer: ClientConnection(gateway, relayed=peer))
-        os.write(ready, b"ready\n")
-        os.close(ready)
-        # Without control the last table has to do.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(gateway.keeper.heard.wait(), TABLE_WAIT_S)
+    takeover = None if ready is None else await _take_over(gateway, settings.paths, ready)
     secure = tls.listening(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
     server = await loop.create_server(
         lambda: ClientConnection(gateway),
@@ -129,6 +121,18 @@ async def serve(settings: Settings, listening: socket.socket, lifeline: int, *, 
         internal.close()
         settings.paths.attempts_socket(incarnation).unlink(missing_ok=True)
     log.info("gateway_stopped")
+
+
+async def _take_over(gateway: Gateway, paths: Paths, ready: int) -> Takeover:
+    """Say on the pipe `ready` that the gateway before may leave, and wait for the table without what it still needs."""
+    # What it passes on waits until this one serves.
+    takeover = Takeover(paths.handover_socket, lambda peer: ClientConnection(gateway, relayed=peer))
+    os.write(ready, b"ready\n")
+    os.close(ready)
+    # Without control the last table has to do.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(gateway.keeper.heard.wait(), TABLE_WAIT_S)
+    return takeover
 
 
 async def listen_inside(gateway: Gateway, path: Path) -> asyncio.AbstractServer:

@@ -316,16 +316,17 @@ class Gateway:
                 detail = "this reservation is not known for this endpoint, or has expired"
                 client.answer(answers.failure(410, "reservation_gone", detail, openai=way.in_v1))
                 return
+        if self.keeper.left:
+            # Before the quota: a request that is counted there must also leave it.
+            detail = "this gateway was replaced while the request arrived; try again"
+            client.answer(answers.failure(503, "stopping", detail, openai=way.in_v1))
+            return
         quota: Quota | None = None
         if key is not None and key.limited:
             quota = self.keeper.quotas.of(key, self.time())
             if quota is not None and (over := quota.enter(self.time())) is not None:
                 client.answer(answers.refused(over, openai=way.in_v1))
                 return
-        if self.keeper.left:
-            detail = "this gateway was replaced while the request arrived; try again"
-            client.answer(answers.failure(503, "stopping", detail, openai=way.in_v1))
-            return
         exchange = Exchange(
             self,
             request,
